@@ -1,0 +1,299 @@
+import { ServerConnection } from '@jupyterlab/services';
+import { GhostText } from '../completer';
+import { Context } from '../context';
+import { ModelHost } from '../host';
+import { Failure } from '../protocol';
+import { isAbort, Server } from '../request';
+import { about, count, seconds, unbroken } from '../panel/format';
+import { CHUNK, ScriptedServer } from './scripted';
+
+const LOADING = {
+  choices: [],
+  mistral: { event: 'loading', stage: 'download', fraction: 0.5, eta_s: 3 }
+};
+
+describe('the model host', () => {
+  it('shows how far a load is', async () => {
+    const seen: (number | null | undefined)[] = [];
+    const host = new ModelHost(
+      new ScriptedServer(
+        () => ({ state: 'ready', model: { name: 'm', can: ['text'] } }),
+        () => [LOADING]
+      )
+    );
+    host.changed.connect(() => seen.push(host.progress?.fraction));
+    await host.load('m', true);
+    expect(seen).toContain(0.5);
+    expect(host.progress).toBeNull();
+    expect(host.isReady).toBe(true);
+    expect(host.isBlind).toBe(true);
+  });
+
+  it('keeps why a load failed, over the next look at the status', async () => {
+    const host = new ModelHost(
+      new ScriptedServer(
+        () => ({ state: 'unloaded' }),
+        () => [CHUNK.error('no_memory')].map(chunk => chunk)
+      )
+    );
+    await host.load(null, false);
+    expect(host.failure?.code).toBe('no_memory');
+    await host.refresh();
+    expect(host.failure?.code).toBe('no_memory');
+  });
+
+  it('forgets a server that was gone once it is back', async () => {
+    let isGone = true;
+    const host = new ModelHost(
+      new ScriptedServer(() => {
+        if (isGone) {
+          throw new Failure('server_gone', 'Gone.');
+        }
+        return { state: 'unloaded' };
+      })
+    );
+    await host.refresh();
+    expect(host.failure?.code).toBe('server_gone');
+    expect(host.status).toBeNull();
+    isGone = false;
+    await host.refresh();
+    expect(host.failure).toBeNull();
+  });
+});
+
+describe('ghost text', () => {
+  const request = (text: string): { text: string; offset: number } => ({
+    text,
+    offset: text.length
+  });
+  const texts = (...parts: string[]): unknown[] =>
+    parts.map(text => ({ choices: [{ text, finish_reason: null }] }));
+
+  it('grows', async () => {
+    const ghost = new GhostText(
+      'Mistral',
+      new ScriptedServer(
+        () => null,
+        () => texts('num', 'py')
+      ),
+      { isReady: true }
+    );
+    const { items } = await ghost.fetch(request('import '), {} as never);
+    const seen = [];
+    for await (const { response } of ghost.stream(items[0].token!)) {
+      seen.push([response.insertText, response.isIncomplete]);
+    }
+    expect(seen).toEqual([
+      ['num', true],
+      ['numpy', true],
+      ['numpy', false]
+    ]);
+  });
+
+  it('of an older request is cancelled by a newer one', async () => {
+    const server = new ScriptedServer(
+      () => null,
+      ({ signal }) =>
+        (async function* () {
+          yield* texts('a');
+          signal!.throwIfAborted();
+          yield* texts('never');
+        })()
+    );
+    const ghost = new GhostText('Mistral', server, { isReady: true });
+    const first = await ghost.fetch(request('x'), {} as never);
+    const stream = ghost.stream(first.items[0].token!);
+    await stream.next();
+    await ghost.fetch(request('xy'), {} as never);
+    const { value } = await stream.next();
+    expect(server.sent[0].signal?.aborted).toBe(true);
+    expect(value?.response).toMatchObject({
+      insertText: 'a',
+      isIncomplete: false
+    });
+    expect(value?.response.error).toBeUndefined();
+  });
+
+  it('never shows an error, and never loads a model', async () => {
+    const busy = new ScriptedServer(
+      () => null,
+      () => {
+        throw new Failure('busy', 'Busy.');
+      }
+    );
+    const state = { isReady: true };
+    const ghost = new GhostText('Mistral', busy, state);
+    const { items } = await ghost.fetch(request('x'), {} as never);
+    for await (const { response } of ghost.stream(items[0].token!)) {
+      expect(response).toEqual({
+        insertText: '',
+        token: items[0].token,
+        isIncomplete: false
+      });
+    }
+    state.isReady = false;
+    expect((await ghost.fetch(request('x'), {} as never)).items).toEqual([]);
+    state.isReady = true;
+    ghost.isEnabled = false;
+    expect((await ghost.fetch(request('x'), {} as never)).items).toEqual([]);
+    expect(busy.sent.length).toBe(1);
+  });
+});
+
+describe('the context of a question', () => {
+  const picture = {
+    url: 'data:image/png;base64,AA==',
+    width: 1,
+    height: 1,
+    name: 'p'
+  };
+
+  it('puts attachments into parts of their own and forgets them after', () => {
+    const context = new Context(new ScriptedServer(() => null), null);
+    context.attached.addFile('folder/a.csv', 'x,y');
+    context.attached.addPicture(picture);
+    context.instructions = ' Answer in French. ';
+    expect(context.extras().instructions).toBe('Answer in French.');
+    expect(context.content('Why?', 'Briefly.')).toEqual([
+      'Why?',
+      '\n\nThe file folder/a.csv:\n```\nx,y\n```',
+      '\n\nBriefly.',
+      { image_url: picture.url }
+    ]);
+    context.clear();
+    expect(context.content('Why?')).toEqual(['Why?']);
+    context.instructions = '';
+    expect(context.extras()).toEqual({ client: 'panel', scope: 'none' });
+  });
+
+  it('refuses what is not text, too long or too many', () => {
+    const context = new Context(new ScriptedServer(() => null), null);
+    expect(() => context.attached.addFile('a.bin', 'a\u0000b')).toThrow(
+      'not a text file'
+    );
+    expect(() =>
+      context.attached.addFile('a.txt', 'a'.repeat(300_000))
+    ).toThrow('300,000');
+    for (let i = 0; i < 8; i++) {
+      context.attached.addPicture(picture);
+    }
+    expect(() => context.attached.addPicture(picture)).toThrow('8 pictures');
+  });
+
+  it('counts each part exactly', async () => {
+    const context = new Context(
+      new ScriptedServer(() => ({
+        tokens: 30,
+        context_length: 100,
+        ledger: [
+          { segment: 'question', tokens: 4 },
+          { segment: 'question', tokens: 9 }
+        ],
+        left_out: []
+      })),
+      null
+    );
+    context.attached.addFile('a.csv', 'x,y');
+    await context.count('Why?', []);
+    expect(context.ledger?.total).toBe(30);
+    expect(context.chips().map(chip => chip.tokens)).toEqual([9]);
+    expect(context.ledger?.isExact).toBe(true);
+  });
+
+  it('knows counts that are only estimated', async () => {
+    const counted = { tokens: 3, ledger: [], counted: 'estimated' };
+    const context = new Context(new ScriptedServer(() => counted), null);
+    await context.count('Why?', []);
+    expect(context.ledger?.isExact).toBe(false);
+    expect(about(false) + count(1234)).toBe('≈1,234');
+    expect(about(true)).toBe('');
+  });
+});
+
+describe('the door to the network', () => {
+  const reply = (status: number, body: string): ServerConnection.ISettings =>
+    ServerConnection.makeSettings({
+      baseUrl: 'http://server/',
+      fetch: async () =>
+        ({
+          ok: status < 400,
+          status,
+          text: async () => body,
+          body: new ReadableStream({
+            start(controller) {
+              controller.enqueue(new TextEncoder().encode(body));
+              controller.close();
+            }
+          })
+        }) as unknown as Response
+    });
+  const collect = async (
+    settings: ServerConnection.ISettings
+  ): Promise<unknown[]> => {
+    const found = [];
+    for await (const chunk of new Server(settings).stream('POST', '/x', {})) {
+      found.push(chunk);
+    }
+    return found;
+  };
+
+  it('reads events up to [DONE]', async () => {
+    const body =
+      ': hello\n\ndata: {"a":1}\n\ndata: [DONE]\n\ndata: {"a":2}\n\n';
+    expect(await collect(reply(200, body))).toEqual([{ a: 1 }]);
+  });
+
+  it('tells a stream that breaks off', async () => {
+    await expect(
+      collect(reply(200, 'data: {"a":1}\n\n'))
+    ).rejects.toMatchObject({
+      code: 'engine_died'
+    });
+  });
+
+  it.each([
+    [403, '<html>', 'unauthorized'],
+    [404, '<html>', 'no_extension'],
+    [500, '', 'internal'],
+    [429, '{"error":{"code":"busy","message":"Busy.","todo":""}}', 'busy']
+  ])('tells a %d as a sentence', async (status, body, code) => {
+    await expect(
+      new Server(reply(status, body)).ask('GET', '/x')
+    ).rejects.toMatchObject({ code });
+  });
+
+  it('tells a server that is gone, and leaves an abort alone', async () => {
+    const gone = ServerConnection.makeSettings({
+      fetch: async () => {
+        throw new TypeError('Failed to fetch');
+      }
+    });
+    await expect(new Server(gone).ask('GET', '/x')).rejects.toMatchObject({
+      code: 'server_gone'
+    });
+    const abort = new AbortController();
+    abort.abort();
+    const aborted = ServerConnection.makeSettings({
+      fetch: async () => {
+        throw new DOMException('Aborted', 'AbortError');
+      }
+    });
+    const error = await new Server(aborted)
+      .ask('GET', '/x', undefined, abort.signal)
+      .catch((caught: unknown) => caught);
+    expect(error).not.toBeInstanceOf(Failure);
+    expect(isAbort(error) || error instanceof Error).toBe(true);
+  });
+});
+
+describe('numbers', () => {
+  it('stay on the line of their unit', () => {
+    for (const text of [
+      ...[0, 12, 400].map(seconds),
+      unbroken('first after 0.0 s')
+    ]) {
+      expect(text).not.toContain(' ');
+    }
+    expect(seconds(0)).toBe('0.0\u00a0s');
+  });
+});

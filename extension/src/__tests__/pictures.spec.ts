@@ -1,0 +1,45 @@
+import { drawingUrl, pictureOfFile, pictureOfUrl } from '../pictures';
+import { isShowable } from '../sanitize';
+
+const SVG =
+  '<svg xmlns="http://www.w3.org/2000/svg"><text>Größe µ</text></svg>';
+
+describe('a drawing', () => {
+  it('goes to the server as it is, unseen by the page', async () => {
+    const file = new File([SVG], 'plot.svg', { type: 'image/svg+xml' });
+    const picture = await pictureOfFile(file);
+    expect(picture).toEqual({
+      url: drawingUrl(SVG),
+      width: 0,
+      height: 0,
+      name: 'plot.svg'
+    });
+    // the head that the server asks for
+    expect(picture.url).toMatch(
+      /^data:image\/svg\+xml;base64,[A-Za-z0-9+/=]+$/
+    );
+    const text = Buffer.from(picture.url.split(',')[1], 'base64').toString();
+    expect(text).toBe(SVG);
+  });
+
+  it('is never a thumbnail; pixels are', () => {
+    expect(isShowable(drawingUrl(SVG))).toBe(false);
+    expect(isShowable('data:image/png;base64,AA==')).toBe(true);
+    expect(isShowable('https://evil.example/x.png')).toBe(false);
+  });
+
+  it('is refused where it is not one, as is every other kind of file', async () => {
+    await expect(
+      pictureOfUrl(drawingUrl('<html></html>'), 'a.svg')
+    ).rejects.toThrow('a.svg is damaged or not a picture.');
+    await expect(
+      pictureOfUrl('data:image/svg+xml;base64,*', 'a.svg')
+    ).rejects.toThrow('damaged');
+    await expect(
+      pictureOfFile(new File(['x'], 'a.tiff', { type: 'image/tiff' }))
+    ).rejects.toThrow('a.tiff is not a PNG, JPEG, WebP, GIF or SVG picture.');
+    await expect(
+      pictureOfUrl('https://evil.example/x.svg', 'x.svg')
+    ).rejects.toThrow('never fetched');
+  });
+});

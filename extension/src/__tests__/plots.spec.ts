@@ -1,0 +1,143 @@
+import { NotebookModel, NotebookPanel } from '@jupyterlab/notebook';
+import { ModelHost } from '../host';
+import { readFigure } from '../kernel';
+import { cellAt } from '../notebook';
+import { plotFacts } from '../plots';
+import { ScriptedServer } from './scripted';
+
+const PLOTLY = 'application/vnd.plotly.v1+json';
+const SPEC = { data: [{ type: 'bar', y: [1, 2] }] };
+
+/** A notebook of one cell; its kernel answers `value` and keeps what it was asked. */
+function notebook(
+  data: object,
+  value: string[] = []
+): { panel: NotebookPanel; asked: string[] } {
+  const model = new NotebookModel();
+  const output = { output_type: 'display_data', metadata: {}, data };
+  const cell = {
+    id: 'a',
+    cell_type: 'code',
+    source: 'plot()',
+    metadata: {},
+    execution_count: 7,
+    outputs: [output]
+  };
+  model.fromJSON({
+    cells: [cell],
+    metadata: {},
+    nbformat: 4,
+    nbformat_minor: 5
+  } as never);
+  const asked: string[] = [];
+  const requestExecute = (content: {
+    user_expressions: { value: string };
+  }): object => {
+    asked.push(content.user_expressions.value);
+    const text = `'${JSON.stringify(value)}'`;
+    const reply = {
+      user_expressions: { value: { data: { 'text/plain': text } } }
+    };
+    return { done: Promise.resolve({ content: reply }), dispose: () => {} };
+  };
+  const panel = {
+    content: { model, activeCellIndex: 0 },
+    sessionContext: { session: { kernel: { status: 'idle', requestExecute } } }
+  } as unknown as NotebookPanel;
+  return { panel, asked };
+}
+
+describe('plotFacts', () => {
+  it('reads a saved description on the server and asks no kernel', async () => {
+    const { panel, asked } = notebook({
+      [PLOTLY]: SPEC,
+      'text/html': '<div/>'
+    });
+    const server = new ScriptedServer(() => ({
+      has_numbers: true,
+      text: 'bars 1 and 2'
+    }));
+    const cell = cellAt(panel, 0)!;
+    expect(cell.plots).toEqual([{ picture: null, spec: { [PLOTLY]: SPEC } }]);
+    const facts = await plotFacts(
+      new ModelHost(server),
+      panel,
+      cell,
+      cell.plots[0]
+    );
+    expect(facts).toEqual(['bars 1 and 2']);
+    expect(server.sent.map(({ path, body }) => [path, body])).toEqual([
+      ['/api/figure', { data: { [PLOTLY]: SPEC } }]
+    ]);
+    expect(asked).toEqual([]);
+  });
+
+  it('goes without where the description holds no numbers or fails', async () => {
+    const { panel } = notebook({ [PLOTLY]: SPEC });
+    const cell = cellAt(panel, 0)!;
+    for (const answer of [
+      () => ({ has_numbers: false, text: 'x' }),
+      () => {
+        throw new Error('gone');
+      }
+    ]) {
+      const host = new ModelHost(new ScriptedServer(answer));
+      expect(await plotFacts(host, panel, cell, cell.plots[0])).toEqual([]);
+    }
+  });
+
+  it('asks the kernel for a picture by its pixels, not by its number', async () => {
+    const { panel, asked } = notebook({ 'image/png': 'AAAA\nBBBB' }, ['facts']);
+    const cell = cellAt(panel, 0)!;
+    const host = new ModelHost(new ScriptedServer(() => ({})));
+    expect(await plotFacts(host, panel, cell, cell.plots[0])).toEqual([
+      'facts'
+    ]);
+    expect(asked[0]).toContain('.ending("AAAABBBB")');
+    expect(asked[0]).not.toContain('.of(7)');
+  });
+
+  it('asks by number for an SVG, whose pixels no kernel keeps', async () => {
+    const { panel, asked } = notebook({ 'image/svg+xml': '<svg/>' }, ['facts']);
+    const cell = cellAt(panel, 0)!;
+    const host = new ModelHost(new ScriptedServer(() => ({})));
+    await plotFacts(host, panel, cell, cell.plots[0]);
+    expect(asked[0]).toContain('.of(7)');
+  });
+});
+
+describe('canSee', () => {
+  it('is told by the default model where none is loaded', async () => {
+    const rows = (can: string[]): object => ({
+      models: [
+        { name: 'a', can, default: true },
+        { name: 'b', can: ['text', 'image'], default: false }
+      ]
+    });
+    const host = (can: string[]): ModelHost =>
+      new ModelHost(new ScriptedServer(() => rows(can)));
+    expect(await host(['text']).canSee()).toBe(false);
+    expect(await host(['text', 'image']).canSee()).toBe(true);
+  });
+});
+
+describe('readFigure', () => {
+  it('puts nothing but base64 into the expression', async () => {
+    const { panel, asked } = notebook({});
+    for (const end of ['AA")+x+("A', 'AAA', '', 'AA\\"AAAA', 'AAAA====']) {
+      expect(await readFigure(panel, `data:image/png;base64,${end}`)).toEqual(
+        []
+      );
+    }
+    expect(asked).toEqual([]);
+  });
+
+  it('sends the end of a long picture only', async () => {
+    const { panel, asked } = notebook({}, []);
+    await readFigure(
+      panel,
+      `data:image/png;base64,${'A'.repeat(4000)}${'B'.repeat(398)}==`
+    );
+    expect(asked[0]).toContain(`("${'B'.repeat(398)}==")`);
+  });
+});

@@ -1,0 +1,39 @@
+import { nullTranslator } from '@jupyterlab/translation';
+import { insertCell } from '../edits';
+import { pictureOfFile } from '../pictures';
+import { Failure } from '../protocol';
+import { toFailure } from '../request';
+import { setTranslator } from '../translation';
+
+afterEach(() => {
+  setTranslator(null);
+});
+
+it('tells failures in the language of the user', () => {
+  const trans = nullTranslator.load('');
+  setTranslator({
+    ...nullTranslator,
+    languageCode: 'x',
+    load: () => ({ ...trans, __: text => `<${text}>` })
+  });
+  let caught: unknown = null;
+  try {
+    insertCell(null, 'x', 'below', 'm');
+  } catch (error) {
+    caught = error;
+  }
+  expect((caught as Failure).sentence).toBe(
+    '<No notebook is open.> <Open one and try again.>'
+  );
+  expect(toFailure('odd').todo).toBe('<Try again.>');
+});
+
+it('puts what is talked about into the sentence', async () => {
+  const file = new File(['x'], 'a.tiff', { type: 'image/tiff' });
+  await expect(pictureOfFile(file)).rejects.toThrow(
+    'a.tiff is not a PNG, JPEG, WebP, GIF or SVG picture.'
+  );
+  expect(() => insertCell(null, 'x', 'below', 'm')).toThrow(
+    'No notebook is open.'
+  );
+});

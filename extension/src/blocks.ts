@@ -1,0 +1,100 @@
+/** Cuts a growing answer into pieces: its folded thinking, and blocks of Markdown that end for good. Pure text. */
+
+/**
+ * Cut at blank lines that end a block, so that only the last block is rendered again while text streams in.
+ * Fences, display mathematics and indented continuations are never cut; the pieces joined by newlines are the text.
+ */
+export function splitBlocks(text: string): string[] {
+  const lines = text.split('\n');
+  const blocks: string[] = [];
+  let current: string[] = [];
+  let fence: string | null = null;
+  let maths = false;
+  lines.forEach((line, i) => {
+    const mark = /^ {0,3}(`{3,}|~{3,})(.*)$/.exec(line);
+    if (fence === null && mark) {
+      fence = mark[1];
+    } else if (fence !== null && mark && closes(mark, fence)) {
+      fence = null;
+    } else if (fence === null && (line.match(/\$\$/g)?.length ?? 0) % 2 === 1) {
+      maths = !maths;
+    }
+    current.push(line);
+    const next = lines[i + 1];
+    if (
+      fence === null &&
+      !maths &&
+      line.trim() === '' &&
+      next !== undefined &&
+      next !== '' &&
+      !/^(\s|[-*+](\s|$)|\d+([.)]|$)|>|\|)/.test(next)
+    ) {
+      blocks.push(current.join('\n'));
+      current = [];
+    }
+  });
+  blocks.push(current.join('\n'));
+  return blocks;
+}
+
+function closes(mark: RegExpExecArray, fence: string): boolean {
+  return (
+    mark[1][0] === fence[0] && mark[1].length >= fence.length && !mark[2].trim()
+  );
+}
+
+export interface IThought {
+  /** What the model thought aloud before it answered. */
+  thinking: string;
+  answer: string;
+  isThinking: boolean;
+}
+
+const TAGS: [string, string][] = [
+  ['<think>', '</think>'],
+  ['[THINK]', '[/THINK]']
+];
+
+/** Take the thinking off the front of an answer; a tag that is only half there yet is held back. */
+export function splitThinking(text: string): IThought {
+  const start = text.trimStart();
+  for (const [open, close] of TAGS) {
+    if (start && start.length < open.length && open.startsWith(start)) {
+      return { thinking: '', answer: '', isThinking: true };
+    }
+    if (start.startsWith(open)) {
+      const end = start.indexOf(close);
+      return end < 0
+        ? {
+            thinking: start.slice(open.length).trim(),
+            answer: '',
+            isThinking: true
+          }
+        : {
+            thinking: start.slice(open.length, end).trim(),
+            answer: start.slice(end + close.length).trimStart(),
+            isThinking: false
+          };
+    }
+  }
+  return { thinking: '', answer: text, isThinking: false };
+}
+
+/** The code blocks of an answer, as written between their fences; one still open counts too. */
+export function codeBlocks(text: string): { language: string; code: string }[] {
+  const found: { language: string; code: string }[] = [];
+  let fence: string | null = null;
+  for (const line of text.split('\n')) {
+    const mark = /^ {0,3}(`{3,}|~{3,})(.*)$/.exec(line);
+    if (fence === null && mark) {
+      fence = mark[1];
+      found.push({ language: mark[2].trim().split(/\s/)[0] ?? '', code: '' });
+    } else if (fence !== null && mark && closes(mark, fence)) {
+      fence = null;
+    } else if (fence !== null) {
+      const block = found[found.length - 1];
+      block.code += block.code ? `\n${line}` : line;
+    }
+  }
+  return found;
+}

@@ -1,0 +1,361 @@
+/** One conversation: its messages, the answer that streams in, what can be done with them. Knows no DOM and no notebook. */
+import { ISignal, Signal } from '@lumino/signaling';
+import {
+  asList,
+  asRecord,
+  asText,
+  ChatEvent,
+  eventOf,
+  Failure,
+  IExtras,
+  Part
+} from './protocol';
+import { isAbort, toFailure } from './request';
+
+import { IMessage, messageOf, textOf, toWire } from './message';
+import { trans } from './translation';
+
+/** The part of request.ts that conversations need; tests hand in one that answers from a script. */
+export interface IServer {
+  ask(
+    method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
+    path: string,
+    body?: unknown,
+    signal?: AbortSignal
+  ): Promise<unknown>;
+  stream(
+    method: 'GET' | 'POST',
+    path: string,
+    body?: unknown,
+    signal?: AbortSignal
+  ): AsyncGenerator<unknown>;
+}
+
+/** A question as it leaves the composer. */
+export interface IQuestion {
+  content: Part[];
+  extras: IExtras;
+  sampling?: Record<string, unknown>;
+  /** Told of the answer as soon as the server has taken the question. */
+  onBegin?: (answer: IMessage) => void;
+}
+
+export const CHATS = '/api/chats';
+/** At most this often is a growing answer drawn. */
+const DRAW_MS = 60;
+
+export class Chat {
+  /** `id` null: a chat that the server does not know before its first question. */
+  constructor(
+    private _server: IServer,
+    public id: string | null = null,
+    public title = '',
+    private _notebook: () => string | null = () => null
+  ) {}
+
+  messages: IMessage[] = [];
+  /** What the answer waits for while no text comes: a place in the queue, the model, its reading. */
+  progress: ChatEvent | null = null;
+  /** False while the server cannot write to its disk. */
+  isSaved = true;
+
+  get changed(): ISignal<this, void> {
+    return this._changed;
+  }
+
+  get isBusy(): boolean {
+    return this._abort !== null;
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  /** Read the chat from the server; an answer in flight (of another tab, of before a reload) is followed. */
+  async load(): Promise<void> {
+    if (this.id === null || this.isBusy) {
+      return;
+    }
+    const data = asRecord(await this._server.ask('GET', this._path));
+    this._take(data);
+    this._changed.emit();
+    const last = this.messages[this.messages.length - 1];
+    if (last?.state === 'streaming' && !this.isBusy) {
+      void this._follow(last);
+    }
+  }
+
+  /**
+   * Ask and stream the answer in; returns when it has ended. `replaces`: the message from which on this turn
+   * takes the place of what was there. Throws the `Failure` of a question that the server did not take.
+   */
+  async ask(
+    question: IQuestion,
+    replaces: string | null = null
+  ): Promise<void> {
+    if (this.isBusy) {
+      throw new Failure(
+        'busy',
+        trans.__('This chat is still answering.'),
+        trans.__('Wait for the answer or stop it.')
+      );
+    }
+    const abort = (this._abort = new AbortController());
+    this.progress = null;
+    this._changed.emit();
+    let answer: IMessage | null = null;
+    try {
+      await this._create();
+      const body = {
+        ...question.sampling,
+        content: question.content.map(toWire),
+        mistral: { ...question.extras, events: true },
+        ...(replaces === null ? {} : { replaces })
+      };
+      const chunks = this._server.stream(
+        'POST',
+        `${this._path}/ask`,
+        body,
+        abort.signal
+      );
+      for await (const chunk of chunks) {
+        const mine = asRecord(asRecord(chunk).mistral);
+        if (mine.event === 'message') {
+          answer = this._begin(mine, question, replaces);
+        } else if (!this._apply(chunk, answer)) {
+          break;
+        }
+      }
+    } catch (error) {
+      if (!answer) {
+        throw isAbort(error) ? null : toFailure(error);
+      }
+      this._fail(answer, error);
+    } finally {
+      this._finish();
+    }
+  }
+
+  /** True once for an answer that was asked for here, false for what a reload brings back. */
+  takeNews(id: string): boolean {
+    return this._news.delete(id);
+  }
+
+  /** End the answer in flight: the model is free within a token. */
+  async stop(): Promise<void> {
+    const answer = this.messages.find(m => m.state === 'streaming');
+    if (!answer || this.id === null) {
+      this._abort?.abort();
+      return;
+    }
+    // the stream itself ends with what the server kept
+    try {
+      await this._server.ask(
+        'POST',
+        `${this._path}/messages/${answer.id}/stop`
+      );
+    } catch (error) {
+      this._abort?.abort();
+      throw toFailure(error);
+    }
+  }
+
+  /** The same question once more; what stood after it is gone. */
+  regenerate(
+    message: IMessage,
+    question: Omit<IQuestion, 'content'>
+  ): Promise<void> {
+    return this.ask({ ...question, content: [] }, message.id);
+  }
+
+  /** Remove the message and what follows it. */
+  async remove(message: IMessage): Promise<void> {
+    const data = await this._server.ask(
+      'DELETE',
+      `${this._path}/messages/${message.id}`
+    );
+    if (asRecord(data).messages) {
+      this._take(asRecord(data));
+      this._changed.emit();
+    } else {
+      await this.load();
+    }
+  }
+
+  async rename(title: string): Promise<void> {
+    await this._create();
+    await this._server.ask('PATCH', this._path, { title });
+    this.title = title;
+    this._changed.emit();
+  }
+
+  /** Let go of the stream; the server writes on for other readers. */
+  dispose(): void {
+    this._isDisposed = true;
+    this._abort?.abort();
+    if (this._timer !== null) {
+      clearTimeout(this._timer);
+    }
+    Signal.clearData(this);
+  }
+
+  private get _path(): string {
+    return `${CHATS}/${encodeURIComponent(this.id ?? '')}`;
+  }
+
+  private async _create(): Promise<void> {
+    if (this.id === null) {
+      const notebook = this._notebook();
+      const data = await this._server.ask('POST', CHATS, {
+        ...(this.title ? { title: this.title } : {}),
+        ...(notebook ? { notebook } : {})
+      });
+      this.id = asText(asRecord(data).id);
+    }
+  }
+
+  private _take(data: Record<string, unknown>): void {
+    this.title = asText(data.title);
+    this.isSaved = data.saved !== false;
+    this.messages = asList(data.messages).map(messageOf);
+  }
+
+  /** The first chunk: both messages as the server stored them. */
+  private _begin(
+    first: Record<string, unknown>,
+    question: IQuestion,
+    replaces: string | null
+  ): IMessage {
+    const kept = this.messages.findIndex(m => m.id === replaces);
+    let messages = kept < 0 ? this.messages : this.messages.slice(0, kept);
+    const answer = messageOf({
+      role: 'assistant',
+      state: 'streaming',
+      ...asRecord(first.assistant)
+    });
+    this._news.add(answer.id);
+    const user = asRecord(first.user);
+    // regenerating keeps the question that is there
+    messages = messages.filter(m => m.id !== user.id);
+    if (user.id) {
+      const stored = messageOf({ role: 'user', ...user });
+      if (!stored.content.length) {
+        stored.content = question.content;
+      }
+      messages = [...messages, stored];
+    }
+    if (!this.title && asText(first.title)) {
+      this.title = asText(first.title);
+    }
+    this.messages = [...messages, answer];
+    question.onBegin?.(answer);
+    this._changed.emit();
+    return answer;
+  }
+
+  /** Take in one chunk; false at the end. Throws what an error chunk says. */
+  private _apply(chunk: unknown, answer: IMessage | null): boolean {
+    const mine = asRecord(asRecord(chunk).mistral);
+    if (mine.event === 'saved') {
+      this.isSaved = mine.saved === true;
+      this._changed.emit();
+      return true;
+    }
+    const event = eventOf(chunk);
+    if (!event || !answer) {
+      return true;
+    }
+    if (event.type === 'delta') {
+      answer.content = [textOf(answer) + event.text];
+      this.progress = null;
+      this._draw();
+      return true;
+    }
+    if (event.type === 'end') {
+      answer.state = 'done';
+      answer.usage = event.usage;
+      if (event.reason === 'length') {
+        answer.failure = new Failure(
+          'length',
+          trans.__('The answer was cut at its longest.'),
+          trans.__('Ask to go on.')
+        );
+      }
+      return false;
+    }
+    this.progress = event;
+    this._changed.emit();
+    return true;
+  }
+
+  private async _follow(answer: IMessage): Promise<void> {
+    const abort = (this._abort = new AbortController());
+    const path = `${this._path}/messages/${answer.id}/stream`;
+    try {
+      let isFirst = true;
+      for await (const chunk of this._server.stream(
+        'GET',
+        path,
+        undefined,
+        abort.signal
+      )) {
+        // the text so far comes as one piece again
+        if (isFirst && eventOf(chunk)?.type === 'delta') {
+          answer.content = [];
+          isFirst = false;
+        }
+        if (!this._apply(chunk, answer)) {
+          break;
+        }
+      }
+    } catch (error) {
+      const failure = toFailure(error);
+      if (failure.code === 'not_found' && !this._isDisposed) {
+        this._finish();
+        await this._reload(answer);
+        return;
+      }
+      this._fail(answer, error);
+    } finally {
+      this._finish();
+    }
+  }
+
+  /** The answer ended between two looks at it: read what was kept. */
+  private async _reload(answer: IMessage): Promise<void> {
+    answer.state = 'interrupted';
+    const data = asRecord(await this._server.ask('GET', this._path));
+    this._take(data);
+    this._changed.emit();
+  }
+
+  private _fail(answer: IMessage, error: unknown): void {
+    const failure = isAbort(error)
+      ? new Failure('cancelled', trans.__('The answer was stopped.'))
+      : toFailure(error);
+    answer.state =
+      textOf(answer) || failure.code === 'cancelled' ? 'interrupted' : 'failed';
+    answer.failure = failure;
+  }
+
+  private _finish(): void {
+    this._abort = null;
+    this.progress = null;
+    if (!this._isDisposed) {
+      this._changed.emit();
+    }
+  }
+
+  private _draw(): void {
+    this._timer ??= window.setTimeout(() => {
+      this._timer = null;
+      this._changed.emit();
+    }, DRAW_MS);
+  }
+
+  private _timer: number | null = null;
+  private _abort: AbortController | null = null;
+  private _isDisposed = false;
+  private _news = new Set<string>();
+  private _changed = new Signal<this, void>(this);
+}

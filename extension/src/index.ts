@@ -1,0 +1,182 @@
+/** The plugins and how their parts are joined; nothing else. */
+import {
+  ILayoutRestorer,
+  JupyterFrontEnd,
+  JupyterFrontEndPlugin
+} from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
+import { ICompletionProviderManager } from '@jupyterlab/completer';
+import { ILauncher } from '@jupyterlab/launcher';
+import { INotebookTracker } from '@jupyterlab/notebook';
+import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { IStatusBar } from '@jupyterlab/statusbar';
+import { ITranslator } from '@jupyterlab/translation';
+import { Token } from '@lumino/coreutils';
+import { Assistant } from './assistant';
+import { Chats } from './chats';
+import { addCommands, CommandIDs } from './commands';
+import { GhostText } from './completer';
+import { Context } from './context';
+import { ModelHost } from './host';
+import { watchKernels } from './kernel';
+import { outputAt } from './notebook';
+import { addOutputButtons, plotButton } from './outputs';
+import { MistralPanel } from './panel/panel';
+import { watchPlots } from './plotbuttons';
+import { asText, Scope } from './protocol';
+import { Server } from './request';
+import { answerRendermime } from './sanitize';
+import { StatusItem } from './status';
+import { setTranslator, trans } from './translation';
+import { sendByEnter } from './widgets';
+
+const PLUGIN = 'jupyter-mistral:plugin';
+
+/** What the plugins of this extension share. */
+interface IMistral {
+  server: Server;
+  host: ModelHost;
+}
+const IMistral = new Token<IMistral>(
+  'jupyter-mistral:IMistral',
+  'The server half of Jupyter Mistral.'
+);
+
+const core: JupyterFrontEndPlugin<IMistral> = {
+  id: 'jupyter-mistral:core',
+  description: 'The connection to the model.',
+  autoStart: true,
+  provides: IMistral,
+  optional: [ITranslator],
+  activate: (app: JupyterFrontEnd, translator: ITranslator | null) => {
+    setTranslator(translator);
+    const server = new Server(app.serviceManager.serverSettings);
+    return { server, host: new ModelHost(server) };
+  }
+};
+
+const panel: JupyterFrontEndPlugin<void> = {
+  id: PLUGIN,
+  description: 'The assistant in a side panel, on cells and on outputs.',
+  autoStart: true,
+  requires: [IMistral, IRenderMimeRegistry],
+  optional: [
+    INotebookTracker,
+    ISettingRegistry,
+    ICommandPalette,
+    ILayoutRestorer,
+    ILauncher,
+    IStatusBar
+  ],
+  activate: (
+    app: JupyterFrontEnd,
+    mistral: IMistral,
+    rendermime: IRenderMimeRegistry,
+    tracker: INotebookTracker | null,
+    settings: ISettingRegistry | null,
+    palette: ICommandPalette | null,
+    restorer: ILayoutRestorer | null,
+    launcher: ILauncher | null,
+    statusBar: IStatusBar | null
+  ) => {
+    const { server, host } = mistral;
+    const context = new Context(server, tracker);
+    const chats = new Chats(
+      server,
+      window.sessionStorage,
+      () => context.notebook?.context.path ?? null
+    );
+    const assistant = new Assistant(chats, context, host);
+    const widget = new MistralPanel({
+      assistant,
+      rendermime: answerRendermime(rendermime),
+      contents: app.serviceManager.contents,
+      trans,
+      download: path => server.download(path),
+      upload: (path, bytes) => server.stream('POST', path, bytes)
+    });
+    // Notebook 7 has a right area too, without a tab bar: there `open` shows it
+    app.shell.add(widget, 'right', { rank: 600, type: 'Assistant' });
+    restorer?.add(widget, widget.id);
+    const reveal = (): void => app.shell.activateById(widget.id);
+
+    addCommands({ app, assistant, tracker, palette, trans, reveal });
+    launcher?.add({
+      command: CommandIDs.open,
+      category: trans.__('Other'),
+      rank: 1
+    });
+    sendByEnter(trans.__('Enter sends, Shift+Enter begins a line'));
+    const run = (command: string, node: Node): void => {
+      const current = assistant.notebook;
+      const hit = current && outputAt(current, node);
+      const { cell, output = -1 } = hit ?? {};
+      void app.commands.execute(command, { cell: cell?.id ?? '', output });
+    };
+    const explainPlot = (node: Node): void => run(CommandIDs.explainPlot, node);
+    addOutputButtons(
+      rendermime,
+      {
+        fix: node => run(CommandIDs.fix, node),
+        explain: node => run(CommandIDs.explain, node),
+        explainPlot
+      },
+      trans
+    );
+    if (tracker) {
+      watchKernels(tracker);
+      watchPlots(tracker, () => plotButton(explainPlot, trans));
+    }
+    if (statusBar) {
+      statusBar.registerStatusItem('jupyter-mistral:status', {
+        item: new StatusItem(host, trans, reveal),
+        align: 'right',
+        rank: 90
+      });
+    }
+    void settings?.load(PLUGIN).then(loaded => {
+      const apply = (): void => {
+        const composite = (name: string): unknown => loaded.get(name).composite;
+        context.scope = (asText(composite('defaultContext')) ||
+          'notebook') as Scope;
+        context.instructions = asText(composite('instructions'));
+        context.set('variables', composite('sendVariables') !== false);
+        assistant.sampling = {
+          max_tokens: composite('maxTokens'),
+          temperature: composite('temperature')
+        };
+      };
+      apply();
+      loaded.changed.connect(apply);
+    });
+  }
+};
+
+const completer: JupyterFrontEndPlugin<void> = {
+  id: 'jupyter-mistral:completer',
+  description: 'Ghost text by the local model.',
+  autoStart: true,
+  requires: [IMistral, ICompletionProviderManager],
+  optional: [ISettingRegistry],
+  activate: (
+    _app: JupyterFrontEnd,
+    mistral: IMistral,
+    manager: ICompletionProviderManager,
+    settings: ISettingRegistry | null
+  ) => {
+    const { server, host } = mistral;
+    const ghost = new GhostText(trans.__('Mistral'), server, host);
+    manager.registerInlineProvider(ghost);
+    void settings?.load(PLUGIN).then(loaded => {
+      const apply = (): void => {
+        ghost.isEnabled = loaded.get('ghostText').composite !== false;
+        ghost.maxTokens = Number(loaded.get('ghostTextTokens').composite) || 96;
+      };
+      apply();
+      loaded.changed.connect(apply);
+    });
+  }
+};
+
+export default [core, panel, completer];

@@ -1,0 +1,123 @@
+/** What the notebook's kernel knows: its variables, the numbers behind its plots. Read there by the package's own bounded readers. */
+import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
+import { KernelMessage } from '@jupyterlab/services';
+import { asList, asRecord, asText, asTexts, IVariable } from './protocol';
+
+/** Longer than this the kernel is busy with the user's own work: the question goes without. */
+const PATIENCE_MS = 1500;
+
+const FIGURES =
+  '__import__("jupyter_mistral.kernel.figures.shown", fromlist=["install"]).install(get_ipython())';
+const VARIABLES =
+  '__import__("jupyter_mistral.kernel.namespace", fromlist=["variables"]).variables(globals())';
+
+/** Empty where there is no Python kernel, it is busy, or the package is not installed beside it. */
+export async function readVariables(
+  panel: NotebookPanel | null
+): Promise<IVariable[]> {
+  return asList(await evaluate(panel, VARIABLES)).map(item => {
+    const variable = asRecord(item);
+    return {
+      name: asText(variable.name),
+      type: asText(variable.type),
+      summary: asText(variable.summary)
+    };
+  });
+}
+
+/** From now on the kernel keeps the facts of the figures that it shows: the inline backend closes them right after. */
+export async function watchFigures(panel: NotebookPanel | null): Promise<void> {
+  await evaluate(panel, `${FIGURES} and None`);
+}
+
+/** Watch the figures of each kernel from its start, so that the first plot is known too. */
+export function watchKernels(tracker: INotebookTracker): void {
+  const add = (_: unknown, panel: NotebookPanel): void => {
+    let isWatched = false;
+    const look = (): void => {
+      const status = panel.sessionContext.session?.kernel?.status;
+      if (status === 'idle' && !isWatched) {
+        isWatched = true;
+        void watchFigures(panel);
+      } else if (status !== 'idle' && status !== 'busy') {
+        isWatched = false; // it starts anew
+      }
+    };
+    panel.sessionContext.statusChanged.connect(look);
+    panel.sessionContext.kernelChanged.connect(() => {
+      isWatched = false;
+      look();
+    });
+    look();
+  };
+  tracker.forEach(panel => add(null, panel));
+  tracker.widgetAdded.connect(add);
+}
+
+/** The facts, in words, of the figures that cell In[run] showed. */
+export async function readFigures(
+  panel: NotebookPanel | null,
+  run: number
+): Promise<string[]> {
+  return asTexts(
+    await evaluate(panel, `[str(seen.facts) for seen in ${FIGURES}.of(${run})]`)
+  );
+}
+
+/** The facts of the figure that the kernel showed as exactly this picture, a data: URL. */
+export async function readFigure(
+  panel: NotebookPanel | null,
+  picture: string
+): Promise<string[]> {
+  // a whole number of base64's groups from the end is the end of the file
+  const end = picture.slice(picture.indexOf(',') + 1).slice(-400);
+  if (!/^[A-Za-z0-9+/]{4,}={0,2}$/.test(end) || end.length % 4) {
+    return []; // it becomes part of an expression, and comes from a notebook
+  }
+  return asTexts(
+    await evaluate(
+      panel,
+      `[str(seen.facts) for seen in ${FIGURES}.ending("${end}")]`
+    )
+  );
+}
+
+/** The value of a Python expression of ours, as JSON; null where it cannot be had. */
+async function evaluate(
+  panel: NotebookPanel | null,
+  expression: string
+): Promise<unknown> {
+  const kernel = panel?.sessionContext.session?.kernel;
+  if (!kernel || kernel.status !== 'idle') {
+    return null;
+  }
+  const future = kernel.requestExecute({
+    code: '',
+    silent: true,
+    store_history: false,
+    stop_on_error: false,
+    user_expressions: { value: `__import__("json").dumps(${expression})` }
+  });
+  const reply = await Promise.race([
+    future.done,
+    new Promise<null>(resolve => setTimeout(() => resolve(null), PATIENCE_MS))
+  ]);
+  if (!reply) {
+    future.dispose();
+    return null;
+  }
+  return valueOf(reply);
+}
+
+/** What the kernel's reply holds: JSON inside the repr of a Python string. */
+export function valueOf(reply: KernelMessage.IExecuteReplyMsg): unknown {
+  const expressions = asRecord(asRecord(reply.content).user_expressions);
+  const data = asRecord(asRecord(expressions.value).data);
+  // json.dumps escapes all but ASCII, so only quotes and backslashes are left for Python's repr to escape
+  const found = /^(['"])([\s\S]*)\1$/.exec(asText(data['text/plain']));
+  try {
+    return found ? JSON.parse(found[2].replace(/\\(['"\\])/g, '$1')) : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,66 @@
+/** The panel from top to bottom. */
+import React, { useState } from 'react';
+import { Failure } from '../protocol';
+import { ModelCard } from './card';
+import { Composer } from './composer';
+import { ChatBar, History } from './history';
+import { Messages } from './messages';
+import { FailureNote, IconButton } from './parts';
+import { closeIcon } from '@jupyterlab/ui-components';
+import { Readiness } from './readiness';
+import {
+  IServices,
+  ServicesProvider,
+  useServices,
+  useSignal
+} from './services';
+
+export function App(props: {
+  services: Omit<IServices, 'report'>;
+}): JSX.Element {
+  const [failure, setFailure] = useState<Failure | null>(null);
+  const [services] = useState<IServices>(() => ({
+    ...props.services,
+    report: setFailure
+  }));
+  const { trans, assistant } = services;
+  const [isHistory, setHistory] = useState(false);
+  return (
+    <ServicesProvider value={services}>
+      <ModelCard />
+      <ChatBar
+        isOpen={isHistory}
+        onToggle={() => setHistory(!isHistory)}
+        onNew={() => {
+          assistant.chats.start();
+          setHistory(false);
+        }}
+      />
+      {isHistory ? (
+        <History onClose={() => setHistory(false)} />
+      ) : (
+        <Conversation />
+      )}
+      {failure && (
+        <FailureNote failure={failure}>
+          <IconButton
+            icon={closeIcon}
+            label={trans.__('Dismiss')}
+            onClick={() => setFailure(null)}
+          />
+        </FailureNote>
+      )}
+      <Composer />
+    </ServicesProvider>
+  );
+}
+
+function Conversation(): JSX.Element {
+  const { assistant } = useServices();
+  useSignal(assistant.chats.changed);
+  return assistant.chat.messages.length || assistant.chat.isBusy ? (
+    <Messages />
+  ) : (
+    <Readiness />
+  );
+}

@@ -1,0 +1,229 @@
+/** The model card: which model, where its memory goes, whether it is sealed; load, unload, choose another. */
+import { caretDownIcon, caretRightIcon } from '@jupyterlab/ui-components';
+import React, { useState } from 'react';
+import { sealIcon } from '../icons';
+import { ILoading, IStatus } from '../protocol';
+import { Catalogue, loadAsked } from './catalogue';
+import { count, joules, seconds } from './format';
+import { MemoryBar } from './memory';
+import { Button, FailureNote, ProgressBar } from './parts';
+import { IServices, useServices, useSignal } from './services';
+
+export function ModelCard(): JSX.Element {
+  const services = useServices();
+  const { assistant, trans } = services;
+  const { host } = assistant;
+  useSignal(host.changed);
+  const [isOpen, setOpen] = useState(false);
+  const { status } = host;
+  const progress = host.progress ?? status?.progress ?? null;
+  const name = status
+    ? (status.model?.title ??
+      host.row(status.default_model)?.title ??
+      status.default_model)
+    : stateText(null, trans);
+  return (
+    <section className="jp-MistralCard" aria-label={trans.__('Model')}>
+      <button
+        type="button"
+        className="jp-MistralCard-head"
+        aria-expanded={isOpen}
+        onClick={() => setOpen(!isOpen)}
+      >
+        <span
+          className={`jp-MistralDot jp-mod-${host.isLoading ? 'loading' : (status?.state ?? 'gone')}`}
+          aria-hidden="true"
+        />
+        <span className="jp-MistralCard-name" title={name}>
+          {name}
+        </span>
+        {status?.model?.quantization && (
+          <span className="jp-MistralBadge">{bits(status, trans)}</span>
+        )}
+        {status && isSealed(status) && (
+          <span
+            className="jp-MistralBadge jp-mod-seal"
+            title={trans.__('The model has no network: measured from inside.')}
+          >
+            <sealIcon.react tag="span" width="12px" />
+            <em>{trans.__('sealed')}</em>
+          </span>
+        )}
+        {status && isOutside(status) && (
+          <span
+            className="jp-MistralBadge jp-mod-outside"
+            title={trans.__('Questions and what is read with them go there.')}
+          >
+            {status.seal.reason}
+          </span>
+        )}
+        {isOpen ? (
+          <caretDownIcon.react tag="span" width="16px" />
+        ) : (
+          <caretRightIcon.react tag="span" width="16px" />
+        )}
+      </button>
+      {host.isLoading && <LoadProgress progress={progress} />}
+      {isOpen && <Details />}
+      {status && host.failure && <FailureNote failure={host.failure} />}
+    </section>
+  );
+}
+
+type Trans = IServices['trans'];
+
+function bits(status: IStatus, trans: Trans): string {
+  const kind = /4/.test(status.model?.quantization ?? '')
+    ? trans.__('4 bit')
+    : (status.model?.quantization ?? '');
+  const kv = status.model?.kv ?? '';
+  return kv && kv !== 'bf16' ? `${kind}, KV ${kv}` : kind;
+}
+
+/** Whether another program answers, here or on another machine; the reason says where. */
+function isOutside(status: IStatus): boolean {
+  return status.seal.kind === 'outside';
+}
+
+function isSealed(status: IStatus): boolean {
+  return status.seal.kind !== 'none' && status.seal.measured;
+}
+
+export function stateText(status: IStatus | null, trans: Trans): string {
+  switch (status?.state) {
+    case 'ready':
+      return status.running ? trans.__('Answering') : trans.__('Loaded');
+    case 'parked':
+      return trans.__('Lent its GPU; the next question brings it back');
+    case 'loading':
+      return trans.__('Loading');
+    case 'unloaded':
+      return trans.__('Not loaded; the first question loads it');
+    case 'absent':
+      return trans.__('Not on this machine yet');
+    case 'failed':
+      return trans.__('Could not be loaded');
+    default:
+      return trans.__('No connection');
+  }
+}
+
+function LoadProgress(props: { progress: ILoading | null }): JSX.Element {
+  const { assistant, trans } = useServices();
+  const { progress } = props;
+  const stages: Record<string, string> = {
+    download: trans.__('Downloading'),
+    quantize: trans.__('Making it 4 bit'),
+    load: trans.__('Loading'),
+    warm: trans.__('Warming up')
+  };
+  const stage = stages[progress?.stage ?? 'load'] ?? stages.load;
+  const percent =
+    progress?.fraction === null || progress?.fraction === undefined
+      ? ''
+      : ` ${Math.round(progress.fraction * 100)} %`;
+  const left = progress?.eta_s
+    ? ` · ${trans.__('%1 left', seconds(progress.eta_s))}`
+    : '';
+  return (
+    <div className="jp-MistralLoad">
+      <div className="jp-MistralLoad-text" title={progress?.detail}>
+        {stage}
+        {percent}
+        {left}
+      </div>
+      <ProgressBar fraction={progress?.fraction ?? null} label={stage} />
+      {assistant.host.canCancel && (
+        <Button onClick={() => assistant.host.cancelLoad()}>
+          {trans.__('Cancel')}
+        </Button>
+      )}
+    </div>
+  );
+}
+
+function Details(): JSX.Element {
+  const services = useServices();
+  const { assistant, trans } = services;
+  const { host } = assistant;
+  const [isChoosing, setChoosing] = useState(false);
+  const { status } = host;
+  return (
+    <div className="jp-MistralCard-body">
+      <dl>
+        <dt>{trans.__('State')}</dt>
+        <dd>{stateText(status, trans)}</dd>
+        {status?.model && (
+          <>
+            <dt>{trans.__('Context')}</dt>
+            <dd>{trans.__('%1 tokens', count(status.model.context_length))}</dd>
+            <dt>{trans.__('Licence')}</dt>
+            <dd>{status.model.licence}</dd>
+          </>
+        )}
+        {status && (
+          <>
+            <dt>{trans.__('Network')}</dt>
+            <dd title={status.seal.reason}>{sealText(status, trans)}</dd>
+          </>
+        )}
+        {status?.last && (
+          <>
+            <dt>{trans.__('Last answer')}</dt>
+            <dd>
+              {trans.__(
+                '%1 tokens/s',
+                status.last.tokens_per_second.toFixed(1)
+              )}
+              {' · '}
+              {status.last.energy_j === null
+                ? trans.__('energy not measured')
+                : joules(status.last.energy_j)}
+            </dd>
+          </>
+        )}
+      </dl>
+      {status && status.memory.total > 0 && (
+        <MemoryBar memory={status.memory} />
+      )}
+      <div className="jp-MistralRow">
+        {status?.state === 'ready' ? (
+          !isOutside(status) && (
+            <Button
+              disabled={host.isLoading}
+              onClick={() => void host.unload()}
+            >
+              {trans.__('Unload')}
+            </Button>
+          )
+        ) : (
+          <Button
+            kind="primary"
+            disabled={host.isLoading || !status}
+            onClick={() => void loadAsked(services, null)}
+          >
+            {status?.state === 'absent'
+              ? trans.__('Download and load…')
+              : trans.__('Load')}
+          </Button>
+        )}
+        <Button onClick={() => setChoosing(!isChoosing)}>
+          {isChoosing ? trans.__('Close the list') : trans.__('Other models…')}
+        </Button>
+      </div>
+      {isChoosing && <Catalogue />}
+    </div>
+  );
+}
+
+function sealText(status: IStatus, trans: Trans): string {
+  if (isSealed(status)) {
+    return trans.__('none, measured (%1)', status.seal.kind);
+  }
+  if (isOutside(status)) {
+    return status.seal.reason;
+  }
+  return status.worker_pid === null
+    ? trans.__('tried out once the model runs')
+    : trans.__('not sealed');
+}

@@ -1,0 +1,97 @@
+/** The toolbar under a code block of an answer. Nothing here acts but on a click. */
+import {
+  addAboveIcon,
+  addBelowIcon,
+  checkIcon,
+  copyIcon,
+  runIcon
+} from '@jupyterlab/ui-components';
+import React, { useState } from 'react';
+import { ITarget } from '../assistant';
+import { cellName } from '../attachments';
+import { insertCell, replaceCell, runInNewCell } from '../edits';
+import { replaceIcon } from '../icons';
+import { Diff } from './diff';
+import { IconButton } from './parts';
+import { attempt, useServices } from './services';
+
+export function CodeBar(props: {
+  code: string;
+  /** The name of the model that wrote it. */
+  model: string;
+  target: () => ITarget | null;
+  /** Show the change at once: it is what was asked for. */
+  isProposal: (code: string) => boolean;
+}): JSX.Element {
+  const services = useServices();
+  const { trans, assistant } = services;
+  const { model } = props;
+  const [isCopied, setCopied] = useState(false);
+  const code = props.code.replace(/\n+$/, '');
+  const [target, setTarget] = useState<ITarget | null>(() =>
+    props.isProposal(code) ? props.target() : null
+  );
+  const act = (action: () => unknown) => () => attempt(services, action);
+  return (
+    <>
+      <div
+        className="jp-MistralCodeBar"
+        role="toolbar"
+        aria-label={trans.__('Code')}
+      >
+        <IconButton
+          icon={isCopied ? checkIcon : copyIcon}
+          label={isCopied ? trans.__('Copied') : trans.__('Copy')}
+          onClick={act(async () => {
+            await navigator.clipboard.writeText(code);
+            setCopied(true);
+            window.setTimeout(() => setCopied(false), 1500);
+          })}
+        />
+        <IconButton
+          icon={addAboveIcon}
+          label={trans.__('Insert above the active cell')}
+          onClick={act(() =>
+            insertCell(assistant.notebook, code, 'above', model)
+          )}
+        />
+        <IconButton
+          icon={addBelowIcon}
+          label={trans.__('Insert below the active cell')}
+          onClick={act(() =>
+            insertCell(assistant.notebook, code, 'below', model)
+          )}
+        />
+        <IconButton
+          icon={replaceIcon}
+          label={trans.__('Replace the cell…')}
+          expanded={target !== null}
+          disabled={!assistant.notebook}
+          onClick={() => setTarget(target ? null : props.target())}
+        />
+        <IconButton
+          icon={runIcon}
+          label={trans.__('Run in a new cell')}
+          onClick={act(() => runInNewCell(assistant.notebook, code, model))}
+        />
+      </div>
+      {target && (
+        <Diff
+          title={trans.__(
+            'Change %1?',
+            cellName(target.cell.index).slice(1, -1)
+          )}
+          before={target.cell.source}
+          after={code}
+          onAccept={() => {
+            attempt(services, () =>
+              replaceCell(assistant.notebook, target.cell.id, code, model)
+            );
+            setTarget(null);
+          }}
+          onReject={() => setTarget(null)}
+        />
+      )}
+    </>
+  );
+}

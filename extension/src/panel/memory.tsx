@@ -1,0 +1,49 @@
+/** Where the memory of the model's device goes. */
+import React from 'react';
+import { IStatus } from '../protocol';
+import { bytes } from './format';
+import { useServices } from './services';
+
+export function MemoryBar(props: { memory: IStatus['memory'] }): JSX.Element {
+  const { trans } = useServices();
+  const { memory } = props;
+  const parts: [string, string, number][] = [
+    ['weights', trans.__('weights'), memory.weights],
+    ['kv', trans.__('context'), memory.kv],
+    [
+      'other',
+      trans.__('others'),
+      Math.max(0, memory.total - memory.weights - memory.kv - memory.free)
+    ],
+    ['free', trans.__('free'), memory.free]
+  ];
+  const label = parts
+    .map(([, name, size]) => `${name} ${bytes(size)}`)
+    .join(', ');
+  return (
+    <div className="jp-MistralMemory">
+      <div
+        className="jp-MistralMemory-bar"
+        role="img"
+        aria-label={trans.__('Memory of %1: %2', memory.device, label)}
+      >
+        {parts.map(([key, name, size]) => (
+          <span
+            key={key}
+            className={`jp-mod-${key}`}
+            style={{ flexGrow: size / memory.total }}
+            title={`${name} ${bytes(size)}`}
+          />
+        ))}
+      </div>
+      <div className="jp-MistralMemory-legend" aria-hidden="true">
+        {parts.map(([key, name, size]) => (
+          <span key={key}>
+            <i className={`jp-mod-${key}`} />
+            {name} {bytes(size)}
+          </span>
+        ))}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,72 @@
+/** "Explain plot" on outputs that say themselves that they are plots, whichever extension draws them, or none. */
+import { CodeCell } from '@jupyterlab/cells';
+import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
+import { PLOT_TYPE } from './notebook';
+import { SVG } from './protocol';
+
+type OutputArea = CodeCell['outputArea'];
+
+const BUTTON = 'jp-MistralPlotButton';
+
+function isPlot(area: OutputArea, index: number): boolean {
+  // asked of the model: what a page shows of a plot depends on what is installed
+  const output = area.model.get(index);
+  return (
+    ['display_data', 'execute_result'].includes(output?.type) &&
+    Object.keys(output.data).some(mime => mime === SVG || PLOT_TYPE.test(mime))
+  );
+}
+
+/** Give each plot its button, and take it from what is one no more. */
+export function markPlots(
+  area: OutputArea,
+  create: () => HTMLButtonElement
+): void {
+  area.widgets.forEach(({ node }, index) => {
+    const button = node.querySelector(`:scope > .${BUTTON}`);
+    if (!isPlot(area, index)) {
+      button?.remove();
+      node.classList.remove('jp-MistralPlot');
+    } else if (!button) {
+      const made = create();
+      made.classList.add('jp-mod-overlay', BUTTON);
+      node.append(made);
+      node.classList.add('jp-MistralPlot');
+    }
+  });
+}
+
+/** Watch the outputs of all notebooks, those open and those to come. */
+export function watchPlots(
+  tracker: INotebookTracker,
+  create: () => HTMLButtonElement
+): void {
+  const known = new WeakSet<OutputArea>();
+  const watch = (panel: NotebookPanel): void => {
+    for (const cell of panel.isDisposed ? [] : panel.content.widgets) {
+      if (!(cell instanceof CodeCell) || known.has(cell.outputArea)) {
+        continue;
+      }
+      const area = cell.outputArea;
+      known.add(area);
+      area.outputLengthChanged.connect(() => markPlots(area, create));
+      markPlots(area, create);
+    }
+  };
+  const add = (_: unknown, panel: NotebookPanel): void => {
+    let frame = 0;
+    const later = (): void => {
+      cancelAnimationFrame(frame);
+      // once for all cells of a change, after their widgets are there
+      frame = requestAnimationFrame(() => watch(panel));
+    };
+    const listen = (): void => {
+      panel.content.model?.cells.changed.connect(later);
+      later();
+    };
+    panel.content.modelChanged.connect(listen);
+    listen();
+  };
+  tracker.forEach(panel => add(null, panel));
+  tracker.widgetAdded.connect(add);
+}

@@ -1,0 +1,166 @@
+"""`jupyter mistral context NOTEBOOK --question TEXT`: prints what a model would be sent. No server and no torch needed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..protocol import SCOPES, Failure, Message
+from . import thorough
+from .given import Job
+from .prompt import Built, build_given
+from .thorough import Plan
+from .tokens import Tokens
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 printed, 1 failed (one sentence on standard error), 2 misused."""
+    given = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+    try:
+        tokens, length, sees = _tokenizer(given.model)
+        budget = given.budget or length
+        job = Job((Message("user", (given.question,)),), budget, given.scope, given.focus, vision=sees)
+        read = job.given(_notebook(given.notebook), tokens.count, tokens.overhead, tokens.image)
+        plan = thorough.plan(read) if given.thorough else None
+        told = to_dict_of_plan(plan) if plan else to_dict(build_given(read, None))
+        text = _readable_plan(plan) if plan else _readable(told)
+    except Failure as failure:
+        print(f"jupyter mistral context: {failure}", file=sys.stderr)
+        return 1
+    print(json.dumps(told, ensure_ascii=False, indent=1) if given.json else text)
+    return 0
+
+
+def to_dict(built: Built) -> dict[str, Any]:
+    """What `--json` prints of one prompt."""
+    return {
+        "messages": [message.to_dict() for message in built.messages],
+        "ledger": [segment.to_dict() for segment in built.ledger],
+        "total_tokens": built.total_tokens,
+        "left_out": list(built.left_out),
+        "notes": list(built.notes),
+    }
+
+
+def to_dict_of_plan(plan: Plan) -> dict[str, Any]:
+    """What `--thorough --json` prints of a notebook that is read in parts."""
+    windows = [
+        {
+            "about": window.about,
+            "messages": [message.to_dict() for message in window.messages],
+            "ledger": [segment.to_dict() for segment in window.ledger],
+            "total_tokens": window.tokens,
+            "note_tokens": window.room,
+        }
+        for window in plan.windows
+    ]
+    return {"windows": windows, "total_tokens": plan.tokens, "left_out": list(plan.left_out)}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "jupyter mistral context", description="Show what of a notebook the model would read."
+    )
+    parser.add_argument("notebook", metavar="NOTEBOOK", type=Path)
+    parser.add_argument("--question", required=True, metavar="TEXT")
+    parser.add_argument(
+        "--focus", type=_focus, metavar="N", help="index of the cell the question is about (from 0), or none"
+    )
+    parser.add_argument(
+        "--budget", type=_budget, metavar="TOKENS", help="tokens of prompt at most (default: what the model holds)"
+    )
+    parser.add_argument("--scope", choices=SCOPES, default="notebook", help="how much of the notebook may be read")
+    parser.add_argument("--model", metavar="NAME", help="whose tokenizer counts (default: the default model)")
+    parser.add_argument(
+        "--thorough", action="store_true", help="the parts in which a notebook larger than the budget is read whole"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON value")
+    return parser
+
+
+def _focus(text: str) -> int | None:
+    return None if text == "none" else int(text)
+
+
+def _budget(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _notebook(path: Path) -> Mapping[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise Failure("not_found", f"{path} cannot be read: {error.strerror}.", "Check the path.") from None
+    except (ValueError, RecursionError):
+        raise Failure(
+            "bad_request", f"{path} is not valid JSON, so no notebook.", "Open and save it in Jupyter."
+        ) from None
+    if not isinstance(data, dict) or not ({"cells", "worksheets"} & data.keys()):
+        raise Failure("bad_request", f"{path} is not a notebook: it has no cells.", "Name an .ipynb file.")
+    return {**data, "path": path.name}
+
+
+def _tokenizer(name: str | None) -> tuple[Tokens, int, bool]:
+    """The tokenizer of a model on disk, the tokens that it holds, whether it sees."""
+    from .. import models
+    from ..models import catalogue, store
+
+    for each in [name] if name else dict.fromkeys((models.default_name(), models.EMBEDDED)):
+        entry = catalogue.find(each)
+        found = store.locate(entry)
+        folder = found.path if found.path.is_dir() else found.path.parent
+        if found.state != "absent" and (folder / "tokenizer.json").is_file():
+            return Tokens(folder), entry.context_length or _length(folder), "image" in entry.can
+    raise Failure(
+        "model_not_on_disk",
+        f"The tokenizer of {name or models.default_name()} is not on this machine, so tokens cannot be counted.",
+        f"Run `jupyter mistral pull {name or models.default_name()}`.",
+    )
+
+
+def _length(folder: Path) -> int:
+    try:
+        told = json.loads((folder / "config.json").read_bytes())
+        length = (told.get("text_config") or told).get("max_position_embeddings")
+    except (OSError, ValueError, AttributeError):
+        length = None
+    return length if isinstance(length, int) and length > 0 else 4096
+
+
+def _readable(told: Mapping[str, Any]) -> str:
+    lines = [f"──── {m['role']}\n{_words(m['content'])}" for m in told["messages"]]
+    lines.append(f"──── {told['total_tokens']:,} tokens")
+    lines += [_row(row) for row in told["ledger"] if row["kept"]]
+    lines += [f"Left out: {text}" for text in told["left_out"]]
+    return "\n".join(lines)
+
+
+def _words(content: str | list[dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "(picture)\n") for part in content)
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    of = f" of cell {row['cell']}" if row["cell"] is not None else ""
+    state = ", ".join(x for x in (row["state"] if row["state"] != "whole" else "", row["why"]) if x)
+    return f"{row['tokens']:7,}  {row['segment']}{of}" + (f"  ({state})" if state else "")
+
+
+def _readable_plan(plan: Plan) -> str:
+    lines = [f"Read in {len(plan.windows)} parts, then answered from their notes:"]
+    lines += [f"{w.tokens:7,} tokens  {w.about}  (notes of up to {w.room} tokens)" for w in plan.windows]
+    lines += [f"{plan.tokens:7,} tokens together, and those of the notes"]
+    lines += [f"Left out: {text}" for text in plan.left_out]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

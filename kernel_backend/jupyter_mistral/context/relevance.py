@@ -1,0 +1,246 @@
+"""How much each cell matters to a question: BM25 over the cell's text, then its neighbours, its section and its definitions."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from . import tables, words
+from .cells import Cell
+from .names import Graph
+
+K1, B = 1.2, 0.6
+FOLLOW, SECTION = 0.5, 0.3
+# what a term of each kind weighs in a question
+KINDS = {"=": 2.0, "~": 0.6, "^": 0.35}
+INDEXED_CHARS = 2_500_000
+
+_HEADING = re.compile(r"^\s{0,3}(#{1,6})\s+(.+)$", re.M)
+_ELISION = re.compile(r"(?i)\b(?:[cdjlmnst]|qu)['’]|-t-|['’]s\b")
+_IDENTIFIER = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_CELL_NUMBER = re.compile(r"\bcell\s*#?\s*(\d+)|\[cell (\d+)\]", re.I)
+_RUN_NUMBER = re.compile(r"\b(?:In|Out)\s*\[(\d+)\]")
+_ABOUT_ERRORS = re.compile(
+    r"(?i)\b(?:error|exception|traceback|fail|crash|broken|wrong|fehler|erreur|échou|errore|erro|fout|why does it not)"
+)
+
+
+@dataclass(frozen=True)
+class Index:
+    """The terms of all cells, counted once. Built for one state of a notebook, asked as often as there are questions."""
+
+    counts: tuple[dict[str, float], ...]
+    lengths: tuple[float, ...]
+    frequency: dict[str, int]
+    sections: tuple[tuple[int, ...], ...]
+
+    def score(self, wanted: dict[str, float]) -> list[float]:
+        """BM25 of each cell for weighted terms."""
+        total = len(self.counts)
+        mean = (sum(self.lengths) / total if total else 0.0) or 1.0  # cells without a word have no length
+        scores = [0.0] * total
+        for term, weight in wanted.items():
+            n = self.frequency.get(term, 0)
+            if not n:
+                continue
+            idf = math.log(1 + (total - n + 0.5) / (n + 0.5)) * weight
+            for i, counts in enumerate(self.counts):
+                tf = counts.get(term)
+                if tf:
+                    scores[i] += idf * tf * (K1 + 1) / (tf + K1 * (1 - B + B * self.lengths[i] / mean))
+        return scores
+
+
+def index(cells: Sequence[Cell]) -> Index:
+    room = max(250, INDEXED_CHARS // max(1, len(cells)))
+    sections = _sections(cells)
+    counts: list[dict[str, float]] = []
+    for i, cell in enumerate(cells):
+        found = dict(_counts(tuple(_fields(cell, room))))
+        for depth, heading in enumerate(reversed(sections[i])):
+            if heading != i:
+                for term in set(words.terms(_heading_line(cells[heading]))):
+                    found[term] = found.get(term, 0.0) + 0.5 / (depth + 1)
+        counts.append(found)
+    frequency: Counter[str] = Counter(term for each in counts for term, n in each.items() if n >= 0.75)
+    lengths = tuple(sum(n for t, n in each.items() if t[0] not in "~^=" and not t[0].isdigit()) for each in counts)
+    return Index(tuple(counts), lengths, dict(frequency), sections)
+
+
+@lru_cache(maxsize=4096)
+def _counts(fields: tuple[tuple[str, float], ...]) -> dict[str, float]:
+    """Weighted counts of the terms of one cell. Not to be changed: the next question on the same cell gets them again."""
+    found: dict[str, float] = {}
+    for text, weight in fields:
+        for term, n in Counter(words.terms(text)).items():
+            found[term] = found.get(term, 0.0) + weight * n
+    return found
+
+
+def _fields(cell: Cell, room: int) -> list[tuple[str, float]]:
+    source = cell.source[:room]
+    fields = [(source, 1.0)]
+    if not cell.is_code:
+        fields += [(line, 1.0) for _, line in _HEADING.findall(source)]
+    else:
+        fields += [(line, 0.5) for line in re.findall(r"#(.*)$", source[:4000], re.M)]
+    for out in cell.outputs[:20]:
+        text = out.text[: room // 2]
+        if out.html and (not text.strip() or text.startswith("<")):
+            text = tables.of_html(out.html[: room // 2])
+        fields.append((text, 0.7))
+        if out.kind == "error":
+            fields.append((f"error exception {out.mime}", 1.0))
+        elif out.kind == "image":
+            fields.append(("plot figure image", 0.5))
+    return fields
+
+
+def _sections(cells: Sequence[Cell]) -> tuple[tuple[int, ...], ...]:
+    """For each cell the cells with the headings it stands under, outermost first."""
+    path: list[tuple[int, int]] = []
+    found = []
+    for i, cell in enumerate(cells):
+        if not cell.is_code:
+            for marks, _ in _HEADING.findall(cell.source[:5000]):
+                path = [(level, at) for level, at in path if level < len(marks)]
+                path.append((len(marks), i))
+        found.append(tuple(dict.fromkeys(at for _, at in path)))
+    return tuple(found)
+
+
+def _heading_line(cell: Cell) -> str:
+    return " ".join(title for _, title in _HEADING.findall(cell.source[:5000]))
+
+
+def heading(cells: Sequence[Cell], at: int) -> str:
+    """The first heading of a cell, without its marks."""
+    match = _HEADING.search(cells[at].source[:5000])
+    return match[2].strip(" #*`")[:60] if match else ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, as the search sees it: the newest message in full, the turns before it faintly."""
+
+    text: str
+    before: str = ""
+    focus: int | None = None
+
+    def wanted(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for text, share in ((self.text, 1.0), (self.before, 0.25)):
+            for term, n in Counter(words.terms(_ELISION.sub(" ", text[:20_000]))).items():
+                weight = KINDS.get(term[0], 1.0) * share * min(n, 2)
+                found[term] = max(found.get(term, 0.0), weight)
+        for short in _initials(self.text[:2000]):
+            found.setdefault(short, 0.5)
+        return found
+
+    def identifiers(self) -> set[str]:
+        return set(_IDENTIFIER.findall(self.text[:20_000])) | set(re.findall(r"[^\W\d]\w*", self.text[:20_000]))
+
+
+def _initials(text: str) -> set[str]:
+    """What two to four words in a row would be called for short: code says `rf` and `sf` for random forest and San Francisco."""
+    listed = [w.lower() for w in re.findall(r"[^\W\d_]+", text)]
+    runs = (listed[i : i + n] for n in (2, 3, 4) for i in range(len(listed) - n + 1))
+    return {"".join(w[0] for w in run) for run in runs if not words.STOP.intersection(run)}
+
+
+def scores(cells: Sequence[Cell], found: Index, names: Graph, question: Question) -> list[float]:
+    """One number a cell, higher is more needed. Cells that the question names come first of all."""
+    base = found.score(question.wanted())
+    top = max(base, default=0.0) or 1.0
+    base = [s / top for s in base]
+    total = _spread(cells, base, found)
+    _add_followers(total, base, names)
+    _add_sections(total, base, found)
+    _add_definitions(total, names, question, cells)
+    _add_named(total, cells, question)
+    _add_focus(total, cells, names, question)
+    if _ABOUT_ERRORS.search(question.text):
+        for i, cell in enumerate(cells):
+            if any(out.kind == "error" for out in cell.outputs):
+                total[i] += 0.5
+    return total
+
+
+def _spread(cells: Sequence[Cell], base: list[float], found: Index) -> list[float]:
+    """A cell beside a fitting one often holds what is asked: prose explains the code below it, code shows what prose asks."""
+    total = list(base)
+    for i, score in enumerate(base):
+        for distance, share in ((1, 0.45), (2, 0.25), (3, 0.12)):
+            for at, part in ((i + distance, share), (i - distance, share * 0.7)):
+                if 0 <= at < len(cells):
+                    total[at] = max(total[at], base[at] + score * part)
+    return total
+
+
+def _add_followers(total: list[float], base: list[float], names: Graph) -> None:
+    """What a fitting cell defines is shown, scored or printed further down: the users of its names gain from it."""
+    gains = [0.0] * len(total)
+    users: dict[tuple[str, int], list[int]] = {}
+    for i in range(len(total)):
+        for name, at in names.needs(i).items():
+            if at < i:
+                users.setdefault((name, at), []).append(i)
+    for (_, at), where in users.items():
+        for i in where:
+            gains[i] = max(gains[i], FOLLOW * base[at] / math.sqrt(len(where)))
+    for i, gain in enumerate(gains):
+        total[i] += gain
+
+
+def _add_sections(total: list[float], base: list[float], found: Index) -> None:
+    """A section that fits as a whole lends some of it to each of its cells."""
+    members: dict[int, list[int]] = {}
+    for i, path in enumerate(found.sections):
+        if path:
+            members.setdefault(path[-1], []).append(i)
+    for where in members.values():
+        best = sorted((base[i] for i in where), reverse=True)[:3]
+        for i in where:
+            total[i] += SECTION * sum(best) / 3
+
+
+def _add_definitions(total: list[float], names: Graph, question: Question, cells: Sequence[Cell]) -> None:
+    asked = question.identifiers()
+    for name in asked:
+        where = names.definers.get(name, ())
+        if where and (len(name) > 2 or len(where) < 4):
+            rare = 1.0 / math.sqrt(len(where))
+            for at in where:
+                total[at] += 0.35 * rare
+            last = [at for at in where if question.focus is None or cells[at].index <= question.focus] or list(where)
+            total[last[-1]] += 0.6
+        for at in names.changers.get(name, ())[-4:]:
+            total[at] += 0.15
+    best = sorted(range(len(total)), key=lambda i: -total[i])[:8]
+    for rank, i in enumerate(best):
+        for at in set(names.needs(i).values()):
+            total[at] += 0.25 / (1 + rank * 0.5) * min(1.0, total[i])
+
+
+def _add_named(total: list[float], cells: Sequence[Cell], question: Question) -> None:
+    """`cell 12`, `[cell 12]` and `In[7]` say outright which cell is meant."""
+    numbers = {int(a or b) for a, b in _CELL_NUMBER.findall(question.text) if len(a or b) < 9}
+    runs = {int(n) for n in _RUN_NUMBER.findall(question.text) if len(n) < 9}
+    for i, cell in enumerate(cells):
+        if cell.index in numbers or (cell.run is not None and cell.run in runs):
+            total[i] += 5.0
+
+
+def _add_focus(total: list[float], cells: Sequence[Cell], names: Graph, question: Question) -> None:
+    if question.focus is None:
+        return
+    for i, cell in enumerate(cells):
+        distance = abs(cell.index - question.focus)
+        total[i] += 10.0 if distance == 0 else 0.25 / distance
+        if distance == 0:
+            for at in names.needs(i).values():
+                total[at] += 0.5

@@ -1,0 +1,35 @@
+"""Names that promise a secret: of variables, columns, settings. The one table, for masking text and for hiding values."""
+
+from __future__ import annotations
+
+import re
+
+# after such a word, alone or as part of a longer name, stands a secret
+SURE = (
+    r"passw(?:or)?ds?", "passwort", "passphrase", "kennwort", "contraseña", "mot_de_passe", "senha",
+    r"secret(?:_?key)?s?", r"api_?-?keys?", r"access_?-?key(?:_?id)?s?", r"account_?keys?", r"auth_?-?keys?", r"private_?-?keys?",
+    r"signing_?-?keys?", r"encryption_?-?keys?", r"client_?-?secrets?", "credentials?",
+)  # fmt: skip
+# in a text these say too little, but a variable of that name is not shown
+LIKELY = ("keys?", "tokens?", "pwd", "auth", "bearer", "cookies?")
+# a column called `key` holds join keys far more often than secrets
+OF_COLUMNS = (*SURE, "token")
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def _whole_words(words: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"(?i)(?:^|[^a-z])(?:{'|'.join(words)})(?:[^a-z]|$)")
+
+
+_NAMES, _COLUMNS = _whole_words((*SURE, *LIKELY)), _whole_words(OF_COLUMNS)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable of that name is taken to hold a secret: `API_KEY`, `hfToken`, `db_password`; not `monkey` or `keyboard`."""
+    return bool(_NAMES.search(_CAMEL.sub("_", name)))
+
+
+def is_secret_column(name: str) -> bool:
+    """Whether a table's column of that name is taken to hold secrets."""
+    return bool(_COLUMNS.search(_CAMEL.sub("_", name)))

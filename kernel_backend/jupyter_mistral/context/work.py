@@ -1,0 +1,47 @@
+"""The four things that are asked of this room, by name, so that they can be done in a thread or in another process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from . import thorough
+from .given import Given
+from .prompt import Built, build_given, plain
+from .snapshot import Snapshot
+from .thorough import Note, Plan
+
+Name: TypeAlias = Literal["build", "plan", "combine", "condense"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """build: a prompt, going on from `snapshot`. plan, combine, condense: see `thorough.py`; notes that do not fit are cut
+    where `last`."""
+
+    name: Name
+    snapshot: Snapshot | None = None
+    notes: Sequence[Note] = ()
+    last: bool = False
+
+    @property
+    def gives_plan(self) -> bool:
+        return self.name in ("plan", "condense")
+
+    def do(self, given: Given) -> Built | Plan | None:
+        if self.name == "build":
+            return build_given(given, self.snapshot) if _has_context(given) else _as_it_is(given)
+        if self.name == "plan":
+            return thorough.plan(given)
+        if self.name == "combine":
+            return thorough.combine(given, self.notes, self.last)
+        return thorough.condense(given, self.notes)
+
+
+def _has_context(given: Given) -> bool:
+    return bool(given.notebook or given.variables or given.figures)
+
+
+def _as_it_is(given: Given) -> Built:
+    return plain(given.messages, count=given.count, overhead=given.overhead, image_tokens=given.image_tokens)

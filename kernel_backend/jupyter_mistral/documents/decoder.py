@@ -1,0 +1,246 @@
+"""The parent's side: a child for each file, watched and ended. A spare one stands ready, since starting it takes longest.
+
+Knows no HTTP. A child may be in the hands of whoever made the file: what it says is checked before it is believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import signal
+import struct
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..protocol import MAX_DOCUMENT_BYTES, MAX_IMAGE_BYTES, Document, Failure, Image, Page, PageRead
+from ..wire import FrameReader, to_frame
+from .limits import DOCUMENT, LONGEST, PICTURE, REFUSALS, SCAN, Limits, failure
+
+COMMAND = (sys.executable, "-m", "jupyter_mistral.documents")
+# a spare that nobody needs for so long is ended
+SPARE_S = 120.0
+AT_ONCE = 2
+UNREAD = "*[a scanned page; its text was not recognized]*"
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "JUPYTER_MISTRAL_SEAL")
+_PNG = struct.Struct(">8sI4sIIBBBBB")
+_HEAD = b"\x89PNG\r\n\x1a\n"
+log = logging.getLogger("jupyter_mistral")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What came of a picture: RGB, upright, at most `LONGEST` pixels a side. was: its size as it was sent."""
+
+    image: Image
+    width: int
+    height: int
+    was: tuple[int, int]
+
+
+class Decoder:
+    """Decodes for one event loop. `close` ends what still runs."""
+
+    def __init__(self) -> None:
+        self._spare: asyncio.Task[asyncio.subprocess.Process] | None = None
+        self._retire: asyncio.TimerHandle | None = None
+        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._ends: set[asyncio.Task[None]] = set()
+
+    async def picture(self, data: bytes, what: str = "The picture") -> Picture:
+        """Raises `Failure` that names it as `what`."""
+        if len(data) > MAX_IMAGE_BYTES:
+            raise failure(what, "too_many_bytes")
+        async with contextlib.aclosing(self._ask({"type": "picture"}, data, PICTURE, what, "exhausted")) as frames:
+            async for header, blob in frames:
+                if header["type"] == "picture":
+                    return _checked(header, blob, what)
+        raise failure(what, "exhausted")
+
+    async def document(
+        self, data: bytes, pages: Sequence[tuple[int, int]] = (), ocr: str = "auto", what: str = "The document"
+    ) -> AsyncGenerator[PageRead | Document, None]:
+        """Progress page by page, then the document. Raises `Failure`.
+
+        pages: ranges, first and last included; none is all. ocr: on takes every page by its pixels, auto those without text.
+        """
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise failure(what, "too_large_document")
+        if ocr != "auto":
+            async with contextlib.aclosing(self._document(data, pages, ocr == "on", what)) as steps:
+                async for step in steps:
+                    yield step
+            return
+        async with contextlib.aclosing(self._document(data, pages, False, what)) as steps:
+            async for step in steps:
+                if isinstance(step, Document):
+                    found = step
+                elif step.how != "none":
+                    yield step
+        scanned = [page.number for page in found.pages if page.how == "none"]
+        if not scanned:
+            yield found
+            return
+        async with contextlib.aclosing(self._recognized(data, found, scanned, what)) as steps:
+            async for step in steps:
+                yield step
+
+    async def _recognized(
+        self, data: bytes, document: Document, scanned: Sequence[int], what: str
+    ) -> AsyncGenerator[PageRead | Document, None]:
+        """The document with its scanned pages recognized; without a recognizer they stay as they are, unless there is nothing else."""
+        done, total = len(document.pages) - len(scanned), len(document.pages)
+        try:
+            async with contextlib.aclosing(self._document(data, [(n, n) for n in scanned], True, what)) as steps:
+                async for step in steps:
+                    if isinstance(step, PageRead):
+                        yield PageRead(done + step.done, total, step.how)
+                    else:
+                        made = {page.number: page for page in step.pages}
+                        yield replace(document, pages=tuple(made.get(page.number, page) for page in document.pages))
+        except Failure as refused:
+            if refused.code != "unsupported" or not done:
+                raise
+            missing = [replace(page, markdown=UNREAD) if page.how == "none" else page for page in document.pages]
+            yield replace(document, pages=tuple(missing))
+
+    async def _document(
+        self, data: bytes, pages: Sequence[tuple[int, int]], is_ocr: bool, what: str
+    ) -> AsyncGenerator[PageRead | Document, None]:
+        """By one child."""
+        order = {"type": "document", "pages": [list(span) for span in pages], "ocr": is_ocr}
+        found: list[Page] = []
+        async with contextlib.aclosing(
+            self._ask(order, data, SCAN if is_ocr else DOCUMENT, what, "too_long")
+        ) as frames:
+            async for header, _ in frames:
+                if header["type"] == "page_read":
+                    yield PageRead(int(header["done"]), int(header["total"]), _how(header))
+                elif header["type"] == "page":
+                    found.append(Page(int(header["number"]), str(header["markdown"]), _how(header)))
+                elif header["type"] == "document":
+                    yield Document(str(header["title"]), int(header["page_count"]), tuple(found))
+                    return
+        raise failure(what, "too_long")
+
+    async def close(self) -> None:
+        if self._retire is not None:
+            self._retire.cancel()
+        self._drop()
+        await asyncio.gather(*self._ends, return_exceptions=True)
+
+    # ------------------------------------------------------------------------------------------ one child
+
+    async def _ask(
+        self, order: Mapping[str, Any], data: bytes, limits: Limits, what: str, when_dead: str
+    ) -> AsyncGenerator[tuple[dict[str, Any], bytes], None]:
+        """The child's frames. Raises `Failure` where it refuses, dies or falls silent."""
+        async with self._turn:
+            process = await self._take()
+            try:
+                async with contextlib.aclosing(_frames(process, order, data, limits.silence_s)) as frames:
+                    async for header, blob in frames:
+                        if header["type"] == "refused":
+                            reason, n = header.get("reason"), header.get("n")
+                            known = isinstance(reason, str) and reason in REFUSALS
+                            raise failure(what, reason if known else when_dead, n if isinstance(n, int) else 0)  # type: ignore[arg-type]  # `known` says that it is a str
+                        if header["type"] == "failed":
+                            log.warning(
+                                "mistral: decoding failed: %s", re.sub(r"\W", "", str(header.get("error")))[:40]
+                            )
+                        yield header, blob
+            except (asyncio.TimeoutError, OSError, ValueError, KeyError, TypeError):
+                raise failure(what, when_dead) from None
+            finally:
+                await _end(process)
+
+    async def _take(self) -> asyncio.subprocess.Process:
+        """A child that has done nothing yet; another is started in its place."""
+        spare, self._spare = self._spare, None
+        process = await spare if spare is not None else await _start()
+        if process.returncode is not None:
+            process = await _start()
+        if self._spare is None:  # else somebody who came meanwhile has started one
+            self._spare = asyncio.create_task(_start())
+        if self._retire is not None:
+            self._retire.cancel()
+        self._retire = asyncio.get_running_loop().call_later(SPARE_S, self._drop)
+        return process
+
+    def _drop(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            task = asyncio.create_task(_ended(spare))
+            self._ends.add(task)
+            task.add_done_callback(self._ends.discard)
+
+
+def _how(header: Mapping[str, Any]) -> str:
+    return header["how"] if header.get("how") in ("text", "ocr") else "none"
+
+
+async def _start() -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *COMMAND,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=_environment(os.environ),
+        # where this package lies: nobody else's modules are there, and Python before 3.11 looks for some in it
+        cwd=Path(__file__).parents[2],
+        start_new_session=True,
+        limit=2**20,
+    )
+
+
+def _environment(parent: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in parent.items() if name in _KEPT or name.startswith(("LC_", "PYTHON"))}
+    return kept | {"PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+async def _frames(
+    process: asyncio.subprocess.Process, order: Mapping[str, Any], data: bytes, silence_s: float
+) -> AsyncGenerator[tuple[dict[str, Any], bytes], None]:
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(to_frame(order, data))
+    frames = FrameReader()
+    while piece := await asyncio.wait_for(process.stdout.read(2**18), silence_s):
+        for frame in frames.feed(piece):
+            yield frame
+
+
+async def _ended(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
+    with contextlib.suppress(OSError):
+        await _end(await starting)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Nothing of it remains, nor of what it may have started."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    if process.stdin is not None and not process.stdin.transport.is_closing():
+        # what it has not taken yet it takes no more
+        process.stdin.transport.abort()
+    await process.wait()
+    if process.stdout is not None:
+        # to its end: only then does asyncio let go of the pipe
+        with contextlib.suppress(asyncio.TimeoutError, OSError):
+            await asyncio.wait_for(process.stdout.read(), 5.0)
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            await process.stdin.wait_closed()
+
+
+def _checked(header: Mapping[str, Any], blob: bytes, what: str) -> Picture:
+    """The child's picture, if it is what it must be: a plain RGB PNG of the size that it says, and no larger than agreed."""
+    width, height, was = header["width"], header["height"], header["was"]
+    plain = _PNG.pack(_HEAD, 13, b"IHDR", width, height, 8, 2, 0, 0, 0)
+    if max(width, height) > LONGEST or not blob.startswith(plain):
+        raise failure(what, "broken_picture")
+    return Picture(Image("image/png", blob), width, height, (int(was[0]), int(was[1])))

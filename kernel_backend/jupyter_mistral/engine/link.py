@@ -1,0 +1,54 @@
+"""The worker's end of the socket: frames in on one thread, frames out from any. Knows nothing of models."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..wire import FrameReader, to_frame
+
+Frame = tuple[dict[str, Any], bytes]
+
+
+class Link:
+    """`take` is called on the reading thread for every frame; the process ends when the server goes away or sends garbage."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._sending = threading.Lock()
+
+    def start(self, take: Callable[[dict[str, Any], bytes], None]) -> None:
+        threading.Thread(target=self._read, args=(take,), name="frames", daemon=True).start()
+
+    def send(self, header: Mapping[str, Any], blob: bytes = b"") -> None:
+        """Blocks while the server does not read: an answer nobody takes is not worth computing."""
+        frame = to_frame(header, blob)
+        try:
+            with self._sending:
+                self._socket.sendall(frame)
+        except OSError:
+            os._exit(0)
+
+    def _read(self, take: Callable[[dict[str, Any], bytes], None]) -> None:
+        frames = FrameReader()
+        try:
+            while data := self._socket.recv(1 << 20):
+                for header, blob in frames.feed(data):
+                    take(header, blob)
+        except ConnectionError:
+            pass
+        except Exception as error:  # the edge: a frame that makes no sense means that the two ends disagree
+            leave(f"bad frame: {type(error).__name__}: {error}", 2)
+        # without the server there is nobody to answer: leave at once, in whatever state the other threads are
+        leave("", 0)
+
+
+def leave(why: str, code: int) -> None:
+    """End the process from any thread, with a line on stderr."""
+    if why:
+        print(f"jupyter_mistral.engine: {why}", file=sys.stderr, flush=True)
+    os._exit(code)

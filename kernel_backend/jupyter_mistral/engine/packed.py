@@ -1,0 +1,242 @@
+"""Keys and values in fewer bits: whole blocks are stored packed, the block that is being written stays in 16 bit.
+
+Keys are quantized per channel over a few tokens, values per token over a few channels, as KIVI (arXiv 2402.02750) found
+best: a key's outliers keep to their channels. A token sees the tokens of its own block of 64 as they were, and all
+blocks before it packed. So what it sees depends on its place alone: any chunking, a restored prefix or a rejected draft
+gives the same bits. The price is that a sequence can be cut back only to where its 16-bit tokens begin, or to a block's
+start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+
+from ..models.memory import KEY_GROUP, VALUE_GROUP
+from .attention import KEY_BLOCK
+from .kv import BLOCK, GrowingLayer, Layer, Sequence, Stretch
+
+_SLICE = 32  # blocks unpacked at a time, so that the 32-bit values in between stay small
+
+
+class Codec(Protocol):
+    """Turns blocks [blocks, heads, BLOCK, size] into rows of bytes and back."""
+
+    def encode(self, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Bytes [blocks, n]."""
+
+    def decode(self, rows: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Write the blocks into these views."""
+
+
+class Float8:
+    """e4m3: three bits of mantissa, no scales; what lies beyond its range (448) is held at its edge."""
+
+    _MOST = 448.0
+
+    def encode(self, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        both = torch.cat([keys.flatten(1), values.flatten(1)], 1)
+        return both.clamp(-self._MOST, self._MOST).to(torch.float8_e4m3fn).view(torch.uint8)
+
+    def decode(self, rows: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        found = rows.view(torch.float8_e4m3fn)
+        half = found.shape[1] // 2
+        keys.copy_(torch.unflatten(found[:, :half], 1, keys.shape[1:]))
+        values.copy_(torch.unflatten(found[:, half:], 1, values.shape[1:]))
+
+
+class Integers:
+    """Unsigned integers of 8 or 4 bits between the least and the most of each group, both kept in float16."""
+
+    def __init__(self, bits: int) -> None:
+        self._bits, self._most = bits, 2**bits - 1
+
+    def encode(self, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        parts = [
+            *self._encoded(torch.unflatten(keys, 2, (-1, KEY_GROUP)), 3),
+            *self._encoded(torch.unflatten(values, 3, (-1, min(VALUE_GROUP, values.shape[3]))), 4),
+        ]
+        return torch.cat(parts, 1)
+
+    def _encoded(self, grouped: torch.Tensor, along: int) -> Iterator[torch.Tensor]:
+        wide = grouped.float()
+        least = wide.amin(along, keepdim=True).half()
+        step = ((wide.amax(along, keepdim=True) - least.float()) / self._most).clamp_(min=1e-7).half()
+        # a step that float16 rounds to nothing belongs to a group without any spread
+        found = (wide - least.float()).div_(step.float().clamp_(min=1e-7)).round_().clamp_(0, self._most)
+        whole = found.to(torch.uint8).flatten(1)
+        if self._bits == 4:
+            half = whole.shape[1] // 2
+            whole = whole[:, :half] | whole[:, half:] << 4
+        yield whole
+        yield least.flatten(1).view(torch.uint8)
+        yield step.flatten(1).view(torch.uint8)
+
+    def decode(self, rows: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        group = min(VALUE_GROUP, values.shape[3])
+        at = self._decoded(rows, 0, keys, (*keys.shape[:2], BLOCK // KEY_GROUP, KEY_GROUP, keys.shape[3]), 3)
+        self._decoded(rows, at, values, (*values.shape[:3], values.shape[3] // group, group), 4)
+
+    def _decoded(self, rows: torch.Tensor, at: int, out: torch.Tensor, shape: tuple[int, ...], along: int) -> int:
+        few = [*shape]
+        few[along] = 1
+        count, scales = out[0].numel(), out[0].numel() // shape[along]
+        middle = at + count * self._bits // 8
+        whole = rows[:, at:middle]
+        if self._bits == 4:
+            whole = torch.cat([whole & 15, whole >> 4], 1)
+        end = middle + 4 * scales
+        least = torch.unflatten(rows[:, middle : middle + 2 * scales].view(torch.float16), 1, few[1:])
+        step = torch.unflatten(rows[:, middle + 2 * scales : end].view(torch.float16), 1, few[1:])
+        wide = torch.unflatten(whole, 1, shape[1:]).float().mul_(step).add_(least)
+        out.copy_(wide.view(out.shape))
+        return end
+
+
+class Scratch:
+    """Room for one layer's keys and values in 16 bit, used by all layers and sequences in turn."""
+
+    def __init__(self) -> None:
+        self._pair: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return sum(t.nbytes for t in self._pair) if self._pair else 0
+
+    def take(self, like: torch.Tensor, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Two buffers [1, heads, capacity, size] for at least so many tokens; what lies beyond is finite."""
+        pair = self._pair
+        if pair is None or pair[0].shape[2] < tokens or pair[0].dtype != like.dtype or pair[0].device != like.device:
+            grown = 0 if pair is None else min(2 * pair[0].shape[2], pair[0].shape[2] + 8192)
+            capacity = -(-max(tokens, grown) // KEY_BLOCK) * KEY_BLOCK
+            shape = (*like.shape[:2], capacity, like.shape[3])
+            self._pair = None
+            self._pair = pair = (like.new_zeros(shape), like.new_zeros(shape))
+        return pair
+
+    def release(self) -> None:
+        self._pair = None
+
+
+class PackedLayer:
+    """Blocks in `codec`'s bytes; the last two blocks in 16 bit too, so that a draft can be taken back across a boundary."""
+
+    def __init__(self, codec: Codec, scratch: Scratch) -> None:
+        self._codec, self._scratch = codec, scratch
+        self._rows = torch.empty(0, 0, dtype=torch.uint8)
+        self._recent = torch.empty(0)  # [2, heads, 2 * BLOCK, size]; block b stands in half b % 2
+        self._first_recent = 0  # blocks from this one on stand there too
+        self.length = self._wanted = 0
+
+    @property
+    def nbytes(self) -> int:
+        return self._rows.nbytes + self._recent.nbytes
+
+    @property
+    def block_bytes(self) -> int:
+        return self._rows.shape[1]
+
+    def twin(self) -> PackedLayer:
+        other = PackedLayer(self._codec, self._scratch)
+        other._rows, other._recent = self._rows.new_empty(0, self.block_bytes), torch.zeros_like(self._recent)
+        return other
+
+    def stretches(self, key: torch.Tensor, value: torch.Tensor) -> Iterator[Stretch]:
+        if not self._recent.numel():
+            self._recent = key.new_zeros(2, key.shape[1], 2 * BLOCK, key.shape[3])
+            self._learn_size()
+        begin, count = self.length, key.shape[2]
+        keys, values = self._scratch.take(key, begin + count)
+        self._unpack(keys, values)
+        keys[:, :, begin : begin + count] = key
+        values[:, :, begin : begin + count] = value
+        self._reserve_rows((begin + count) // BLOCK)
+        start = 0
+        while start < count:
+            stop = min(count, (self.length // BLOCK + 1) * BLOCK - begin)
+            end = begin + stop
+            yield start, stop, keys[:, :, :end], values[:, :, :end]
+            self._note(keys, values, end)
+            start = stop
+
+    def _unpack(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """All that is held: packed blocks, then the block that is not whole."""
+        whole, left = divmod(self.length, BLOCK)
+        for first in range(0, whole, _SLICE):
+            last = min(whole, first + _SLICE)
+            self._codec.decode(self._rows[first:last], _blocks(keys, first, last), _blocks(values, first, last))
+        if left:
+            at = whole % 2 * BLOCK
+            keys[0, :, self.length - left : self.length] = self._recent[0, :, at : at + left]
+            values[0, :, self.length - left : self.length] = self._recent[1, :, at : at + left]
+
+    def _note(self, keys: torch.Tensor, values: torch.Tensor, end: int) -> None:
+        """Take over the tokens up to `end`, all of one block; pack that block once it is whole."""
+        block, first = self.length // BLOCK, self.length % BLOCK
+        if first == 0:
+            self._first_recent = min(max(self._first_recent, block - 1), block)
+        at = block % 2 * BLOCK + first
+        new = slice(self.length, end)
+        self._recent[0, :, at : at + end - self.length] = keys[0, :, new]
+        self._recent[1, :, at : at + end - self.length] = values[0, :, new]
+        if end % BLOCK == 0:
+            pair = _blocks(keys, block, block + 1), _blocks(values, block, block + 1)
+            self._rows[block] = self._codec.encode(*pair)[0]
+            self._codec.decode(self._rows[block : block + 1], *pair)  # later tokens see it as it is stored
+        self.length = end
+
+    def _learn_size(self) -> None:
+        like = self._recent[:, None, :, :BLOCK]
+        self._rows = self._codec.encode(like[0], like[1])[:0]
+
+    def _reserve_rows(self, blocks: int) -> None:
+        if blocks <= self._rows.shape[0]:
+            return
+        capacity = max(blocks, -(-self._wanted // BLOCK), min(2 * len(self._rows), len(self._rows) + 128))
+        grown = self._rows.new_zeros(capacity, self._rows.shape[1])
+        grown[: self.length // BLOCK] = self._rows[: self.length // BLOCK]
+        self._rows = grown
+
+    def cuttable(self, length: int) -> int:
+        length = min(length, self.length)
+        return length if length // BLOCK >= self._first_recent else length // BLOCK * BLOCK
+
+    def cut(self, length: int) -> None:
+        self.length = length
+        self._first_recent = min(self._first_recent, length // BLOCK)
+
+    def reserve(self, tokens: int) -> None:
+        self._wanted = tokens
+
+    def release(self) -> None:
+        self._rows, self.length, self._first_recent = self._rows[:0].clone(), 0, 0
+        self._scratch.release()
+
+    def copy_out(self, block: int) -> torch.Tensor:
+        return self._rows[block]
+
+    def copy_in(self, flat: torch.Tensor) -> None:
+        assert self.length % BLOCK == 0 and flat.numel() == self._rows.shape[1], "block of another shape"
+        block = self.length // BLOCK
+        self._reserve_rows(block + 1)
+        self._rows[block] = flat
+        self.length += BLOCK
+        self._first_recent = block + 1
+
+
+def _blocks(buffer: torch.Tensor, first: int, last: int) -> torch.Tensor:
+    """Blocks first to last of a buffer [1, heads, tokens, size] as a view [blocks, heads, BLOCK, size]."""
+    return torch.unflatten(buffer[0, :, first * BLOCK : last * BLOCK], 1, (last - first, BLOCK)).transpose(0, 1)
+
+
+def new_sequence(layers: int, kv: str) -> tuple[Sequence, Scratch]:
+    """An empty sequence, and what it shares with all its twins. kv: bf16, fp8, int8 or int4."""
+    scratch = Scratch()
+    codecs: dict[str, Codec] = {"fp8": Float8(), "int8": Integers(8), "int4": Integers(4)}
+    codec = codecs.get(kv)
+    rows: list[Layer] = []
+    for _ in range(layers):
+        rows.append(GrowingLayer() if codec is None else PackedLayer(codec, scratch))
+    return Sequence(rows), scratch

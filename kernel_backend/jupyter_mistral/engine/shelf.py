@@ -1,0 +1,78 @@
+"""Lends the device: a model's weights rest in host memory and come back in the time of a copy. Knows no requests."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from typing import Any
+
+import torch
+
+from ..protocol import Failure
+from . import memory
+from .decode import Decoder
+
+
+class Shelf:
+    """Where one model's weights are. On the CPU they stay where they are, and only working memory is given back."""
+
+    def __init__(self, model: Any, decoder: Decoder, device: str, weights: int) -> None:
+        self._model, self._decoder, self._device, self._weights = model, decoder, device, weights
+        self.is_parked = False
+
+    @property
+    def held(self) -> int:
+        """Bytes of weights on the device."""
+        return 0 if self.is_parked and self._device != "cpu" else self._weights
+
+    def park(self) -> None:
+        """Take all off the device. No request may be under way. Raises `Failure("no_memory")` where the host has no room."""
+        if self.is_parked:
+            return
+        if self._device != "cpu":
+            self._refuse("cpu", "Unload it instead: that needs no memory, and takes longer to come back from.")
+        self._decoder.drop()
+        self._move("cpu")
+        self.is_parked = True
+        _give_back()
+
+    def wake(self) -> None:
+        """Bring all back. Raises `Failure("no_memory")`, and stays parked, where something else took the room."""
+        if not self.is_parked:
+            return
+        if self._device != "cpu":
+            self._refuse(
+                self._device, "Free memory of the device in your kernel (`del`, then a restart), then ask again."
+            )
+        self._move(self._device)
+        self.is_parked = False
+
+    def _refuse(self, device: str, todo: str) -> None:
+        free, _ = memory.free_bytes(device)
+        needed = self._weights + memory.margin(device)
+        if free < needed:
+            what = f"The weights need {memory.size(needed)} on {device}, {memory.size(free)} are free."
+            raise Failure("no_memory", what, todo)
+
+    def _move(self, device: str) -> None:
+        """Tensor by tensor, so that never more than one is in both places. By `data`: moving a 4-bit parameter the usual
+        way would have bitsandbytes unpack it, which loses bits on the CPU."""
+        for module in self._model.modules():
+            for parameter in module._parameters.values():
+                if parameter is not None:
+                    parameter.data = parameter.data.to(device)
+                    if getattr(parameter, "quant_state", None) is not None:
+                        parameter.quant_state.to(device)
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[name] = buffer.to(device)
+
+
+def _give_back() -> None:
+    """To the system, not only to the allocator."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    if trim is not None:
+        trim(0)

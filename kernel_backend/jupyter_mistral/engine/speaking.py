@@ -1,0 +1,115 @@
+"""Tokens in, pieces of the answer out: whole characters, stop strings held back, calls taken out of the text. Knows no model."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+
+from ..protocol import CallPiece, Chance, Delta
+from .calls import CallParser
+from .dialect import MARKS, Dialect
+from .vocabulary import Detokenizer, Vocabulary
+
+
+class Speaker:
+    """One answer. dialect: how calls are written, None where none may come; bare: see `CallParser`."""
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        stops: tuple[str, ...],
+        dialect: Dialect | None = None,
+        bare: Collection[str] = (),
+        starts_anew: bool = True,
+    ) -> None:
+        self._text = Detokenizer(vocabulary, drop_first_space=starts_anew)
+        self._stops = Stops(stops)
+        self._calls = CallParser(dialect, bare) if dialect is not None else None
+        self._marks = {vocabulary.control[name]: name for name in MARKS if name in vocabulary.control}
+        self._chances: deque[tuple[Chance, int]] = deque()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a stop string has come."""
+        return self._stops.is_met
+
+    @property
+    def has_calls(self) -> bool:
+        return self._calls is not None and self._calls.calls > 0
+
+    def add(self, token: int, chance: Chance | None = None) -> Iterator[Delta | CallPiece]:
+        mark = self._marks.get(token) if self._calls is not None else None
+        text = self._text.finish() if mark is not None else self._text.add(token)
+        if chance is not None:
+            self._chances.append((chance, len(text)))
+        if self._calls is None:
+            yield from self._told([self._stops.add(text)])
+            return
+        if mark is not None:
+            yield from self._told(self._calls.text(self._stops.finish(text) if not self._calls.is_calling else text))
+            self._stops.forget()
+            yield from self._told(self._calls.mark(mark))
+        else:
+            yield from self._told(self._calls.text(text if self._calls.is_calling else self._stops.add(text)))
+
+    def finish(self) -> Iterator[Delta | CallPiece]:
+        text = self._text.finish()
+        if self._calls is None:
+            yield from self._told([self._stops.finish(text)])
+            return
+        is_calling = self._calls.is_calling
+        yield from self._told(self._calls.text(text if is_calling else self._stops.finish(text)))
+        yield from self._told(self._calls.finish())
+
+    def _told(self, pieces: Iterable[str | CallPiece]) -> Iterator[Delta | CallPiece]:
+        for piece in pieces:
+            if isinstance(piece, CallPiece):
+                self._chances.clear()  # of words that are no content
+                yield piece
+            elif piece:
+                yield Delta(piece, self._chances_of(len(piece)))
+
+    def _chances_of(self, length: int) -> tuple[Chance, ...]:
+        """Of the tokens that make up the next so many characters; one that reaches beyond them comes along."""
+        found = []
+        while self._chances and length > 0:
+            chance, size = self._chances.popleft()
+            found.append(chance)
+            length -= size
+        return tuple(found)
+
+
+class Stops:
+    """Holds back text that may be the start of a stop string; a stop string itself is never shown."""
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self._stops = [stop for stop in stops if stop]
+        self._held = ""
+        self.is_met = False
+
+    def add(self, text: str) -> str:
+        """What may be shown now."""
+        if self.is_met:
+            return ""
+        self._held += text
+        places = [place for place in map(self._held.find, self._stops) if place >= 0]
+        if places:
+            self.is_met = True
+            shown, self._held = self._held[: min(places)], ""
+            return shown
+        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
+        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return shown
+
+    def finish(self, text: str) -> str:
+        shown = self.add(text)
+        return shown if self.is_met else shown + self._held
+
+    def forget(self) -> None:
+        """What was held has been shown."""
+        self._held = ""
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How much of the end of `text` could be the start of `stop`."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

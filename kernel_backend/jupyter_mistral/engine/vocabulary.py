@@ -1,0 +1,173 @@
+"""Text <-> token ids of one model folder. Text never becomes a control token here; who wants one names it. Knows no torch.
+
+`tokenizer.json` is the model's whole tokenizer. `text_tokenizer.json`, written beside it, is the same without control
+tokens: whatever a user or a notebook says is cut by that one, so `<|im_end|>` in a cell is ten harmless characters. The
+server counts with it too.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from ..protocol import Failure
+
+TEXT_TOKENIZER = "text_tokenizer.json"
+
+
+def write_text_tokenizer(folder: Path) -> None:
+    """Write `tokenizer.json` (from tekken.json where that is there, Mistral's own format) and `text_tokenizer.json`."""
+    if (folder / "tekken.json").is_file():
+        _of_tekken(folder)
+    if not (folder / "tokenizer.json").is_file():
+        raise Failure("unsupported", f"{folder.name} holds no tokenizer.json.", "Choose a model with a fast tokenizer.")
+    whole = json.loads((folder / "tokenizer.json").read_bytes())
+    (folder / TEXT_TOKENIZER).write_text(json.dumps(_without_control(whole), ensure_ascii=False))
+
+
+def _of_tekken(folder: Path) -> None:
+    from transformers.integrations.mistral.tokenizer import convert_tekken_tokenizer
+
+    convert_tekken_tokenizer(str(folder / "tekken.json")).save_pretrained(folder)
+
+
+def _is_control(token: dict[str, Any]) -> bool:
+    """Some vocabularies add runs of spaces as tokens of their own; those are text."""
+    return bool(token["special"]) or bool(token["content"].strip())
+
+
+def _without_control(whole: dict[str, Any]) -> dict[str, Any]:
+    control = {token["content"] for token in whole["added_tokens"] if _is_control(token)}
+    model = dict(whole["model"])
+    model["vocab"], dropped = _vocabulary_without(model["vocab"], control)
+    if "merges" in model:
+        model["merges"] = [merge for merge in model["merges"] if _merged(merge) not in dropped]
+    if model.get("unk_token") in dropped:
+        model["unk_token"] = None
+    kept = [token for token in whole["added_tokens"] if token["content"] not in control]
+    return {**whole, "model": model, "added_tokens": kept, "post_processor": None, "truncation": None, "padding": None}
+
+
+def _vocabulary_without(vocabulary: Any, control: set[str]) -> tuple[Any, set[str]]:
+    if isinstance(vocabulary, dict):
+        return {k: v for k, v in vocabulary.items() if k not in control}, control & set(vocabulary)
+    # a Unigram vocabulary numbers by position: a control piece stays, but never wins
+    return [[piece, -1e9 if piece in control else score] for piece, score in vocabulary], set()
+
+
+def _merged(merge: str | list[str]) -> str:
+    return "".join(merge.split(" ") if isinstance(merge, str) else merge)
+
+
+class Vocabulary:
+    """The tokenizer files of `folder`, read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.whole_json = (folder / "tokenizer.json").read_text()
+        self.path = folder / TEXT_TOKENIZER
+        whole = json.loads(self.whole_json)
+        self._text = Tokenizer.from_file(str(self.path))
+        self._whole = Tokenizer.from_str(self.whole_json)
+        added = [token for token in whole["added_tokens"] if _is_control(token)]
+        self.control: dict[str, int] = {token["content"]: token["id"] for token in added}
+        self._hidden = {token["id"] for token in added if token["special"]}
+        self._of_bytes = _byte_alphabet() if "ByteLevel" in _decoder_kinds(whole) else None
+        if self._of_bytes is None and not {"ByteFallback", "Metaspace"} & _decoder_kinds(whole):
+            raise Failure("unsupported", "The model's tokenizer is of an unknown kind.", "Choose another model.")
+        self._check()
+
+    def _check(self) -> None:
+        """Written out as text, no control token may come back as itself."""
+        ids = set(self.control.values())
+        for name, encoding in zip(self.control, self._text.encode_batch(list(self.control), False), strict=True):
+            if ids & set(encoding.ids):
+                raise Failure("unsupported", f"The text {name} would become a control token.", "Choose another model.")
+
+    @property
+    def size(self) -> int:
+        return int(self._whole.get_vocab_size(with_added_tokens=True))
+
+    @cached_property
+    def first_ids(self) -> list[int]:
+        """What the tokenizer itself puts before any text, such as a beginning-of-text token."""
+        return list(self._whole.encode("", add_special_tokens=True).ids)
+
+    def ids(self, text: str) -> list[int]:
+        """Plain text to ids, none of them a control token."""
+        return list(self._text.encode(_clean(text), add_special_tokens=False).ids)
+
+    def count(self, texts: list[str]) -> list[int]:
+        found = self._text.encode_batch([_clean(text) for text in texts], add_special_tokens=False)
+        return [len(encoding.ids) for encoding in found]
+
+    def control_id(self, name: str) -> int:
+        if name not in self.control:
+            raise Failure("unsupported", f"The model has no token {name}.", "Choose another model.")
+        return self.control[name]
+
+    @cached_property
+    def controls(self) -> re.Pattern[str]:
+        """Matches each control token, longest first; in a group, so that `split` keeps them."""
+        names = sorted(self.control, key=len, reverse=True)
+        return re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else re.compile("(?!)()")
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a generated token adds; none for a control token that is marked as not for reading."""
+        if token in self._hidden:
+            return b""
+        name = self._whole.id_to_token(token)
+        if name is None:
+            return b""
+        if name in self.control:
+            return name.encode()
+        if self._of_bytes is not None:
+            return bytes(self._of_bytes.get(c, 63) for c in name)
+        if re.fullmatch("<0x[0-9A-F]{2}>", name):
+            return bytes([int(name[3:5], 16)])
+        return name.replace("▁", " ").encode()
+
+    @property
+    def starts_with_space(self) -> bool:
+        """Whether an answer's first token carries a space that is not meant (sentencepiece)."""
+        return self._of_bytes is None
+
+
+class Detokenizer:
+    """Tokens in, text out, never half a character."""
+
+    def __init__(self, vocabulary: Vocabulary, drop_first_space: bool) -> None:
+        self._vocabulary = vocabulary
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._drop = drop_first_space and vocabulary.starts_with_space
+
+    def add(self, token: int) -> str:
+        piece = self._vocabulary.piece(token)
+        if self._drop and piece:
+            piece, self._drop = piece.removeprefix(b" "), False
+        return self._utf8.decode(piece)
+
+    def finish(self) -> str:
+        return self._utf8.decode(b"", final=True)
+
+
+def _clean(text: str) -> str:
+    """Lone surrogates cannot be encoded."""
+    return text.encode("utf-8", "replace").decode() if not text.isascii() else text
+
+
+def _decoder_kinds(whole: dict[str, Any]) -> set[str]:
+    decoder = whole.get("decoder") or {}
+    return {decoder.get("type", "")} | {part["type"] for part in decoder.get("decoders", [])}
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's printable stand-ins for the 256 bytes (openai/gpt-2, encoder.py, bytes_to_unicode)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}

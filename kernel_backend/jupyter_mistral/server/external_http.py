@@ -1,0 +1,271 @@
+"""HTTP to an engine elsewhere: where it is, its key, one connection for each answer. Knows no models and no events.
+
+The key is read when it is sent and stands in nothing that is told. Proxies and .netrc of the environment are not used: they
+would carry prompts to a third place than the one that the status names. Redirects are refused for the same reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ..protocol import Failure
+
+if TYPE_CHECKING:
+    import httpx
+
+KEY_ENV = "JUPYTER_MISTRAL_ENGINE_KEY"
+CONNECT_S = 10.0
+LONGEST_LINE = 4 * 2**20
+LONGEST_ANSWER = 16 * 2**20
+TOLD = 300  # characters of an engine's own words that are passed on
+
+
+class Refused(Exception):
+    """The engine answered, but with an error. words: its own, without the key. retry_after_s: what it asked for."""
+
+    def __init__(self, status: int, words: str, kind: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status, self.words, self.kind, self.retry_after_s = status, words, kind, retry_after_s
+
+
+class Gone(Exception):
+    """No connection, or one that broke: why, in a few words."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an engine is. root: its URL without `/v1`. host: HOST:PORT as people write it."""
+
+    root: str
+    host: str
+    is_here: bool
+    is_encrypted: bool
+
+    @classmethod
+    def of_url(cls, url: str) -> Address:
+        """Raises `Failure("bad_request")` for what is no http address, and for one with a password in it."""
+        parts = urlsplit(url.strip())
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or parts.query or parts.fragment:
+            raise Failure("bad_request", "engine_url is not an http address.", "Set it like http://localhost:8000/v1.")
+        if parts.username is not None or parts.password is not None:
+            raise Failure("bad_request", "engine_url holds a password.", f"Put it into engine_key_file or {KEY_ENV}.")
+        name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        host = f"{name}:{port}" if port else name
+        root = f"{parts.scheme}://{host}{parts.path.rstrip('/')}".removesuffix("/v1")
+        return cls(root, host, _is_loopback(parts.hostname), parts.scheme == "https")
+
+    @property
+    def words(self) -> str:
+        """Where text goes, for people."""
+        if self.is_here:
+            return f"this machine, another program: {self.host}"
+        return f"leaves this machine: {self.host}" + ("" if self.is_encrypted else " (not encrypted)")
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() in ("localhost", "localhost."):
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+@dataclass(frozen=True, repr=False)
+class Key:
+    """Of a file, which is read again for each request so that it can be renewed, or a text from the environment."""
+
+    file: str = ""
+    text: str = ""
+
+    def read(self) -> str:
+        """The key, empty where there is none. Raises `Failure` that names the file."""
+        if not self.file:
+            return self.text
+        try:
+            return Path(self.file).expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise Failure(
+                "engine_refused",
+                "The file with the engine's key cannot be read.",
+                "Look at c.MistralExtension.engine_key_file in jupyter_server_config.py.",
+            ) from None
+
+
+class Upstream:
+    """The way to one engine. Close it in the end."""
+
+    def __init__(self, address: Address, key: Key) -> None:
+        self.address, self._key = address, key
+        self._client: httpx.AsyncClient | None = None
+
+    def _http(self) -> httpx.AsyncClient:
+        if self._client is None:
+            import httpx
+
+            transport = httpx.AsyncHTTPTransport(
+                # the machine's own certificates, as every other program here trusts them
+                verify=ssl.create_default_context() if self.address.is_encrypted else False,
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=15),
+                socket_options=_keep_alive(),
+            )
+            self._client = httpx.AsyncClient(
+                transport=transport,
+                timeout=httpx.Timeout(CONNECT_S, read=None, write=30.0, pool=None),
+                trust_env=False,
+                follow_redirects=False,
+            )
+        return self._client
+
+    async def ask(self, method: str, path: str, body: Any = None, *, within_s: float = 10.0) -> dict[str, Any]:
+        """A small JSON answer. Raises `Refused`, `Gone`."""
+        try:
+            return await asyncio.wait_for(self._ask(method, path, body), within_s)
+        except asyncio.TimeoutError:
+            raise Gone(f"no answer within {within_s:.0f} s") from None
+
+    async def _ask(self, method: str, path: str, body: Any) -> dict[str, Any]:
+        async with self._sent(method, path, body) as response:
+            raw = await _read(response)
+        data = _json(raw)
+        if data is None:
+            raise Refused(200, "that is not JSON")
+        return data
+
+    async def stream(self, path: str, body: Any) -> AsyncGenerator[dict[str, Any], None]:
+        """Data of server-sent events up to `[DONE]` or the end of the body. Leaving closes the connection. Raises as `ask`."""
+        async with self._sent("POST", path, body) as response, contextlib.aclosing(_lines(response)) as lines:
+            async for line in lines:
+                if not line.startswith(b"data:"):
+                    continue
+                data = line[5:].strip()
+                if data == b"[DONE]":
+                    return
+                chunk = _json(data)
+                if chunk is None:
+                    raise Gone("it sent something that is no answer")
+                yield chunk
+
+    @contextlib.asynccontextmanager
+    async def _sent(self, method: str, path: str, body: Any) -> AsyncGenerator[httpx.Response, None]:
+        import httpx
+
+        key = self._key.read()
+        headers = {"Accept-Encoding": "identity", "User-Agent": "jupyter-mistral"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        content = (
+            None if body is None else json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+        )
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            request = self._http().build_request(method, self.address.root + path, content=content, headers=headers)
+            response = await self._http().send(request, stream=True)
+            try:
+                if response.status_code != 200:
+                    raise await _refused(response, key)
+                yield response
+            finally:
+                await response.aclose()
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            raise Gone("it cannot be reached") from None
+        except httpx.HTTPError as error:
+            raise Gone(f"the connection broke ({type(error).__name__})") from None
+        except (httpx.InvalidURL, UnicodeError, ValueError):
+            # httpx quotes the header that it cannot send
+            raise Gone("the request could not be sent: look at engine_url and the key") from None
+
+    def clean(self, text: str) -> str:
+        """An engine's own words, cut short, without the key."""
+        return _clean(text, self._key.read())
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+
+def _keep_alive() -> list[tuple[int, int, int]]:
+    """A peer whose machine is gone without a word is noticed by the system within about half a minute."""
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+    told = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
+    return options + [
+        (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in told.items() if hasattr(socket, name)
+    ]
+
+
+async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    rest = b""
+    async for piece in response.aiter_bytes():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line
+        if len(rest) > LONGEST_LINE:
+            raise Gone("it sent something that is no answer")
+    if rest:
+        yield rest
+
+
+async def _read(response: httpx.Response) -> bytes:
+    raw = b""
+    async for piece in response.aiter_bytes():
+        raw += piece
+        if len(raw) > LONGEST_ANSWER:
+            raise Gone("its answer is too large")
+    return raw
+
+
+def _json(raw: bytes) -> dict[str, Any] | None:
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+async def _refused(response: httpx.Response, key: str) -> Refused:
+    told = _json(await _read(response)) or {}
+    error = told.get("error", told)
+    words = error.get("message") if isinstance(error, Mapping) else error
+    kind = error.get("type") if isinstance(error, Mapping) else ""
+    return Refused(
+        response.status_code,
+        _clean(str(words or told.get("detail") or ""), key),
+        str(kind or ""),
+        _seconds(response.headers.get("Retry-After")),
+    )
+
+
+def _clean(text: str, key: str) -> str:
+    text = text.replace(key, "…") if key else text
+    return " ".join(text.split())[:TOLD]
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """`Retry-After`: seconds, or a date."""
+    if not retry_after:
+        return None
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time())
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -1,0 +1,48 @@
+"""`GET /mistral/api/doctor`: the checks of `jupyter mistral doctor`, for the panel's first page."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict
+from typing import Any
+
+from .route import Route, Table
+
+FRESH_S = 20.0  # the checks start a worker without a model and read the weights: not for every look of every tab
+
+
+class Health:
+    """The latest checks; whoever asks while they run waits for the same ones."""
+
+    def __init__(self, fresh_s: float = FRESH_S) -> None:
+        self._fresh_s = fresh_s
+        self._checks: list[dict[str, Any]] = []
+        self._until = 0.0
+        self._lock = asyncio.Lock()
+
+    async def checks(self) -> list[dict[str, Any]]:
+        async with self._lock:
+            if time.monotonic() >= self._until:
+                self._checks = await asyncio.to_thread(_examined)
+                self._until = time.monotonic() + self._fresh_s
+            return self._checks
+
+
+def _examined() -> list[dict[str, Any]]:
+    from .. import doctor  # it looks at everything, this server included
+
+    return [asdict(check) for check in doctor.examine()]
+
+
+class Doctor(Route):
+    def initialize(self, health: Health) -> None:
+        self._health = health
+
+    async def get(self) -> None:
+        checks = await self._health.checks()
+        self.answer({"ok": all(check["state"] != "blocked" for check in checks), "checks": checks})
+
+
+def table() -> Table:
+    return [(r"/mistral/api/doctor", Doctor, {"health": Health()})]

@@ -1,0 +1,66 @@
+"""Joins the parts of a model host; the Jupyter extension and the host without Jupyter are two ways to run the same."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from ..documents.decoder import Decoder
+from . import chats, figure, health, reading, routes
+from .audit import AuditLog
+from .audited import audited
+from .channel import Channel
+from .conversations import Conversations
+from .engine import Engine, LocalEngine, Options
+from .external import Elsewhere, ExternalEngine
+from .history import History
+from .metrics import Meter, metered
+from .pictures import Pictures
+from .prompt import PromptBuilder
+from .route import Table
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model host that nobody reaches yet: a table of addresses for a Jupyter server, a channel for kernels."""
+
+    engine: Engine
+    table: Table
+    channel: Channel
+    conversations: Conversations
+    decoder: Decoder
+    meter: Meter
+
+    async def close(self) -> None:
+        """Shut every way in, keep what there is of answers, then end the worker."""
+        self.meter.stop()
+        await self.channel.stop()
+        await self.conversations.close()
+        await self.engine.close()
+        await self.decoder.close()
+
+
+def join(
+    options: Options, log: logging.Logger, elsewhere: Elsewhere | None = None, audit: AuditLog | None = None
+) -> Parts:
+    """Nothing starts here: no process, no socket, no file. elsewhere: an engine to ask instead of a worker of ours.
+    audit: where requests are recorded, None: nowhere."""
+    decoder = Decoder()
+    prompts = PromptBuilder(pictures=Pictures(decoder))
+    engine: Engine = LocalEngine(options, prompts, log)
+    if elsewhere is not None:
+        engine = ExternalEngine(elsewhere, prompts, log)
+    if audit is not None:
+        engine = audited(engine, audit)
+    meter = Meter(log)
+    counted = metered(engine, meter)
+    conversations = Conversations(History(), counted)
+    table: Table = [
+        *routes.table(counted, prompts),
+        *reading.table(decoder),
+        *figure.table(),
+        *chats.table(conversations),
+        *health.table(),
+        *routes.NOTHING,
+    ]
+    return Parts(engine, table, Channel(table, log), conversations, decoder, meter)

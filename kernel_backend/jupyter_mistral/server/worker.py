@@ -1,0 +1,329 @@
+"""The worker process as the server sees it: started, spoken to in frames, ended. Knows nothing of HTTP, queues or models on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ..protocol import PROTOCOL, Failure, Loading, Memory, ModelCard, Seal
+from ..wire import FrameReader, to_frame
+
+RING = 64 * 2**10
+HELLO_S = 30.0
+# no model load is silent for so long: torch's import from a cold disk and the largest shard stay well below
+LOAD_SILENCE_S = 600.0
+MOVE_S = 300.0  # answers under way are finished first
+HANG_UP_S = 1.0
+LAST_WORDS = 2000
+_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY", re.IGNORECASE)
+_SECRET_TEXT = re.compile(r"\b(hf_|sk-|ghp_|Bearer )\S+")
+_numbers = count(1)
+
+
+class Mailbox(asyncio.Queue["dict[str, Any] | None"]):
+    """What the worker says about one request; None stands for its death. The reader sets `ended` at the last word."""
+
+    ended = False
+
+
+def died(what: str, todo: str = "Ask again: it is started anew.") -> Failure:
+    return Failure("engine_died", what, todo)
+
+
+def environment(parent: Mapping[str, str]) -> dict[str, str]:
+    """The worker's environment: no secrets of the server, no hub, no modules from whatever folder we were started in."""
+    kept = {k: v for k, v in parent.items() if not _SECRET_NAME.search(k)}
+    return kept | {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
+    }
+
+
+def redacted(text: str) -> str:
+    return _SECRET_TEXT.sub(r"\1…", text.replace(str(Path.home()), "~"))
+
+
+class Worker:
+    """One living worker. `gone` is set once its process or its link has ended; a dead worker is never used again."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        link: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        on_death: Callable[[Worker], None],
+        log: logging.Logger,
+    ) -> None:
+        self._process, (self._reader, self._writer) = process, link
+        self._on_death, self._log = on_death, log
+        self._mailboxes: dict[str, Mailbox] = {}
+        self._stderr = bytearray()
+        self.is_stopping = False  # whether its end was asked for
+        self._is_killed = False  # by us
+        self.gone = asyncio.Event()
+        self.card: ModelCard | None = None
+        self.memory = Memory()
+        self.seal = Seal()
+        self.tokenizer: str | None = None
+        self.width = 1  # requests that it answers at once
+        self.is_parked = False  # its weights are not on the device
+        self._tasks = [asyncio.create_task(job()) for job in (self._listen, self._keep_stderr, self._await_exit)]
+
+    @classmethod
+    async def start(
+        cls,
+        on_death: Callable[[Worker], None],
+        log: logging.Logger,
+        *,
+        folder: Path,
+        command: Sequence[str] = (sys.executable, "-m", "jupyter_mistral.engine"),
+    ) -> Worker:
+        """Start a worker in `folder` and wait for its hello. Raises `Failure("engine_died")`."""
+        ours, theirs = socket.socketpair()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                "--fd",
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                env=environment(os.environ),
+                cwd=folder,
+                # a Ctrl-C in the server's terminal asks the server, not the worker
+                start_new_session=True,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        link = await asyncio.open_connection(sock=ours)
+        worker = cls(process, link, on_death, log)
+        try:
+            await worker._greet()
+        except BaseException:
+            await worker.stop()
+            raise
+        return worker
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def _greet(self) -> None:
+        with self._mailbox("hello") as mail:
+            try:
+                hello = await asyncio.wait_for(mail.get(), HELLO_S)
+            except asyncio.TimeoutError:
+                hello = None
+        if hello is None:
+            raise died("The model host did not start.", "`jupyter mistral doctor` looks for the reason.")
+        if hello.get("protocol") != PROTOCOL:
+            raise died("The model host is of another version.", "Restart the Jupyter server after an upgrade.")
+        self.seal = Seal(**hello["seal"])
+
+    # ------------------------------------------------------------------------------------------ what it is asked
+
+    async def load(self, order: Mapping[str, Any]) -> AsyncGenerator[Loading, None]:
+        """Load a model, telling how far it is. Raises `Failure`: the worker's own, or `engine_died`."""
+        with self._mailbox("load") as mail:
+            self._send({"type": "load", **order})
+            while True:
+                try:
+                    header = await asyncio.wait_for(mail.get(), LOAD_SILENCE_S)
+                except asyncio.TimeoutError:
+                    await self.kill()
+                    raise died(f"The model host was silent for {LOAD_SILENCE_S:.0f} s while loading.") from None
+                if header is None:
+                    raise died(f"The model host ended while it loaded the model{self._why()}.")
+                if header["type"] == "failed":
+                    raise Failure.of_dict(header["failure"])
+                if header["type"] == "ready":
+                    return
+                yield Loading(header["stage"], header.get("fraction"), header.get("detail", ""), header.get("eta_s"))
+
+    @contextlib.contextmanager
+    def ask(self, header: Mapping[str, Any], blob: bytes = b"") -> Iterator[Mailbox]:
+        """Send a request; gives the mailbox of its answers. Leaving before the mailbox is `ended` cancels the request."""
+        name = f"{next(_numbers)}"
+        with self._mailbox(name) as mail:
+            self._send({**header, "id": name}, blob)
+            try:
+                yield mail
+            finally:
+                if not mail.ended:
+                    self._send({"type": "cancel", "id": name})
+
+    async def answer(self, header: Mapping[str, Any], within_s: float = 60.0) -> dict[str, Any]:
+        """The one answer to a small question (count, render, ping). Raises `Failure`."""
+        with self.ask(header) as mail:
+            try:
+                found: dict[str, Any] | None = await asyncio.wait_for(mail.get(), within_s)
+            except asyncio.TimeoutError:
+                found = None
+            mail.ended = True
+        if found is None:
+            raise died(f"The model host ended before it answered{self._why()}.")
+        if found["type"] == "error":
+            raise Failure.of_dict(found["failure"])
+        return found
+
+    async def move(self, how: str) -> None:
+        """`park` the weights in host memory, or `wake` them. Raises `Failure`."""
+        await self.answer({"type": how}, MOVE_S)
+
+    async def adapt(self, order: Mapping[str, Any]) -> None:
+        """Use the adapter of this name, read from its path; "" is the model alone. Raises `Failure`."""
+        told = await self.answer({"type": "adapt", **order}, MOVE_S)
+        assert self.card is not None
+        self.card = replace(self.card, adapter=str(told["adapter"]))
+
+    def _send(self, header: Mapping[str, Any], blob: bytes = b"") -> None:
+        if not self.gone.is_set():
+            # no drain: few requests are under way at a time, and their frames have a bound of their own
+            self._writer.write(to_frame(header, blob))
+
+    # ------------------------------------------------------------------------------------------ what it says
+
+    @contextlib.contextmanager
+    def _mailbox(self, name: str) -> Iterator[Mailbox]:
+        mail = Mailbox()
+        self._mailboxes[name] = mail
+        if self.gone.is_set():
+            mail.put_nowait(None)
+        try:
+            yield mail
+        finally:
+            del self._mailboxes[name]
+
+    async def _listen(self) -> None:
+        frames = FrameReader()
+        try:
+            while data := await self._reader.read(2**18):
+                for header, _ in frames.feed(data):
+                    self._take(header)
+            # it hung up, so it is about to end: how it ends by itself is what the user is told
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._process.wait(), HANG_UP_S)
+        except OSError:
+            pass
+        except (ValueError, KeyError, TypeError):
+            # neither what it was nor a traceback of it: a frame may hold text of a notebook
+            self._log.error("mistral: the model host sent garbage; it is ended")
+        self._end()
+
+    def _take(self, header: dict[str, Any]) -> None:
+        kind = header["type"]
+        if kind == "ready":
+            card = header["card"]
+            self.card = ModelCard(**{**card, "can": tuple(card.get("can") or ("text",))})
+            self.memory = Memory(**header["memory"])
+            self.tokenizer = header.get("tokenizer")
+            self.width = int(header.get("width") or 1)
+        if kind in ("reading", "moved"):
+            self.is_parked = bool(header.get("is_parked", False))  # who reads a prompt has its weights back
+        if kind == "memory":
+            self.memory = Memory(**{k: v for k, v in header.items() if k != "type"})
+            return
+        name = kind if kind == "hello" else "load" if kind in ("loading", "ready", "failed") else str(header["id"])
+        mail = self._mailboxes.get(name)
+        if mail is not None:
+            mail.put_nowait(header)
+
+    async def _keep_stderr(self) -> None:
+        assert self._process.stderr is not None
+        while data := await self._process.stderr.read(2**14):
+            self._stderr += data
+            del self._stderr[:-RING]
+
+    def cpu_s(self) -> float:
+        """Seconds of processor time that the worker has used; 0 where the system does not tell (no /proc)."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def last_words(self) -> str:
+        """The end of what the worker wrote to stderr, for the log; never for a user's screen."""
+        return redacted(self._stderr[-LAST_WORDS:].decode("utf-8", "replace"))
+
+    # ------------------------------------------------------------------------------------------ how it ends
+
+    async def _await_exit(self) -> None:
+        await self._process.wait()
+        self._end()
+
+    def _end(self) -> None:
+        """Death is noticed by the link's end or by the process's, whichever is first: children may hold the link open."""
+        if self.gone.is_set():
+            return
+        self.gone.set()
+        self._signal(signal.SIGKILL)
+        self._writer.close()
+        for mail in self._mailboxes.values():
+            mail.put_nowait(None)
+        if not self.is_stopping:
+            self._on_death(self)
+
+    def _why(self) -> str:
+        code = self._process.returncode
+        if code == -signal.SIGKILL and not self._is_killed:
+            return " (killed by the system, which often means that memory ran out)"
+        return f" (exit code {code})" if code not in (None, 0, -signal.SIGKILL) else ""
+
+    async def settled(self) -> str:
+        """Wait until the dead process is reaped; why it ended, in brackets, or nothing."""
+        await self._process.wait()
+        return self._why()
+
+    def _signal(self, number: int) -> None:
+        if self._process.returncode is None:
+            self._is_killed = self._is_killed or number == signal.SIGKILL
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    async def stop(self) -> None:
+        """End the process: asked, then told, then killed. Nothing of it remains, in memory or on the GPU."""
+        self.is_stopping = True
+        self._send({"type": "shutdown"})
+        for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 3.0)):
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._process.wait(), patience)
+                break
+            self._signal(number)
+        await self.reap()
+
+    async def kill(self) -> None:
+        """End a process that does not listen, and count that as its death."""
+        self._signal(signal.SIGKILL)
+        await self.reap()
+
+    async def reap(self) -> None:
+        """Wait for a worker that has died; nothing of it remains then."""
+        await self._process.wait()
+        await self._close()
+
+    async def _close(self) -> None:
+        self._end()
+        me = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not me]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,146 @@
+"""What the commands print: aligned tables and progress, plain text wherever standard output is no terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+from .models.memory import gib
+from .protocol import Loading
+
+_STAGES = {"download": "fetching", "quantize": "making 4-bit weights", "load": "loading", "warm": "warming up"}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Columns as wide as their longest cell; those numbered in `right` are flush right."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(head), line(["─" * w for w in widths]), *map(line, rows)])
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> str:
+    """A name and its value on each line."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)
+
+
+def seconds(count: float) -> str:
+    """A stretch of time as people say it: 9 s, 2 min 05 s, 1 h 10 min."""
+    whole = int(count + 0.5)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60:02} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def models_table(rows: Iterable[dict[str, Any]]) -> str:
+    """The rows of `models.listing` for people; sizes in GiB."""
+    head = ["", "name", "parameters", "can", "context", "download", "4k", "32k", "128k", "fits", "state", "licence"]
+    cells = [
+        [
+            "*" if row["default"] else "",
+            row["name"],
+            f"{row['parameters'] / 1e9:.1f} B" if row["parameters"] >= 10**9 else f"{row['parameters'] / 1e6:.0f} M",
+            " ".join(row["can"]),
+            f"{row['context_length'] // 1024}k",
+            _number(row["disk"]["download"]),
+            *(_number(row["memory"][context]) for context in ("4096", "32768", "131072")),
+            _fit(row),
+            row["state"],
+            row["licence"],
+        ]
+        for row in rows
+    ]
+    return table(head, cells, right=(2, 4, 5, 6, 7, 8))
+
+
+def _fit(row: dict[str, Any]) -> str:
+    """Where a model runs, and the longest of the three contexts that fits there."""
+    longest = max((int(c) for c, where in row["fits_by_context"].items() if where not in (None, "no")), default=0)
+    return f"{row['fits']} to {longest // 1024}k" if longest else "no"
+
+
+def _number(count: int | None) -> str:
+    return f"{count / 2**30:.1f}" if count else "-"
+
+
+def status_text(told: dict[str, Any]) -> str:
+    """The status for people: what the host says, or that there is none."""
+    on_disk = ", ".join(told["on_disk"]) or "none; `jupyter mistral pull` fetches the default one"
+    if not told["host"]:
+        lines = [("default", told["default_model"]), ("on disk", on_disk)]
+        return "No model host is running: start JupyterLab, or `jupyter mistral serve`.\n\n" + pairs(lines)
+    model, memory, seal = told["model"], told["memory"], told["seal"]
+    lines = [("host", f"process {told['host']['pid']}"), ("state", told["state"])]
+    if model:
+        kinds = model["quantization"] + (f", KV {model['kv']}" if model.get("kv") not in (None, "", "bf16") else "")
+        lines.append(("model", f"{model['name']} ({kinds}, context {model['context_length']:,} tokens)"))
+    if memory["total"]:
+        lines.append(("memory", f"{gib(memory['weights'])} weights, {gib(memory['kv'])} cache on {memory['device']}"))
+    lines.append(("requests", f"{told['running']} running, {told['queued']} waiting"))
+    has_seal = told["worker_pid"] or seal["kind"] == "outside"
+    lines.append(("network", _seal_text(seal) if has_seal else "no worker is running"))
+    lines += [("default", told["default_model"]), ("on disk", on_disk)]
+    if told["failure"]:
+        lines.append(("last failure", told["failure"]["message"]))
+    return pairs(lines)
+
+
+def _seal_text(seal: dict[str, Any]) -> str:
+    if seal["kind"] == "outside":
+        return str(seal["reason"])
+    if seal["kind"] == "none":
+        return f"NOT cut off: {seal['reason']}"
+    return f"cut off by {seal['kind']}" + (", tried out" if seal["measured"] else f", but {seal['reason']}")
+
+
+class Progress:
+    """Shows Loading events: a bar that redraws itself on a terminal; elsewhere one line at each tenth of each stage."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._out = out or sys.stdout
+        self._is_terminal = self._out.isatty()
+        self._width = 0
+        self._said: tuple[str, object] = ("", None)
+
+    def __call__(self, event: Loading) -> None:
+        if self._is_terminal:
+            self._draw(event)
+        else:
+            self._say(event)
+
+    def close(self) -> None:
+        """Leave the bar's line."""
+        if self._width:
+            self._out.write("\n")
+            self._width = 0
+            self._out.flush()
+
+    def _draw(self, event: Loading) -> None:
+        columns = shutil.get_terminal_size().columns - 1
+        text = _words(event)
+        if event.fraction is not None:
+            filled = int(20 * event.fraction)
+            text = f"[{'█' * filled}{'·' * (20 - filled)}] {event.fraction:4.0%}  {text}"
+        text = text[:columns]
+        self._out.write("\r" + text.ljust(self._width))
+        self._width = len(text)
+        self._out.flush()
+
+    def _say(self, event: Loading) -> None:
+        mark = int(event.fraction * 10) if event.fraction is not None else event.detail
+        if self._said == (event.stage, mark):
+            return
+        self._said = (event.stage, mark)
+        share = f"{event.fraction:4.0%}  " if event.fraction is not None else ""
+        print(f"{share}{_words(event)}", file=self._out, flush=True)
+
+
+def _words(event: Loading) -> str:
+    left = f", {seconds(event.eta_s)} left" if event.eta_s else ""
+    return _STAGES[event.stage] + (f": {event.detail}" if event.detail else "") + left

@@ -1,0 +1,242 @@
+"""How the messages of `protocol.py` become bytes and back: strict JSON, frames between server and worker, SSE. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from .protocol import (
+    PROGRESS,
+    CallPiece,
+    Chance,
+    Delta,
+    End,
+    Event,
+    Failure,
+    Queued,
+    Usage,
+)
+
+MAX_DEPTH = 64
+MAX_FRAME = 64 * 2**20
+_HEAD = struct.Struct(">II")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+# ---------------------------------------------------------------------------------------------- strict JSON
+
+
+def read_json(raw: bytes) -> Any:
+    """Parse UTF-8 JSON from outside: no NaN or 1e999, no twice-given key, no integer beyond 2**53, depth at most 64.
+
+    Lone surrogates become U+FFFD, since they cannot be written again. Raises `Failure("bad_request")`, never anything else.
+    """
+    try:
+        text = raw.decode("utf-8")
+        value = json.loads(
+            text, parse_constant=_no_constant, object_pairs_hook=_no_twins, parse_float=_finite, parse_int=_small
+        )
+    except Failure:
+        raise
+    except UnicodeDecodeError:
+        raise _bad("is not UTF-8") from None
+    except RecursionError:
+        raise _bad(f"is nested deeper than {MAX_DEPTH} levels") from None
+    except ValueError as error:
+        raise _bad(f"is not JSON ({error})") from None
+    return _cleaned(value, 0)
+
+
+def _bad(what: str) -> Failure:
+    return Failure("bad_request", f"The request body {what}.", "Send one JSON object in UTF-8.")
+
+
+def _no_constant(name: str) -> float:
+    raise _bad(f"holds {name}, which JSON has not")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _bad("holds a number beyond the range of a double")
+    return number
+
+
+def _small(text: str) -> int:
+    if len(text) > 17 or abs(int(text)) > 2**53:
+        raise _bad("holds an integer beyond 2**53")
+    return int(text)
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _bad("gives a key twice in one object")
+    return found
+
+
+def _cleaned(value: Any, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise _bad(f"is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_cleaned(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {_cleaned(key, depth): _cleaned(item, depth + 1) for key, item in value.items()}
+    return value
+
+
+# ---------------------------------------------------------------------------------------------- frames
+
+
+def to_frame(header: Mapping[str, Any], blob: bytes = b"") -> bytes:
+    """One frame of the worker's socket: two big-endian 32-bit lengths, a JSON object, raw bytes. No pickle, ever."""
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    assert len(text) + len(blob) <= MAX_FRAME, "frame too large"
+    return _HEAD.pack(len(text), len(blob)) + text + blob
+
+
+class FrameReader:
+    """Cuts a byte stream back into frames; holds at most one frame (64 MB) that is not yet whole."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Yield each (header, blob) that `data` completes. Raises ValueError on garbage: drop the link then."""
+        self._buffer += data
+        while len(self._buffer) >= _HEAD.size:
+            n_text, n_blob = _HEAD.unpack_from(self._buffer)
+            if n_text + n_blob > MAX_FRAME:
+                raise ValueError(f"frame of {n_text + n_blob} bytes")
+            end = _HEAD.size + n_text + n_blob
+            if len(self._buffer) < end:
+                return
+            try:
+                header = json.loads(self._buffer[_HEAD.size : _HEAD.size + n_text])
+            except RecursionError:
+                raise ValueError("frame nested too deep") from None
+            if not isinstance(header, dict) or not isinstance(header.get("type"), str):
+                raise ValueError("frame without a type")
+            blob = bytes(self._buffer[_HEAD.size + n_text : end])
+            del self._buffer[:end]
+            yield header, blob
+
+
+# ---------------------------------------------------------------------------------------------- server-sent events
+
+DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+def to_sse(data: Mapping[str, Any]) -> bytes:
+    return b"data: " + json.dumps(data, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n\n"
+
+
+def to_chunk(event: Event, base: Mapping[str, Any]) -> dict[str, Any]:
+    """An event as a `chat.completion.chunk`; `base` holds id, object, created and model.
+
+    Progress has no choices and stands under `mistral`; the end carries `finish_reason` and `usage` in one chunk.
+    """
+    if isinstance(event, Delta):
+        choice: dict[str, Any] = {"index": 0, "delta": {"content": event.text}, "finish_reason": None}
+        if event.chances:
+            choice["logprobs"] = {"content": [chance.to_dict() for chance in event.chances], "refusal": None}
+        return {**base, "choices": [choice]}
+    if isinstance(event, CallPiece):
+        return {**base, "choices": [{"index": 0, "delta": {"tool_calls": [_call(event)]}, "finish_reason": None}]}
+    if isinstance(event, End):
+        choices = [{"index": 0, "delta": {}, "finish_reason": event.reason}]
+        return {**base, "choices": choices, "usage": event.usage.to_dict()}
+    name = next(name for name, kind in PROGRESS.items() if isinstance(event, kind))
+    return {**base, "choices": [], "mistral": {"event": name, **asdict(event)}}
+
+
+def _call(piece: CallPiece) -> dict[str, Any]:
+    function = {"name": piece.name, "arguments": piece.arguments} if piece.name else {"arguments": piece.arguments}
+    start = {"id": piece.id, "type": "function"} if piece.id else {}
+    return {"index": piece.index, **start, "function": function}
+
+
+def of_chunk(chunk: Mapping[str, Any]) -> Event | None:
+    """The event that a chunk carries, None for one that carries nothing for us. An error chunk raises its `Failure`."""
+    if chunk.get("error"):
+        raise Failure.of_dict(chunk["error"])
+    progress = chunk.get("mistral") or {}
+    kind = PROGRESS.get(progress.get("event", ""))
+    if kind is not None:
+        return kind(**{k: v for k, v in progress.items() if k != "event"})
+    for choice in chunk.get("choices") or ():
+        if choice.get("finish_reason"):
+            return End(choice["finish_reason"], Usage.of_dict(chunk.get("usage") or {}))
+        delta = choice.get("delta") or {}
+        if delta.get("content"):
+            chances = (choice.get("logprobs") or {}).get("content") or ()
+            return Delta(delta["content"], tuple(Chance.of_dict(chance) for chance in chances))
+        for call in delta.get("tool_calls") or ():
+            function = call.get("function") or {}
+            told = function.get("arguments") or "", call.get("id") or "", function.get("name") or ""
+            return CallPiece(int(call.get("index") or 0), *told)
+    return None
+
+
+def events_of_sse(lines: Iterator[bytes]) -> Iterator[Event]:
+    """Events of an SSE body, line by line. A body that breaks off before its end raises `Failure("engine_died")`."""
+    ended = False
+    for line in lines:
+        if not line.startswith(b"data:"):
+            continue
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            return
+        event = of_chunk(json.loads(data))
+        if event is not None:
+            ended = ended or isinstance(event, End)
+            yield event
+    if not ended:
+        raise _broke_off()
+
+
+def chunks_of_sse(lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+    """Chunks of an SSE body as they are. Raises the `Failure` of an error chunk, and `engine_died` where no end comes."""
+    for line in lines:
+        if not line.startswith(b"data:"):
+            continue
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            return
+        chunk = json.loads(data)
+        if chunk.get("error"):
+            raise Failure.of_dict(chunk["error"])
+        yield chunk
+    raise _broke_off()
+
+
+def _broke_off() -> Failure:
+    return Failure(
+        "engine_died",
+        "The answer broke off: the model host went away.",
+        "Ask again; `%mistral status` tells how the host is.",
+    )
+
+
+__all__ = [
+    "DONE",
+    "KEEP_ALIVE",
+    "MAX_FRAME",
+    "FrameReader",
+    "Queued",
+    "chunks_of_sse",
+    "events_of_sse",
+    "of_chunk",
+    "read_json",
+    "to_chunk",
+    "to_frame",
+    "to_sse",
+]

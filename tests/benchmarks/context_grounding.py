@@ -1,0 +1,108 @@
+"""How many of the facts that an answer needs stand in the prompt, against two baselines. Run it by hand:
+
+    python tests/benchmarks/context_grounding.py NOTEBOOKS_FOLDER TOKENIZER_JSON [--set held_out|tuned_on] [--misses]
+
+`grounding/held_out.json` was written before the search was tuned and is never tuned on; `tuned_on.json` was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jupyter_mistral.context import Counter, build, cells, relevance
+from jupyter_mistral.context.tokens import Tokens
+from jupyter_mistral.protocol import Message
+
+BUDGETS = (2000, 4000, 8000, 16000)
+Method = Callable[[dict[str, Any], dict[str, Any], int, Counter], str]
+
+
+def ours(notebook: dict[str, Any], row: dict[str, Any], budget: int, count: Counter) -> str:
+    """With the focus wherever the user happens to be."""
+    return _prompt(notebook, row, row["focus"], budget, count)
+
+
+def ours_without_focus(notebook: dict[str, Any], row: dict[str, Any], budget: int, count: Counter) -> str:
+    return _prompt(notebook, row, None, budget, count)
+
+
+def _prompt(notebook: dict[str, Any], row: dict[str, Any], focus: int | None, budget: int, count: Counter) -> str:
+    built = build([Message("user", (row["question"],))], notebook, focus=focus, budget=budget, count=count)
+    assert built.total_tokens <= budget
+    return "\n".join(message.text for message in built.messages)
+
+
+def nearest(notebook: dict[str, Any], row: dict[str, Any], budget: int, count: Counter) -> str:
+    """Whole cells, those closest to the focus first."""
+    texts = _texts(notebook)
+    return _fill(texts, sorted(range(len(texts)), key=lambda i: abs(i - row["focus"])), budget, count)
+
+
+def bm25(notebook: dict[str, Any], row: dict[str, Any], budget: int, count: Counter) -> str:
+    """Whole cells, by BM25 alone over their plain words."""
+    texts = _texts(notebook)
+    plain = [cells.Cell(i, "markdown", text.replace("#", " ")) for i, text in enumerate(texts)]
+    wanted = {t: 1.0 for t in relevance.Question(row["question"]).wanted() if t[0] not in "~^="}
+    scores = relevance.index(plain).score(wanted)
+    return _fill(texts, sorted(range(len(texts)), key=lambda i: -scores[i]), budget, count)
+
+
+def _texts(notebook: dict[str, Any]) -> list[str]:
+    return ["\n".join([c.source, *(o.text for o in c.outputs)]) for c in cells.read(notebook)]
+
+
+def _fill(texts: list[str], order: list[int], budget: int, count: Counter) -> str:
+    kept = []
+    for i, tokens in zip(order, count([texts[i] for i in order]), strict=True):
+        if tokens + 8 <= budget:
+            kept.append(texts[i])
+            budget -= tokens + 8
+    return "\n".join(kept)
+
+
+def share(
+    rows: list[dict[str, Any]], method: Method, budget: int, count: Counter, folder: Path
+) -> tuple[float, list[str]]:
+    """The share of facts found, and which were not. Whitespace does not matter."""
+    found = total = 0
+    misses = []
+    for row in rows:
+        notebook = json.loads((folder / row["notebook"]).read_text())
+        text = " ".join(method(notebook, row, budget, count).split())
+        for fact in row["facts"]:
+            total += 1
+            if " ".join(fact.split()) in text:
+                found += 1
+            else:
+                misses.append(f"{row['notebook'][:14]} {row['question']} -> {fact}")
+    return found / total, misses
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("notebooks", type=Path)
+    parser.add_argument("tokenizer", type=Path)
+    parser.add_argument("--set", default="both", choices=("held_out", "tuned_on", "both"))
+    parser.add_argument("--misses", action="store_true", help="list what was not found (not for the held-out set)")
+    given = parser.parse_args()
+    count = Counter(Tokens(given.tokenizer).count)
+    for name in ("tuned_on", "held_out") if given.set == "both" else (given.set,):
+        rows = json.loads((Path(__file__).parent / "grounding" / f"{name}.json").read_text())
+        facts = sum(len(row["facts"]) for row in rows)
+        print(f"{name}: {len(rows)} questions, {facts} facts")
+        for method in (nearest, bm25, ours_without_focus, ours):
+            results = [share(rows, method, budget, count, given.notebooks) for budget in BUDGETS]
+            print(
+                f"  {method.__name__:20}", *(f"{b // 1000}k {r[0]:6.1%}" for b, r in zip(BUDGETS, results, strict=True))
+            )
+            if given.misses and method in (ours, ours_without_focus):
+                for budget, (_, missed) in zip(BUDGETS, results, strict=True):
+                    print(*(f"      {budget}: {line}" for line in missed), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Fixtures that every folder of tests shares: places of their own for Jupyter's files, and real small models in 4 bit."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).parent.parent
+SMALL = "smollm2-135m"
+EMBEDDED = "qwen2.5-coder-0.5b"
+
+# how long an example takes is the machine's business: no test is timed
+settings.register_profile("ours", deadline=None)
+settings.load_profile("ours")
+
+# a shell that starts us in the background has us, and all that we start, ignore interrupts, which some tests send
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+pytest_plugins = ("pytest_jupyter.jupyter_server",)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads the user's Jupyter settings, finds the user's running server or writes into the user's history."""
+    home = tmp_path_factory.mktemp("jupyter")
+    patch = pytest.MonkeyPatch()
+    for name in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"):
+        folder = home / name.lower()
+        folder.mkdir(mode=0o700)
+        patch.setenv(f"JUPYTER_{name}", str(folder))
+    patch.setenv("IPYTHONDIR", str(home / "ipython"))
+    patch.delenv("JUPYTER_MISTRAL_CONNECTION_FILE", raising=False)
+    patch.delenv("JUPYTER_MISTRAL_HOME", raising=False)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def models_home() -> Path:
+    """A `JUPYTER_MISTRAL_HOME` that holds the embedded default and the test model, pulled and quantized once, kept between runs."""
+    home = Path(os.environ.get("JUPYTER_MISTRAL_TEST_MODELS") or ROOT / ".tests" / "models")
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (home / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name in (SMALL, EMBEDDED):
+            pull = [sys.executable, "-m", "jupyter_mistral.cli", "pull", name]
+            subprocess.run(pull, check=True, env={**os.environ, "JUPYTER_MISTRAL_HOME": str(home)}, timeout=1200)
+    return home
+
+
+@pytest.fixture
+def mistral_home(models_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh `JUPYTER_MISTRAL_HOME` that shares the models of `models_home` and nothing else."""
+    home = tmp_path / "mistral"
+    home.mkdir(mode=0o700)
+    (home / "models").symlink_to(models_home / "models")
+    monkeypatch.setenv("JUPYTER_MISTRAL_HOME", str(home))
+    return home

@@ -1,0 +1,159 @@
+"""Scanned pages are recognized: how well is measured on pages drawn here."""
+
+from __future__ import annotations
+
+import difflib
+import random
+import re
+from collections.abc import Callable
+
+import hostile_pdfs as pdfs
+import pypdfium2
+import pytest
+from jupyter_mistral.protocol import Document, Failure, PageRead
+from PIL import Image, ImageFilter
+
+Read = Callable[..., tuple[list[PageRead], Document | Failure]]
+WORDS = [
+    "account",
+    "analysis",
+    "average",
+    "balance",
+    "between",
+    "carbon",
+    "cluster",
+    "coefficient",
+    "column",
+    "condition",
+    "correlation",
+    "density",
+    "difference",
+    "distribution",
+    "energy",
+    "equation",
+    "estimate",
+    "experiment",
+    "factor",
+    "frequency",
+    "gradient",
+    "growth",
+    "interval",
+    "kernel",
+    "latency",
+    "linear",
+    "matrix",
+    "measure",
+    "median",
+    "method",
+    "neuron",
+    "notebook",
+    "observed",
+    "outlier",
+    "parameter",
+    "percent",
+    "phase",
+    "pressure",
+    "protein",
+    "quantity",
+    "quarter",
+    "random",
+    "ratio",
+    "regression",
+    "sample",
+    "sequence",
+    "signal",
+    "significant",
+    "standard",
+    "temperature",
+    "tensor",
+    "threshold",
+    "total",
+    "variance",
+    "vector",
+    "velocity",
+]
+
+
+def text_of(seed: int) -> str:
+    """Words, numbers and signs as in a report, none of them the same each time."""
+    dice = random.Random(seed)
+    words = [dice.choice(WORDS) for _ in range(150)] + [f"{dice.uniform(0, 5000):,.2f}" for _ in range(20)]
+    dice.shuffle(words)
+    return " ".join(word + (dice.choice(".,") if n % 11 == 10 else "") for n, word in enumerate(words))
+
+
+def drawn(text: str, scale: float, turn: float = 0.0, blur: float = 0.0) -> Image.Image:
+    """The text as a page of pixels; turned by some degrees and blurred as a copier does it."""
+    from io import BytesIO
+
+    from reportlab.lib.styles import getSampleStyleSheet
+    from reportlab.platypus import Paragraph, SimpleDocTemplate
+
+    out = BytesIO()
+    style = getSampleStyleSheet()
+    SimpleDocTemplate(out).build(
+        [Paragraph("Quarterly measurements", style["Title"]), Paragraph(text, style["BodyText"])]
+    )
+    page = pypdfium2.PdfDocument(out.getvalue())[0].render(scale=scale).to_pil().convert("L")
+    page = page.rotate(turn, Image.Resampling.BICUBIC, fillcolor=255)
+    return page.filter(ImageFilter.GaussianBlur(blur)) if blur else page
+
+
+def accuracy(text: str, read: str) -> float:
+    """Share of the words of `text` that stand in `read`, in their order."""
+    wanted, got = text.split(), re.sub(r"[#*]", " ", read).split()
+    matches = difflib.SequenceMatcher(None, wanted, got, autojunk=False).get_matching_blocks()
+    return sum(match.size for match in matches) / len(wanted)
+
+
+def test_words_of_scanned_pages_are_recognized(read: Read, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three pages in one document: sharp, small, and askew and blurred."""
+    import io
+
+    from reportlab.lib.utils import ImageReader
+    from reportlab.pdfgen import canvas
+
+    kinds = {"sharp": (2.5, 0.0, 0.0), "small": (1.5, 0.0, 0.0), "askew and blurred": (2.0, 0.7, 0.8)}
+    texts = [text_of(seed) for seed in range(len(kinds))]
+    out = io.BytesIO()
+    made = canvas.Canvas(out, pagesize=(595, 842))
+    for text, (scale, turn, blur) in zip(texts, kinds.values(), strict=True):
+        made.drawImage(ImageReader(drawn(text, scale, turn, blur)), 0, 0, 595, 842)
+        made.showPage()
+    made.save()
+    told, found = read(out.getvalue(), ocr="auto")
+    assert isinstance(found, Document), found
+    assert [page.how for page in found.pages] == ["ocr"] * 3
+    assert [(step.done, step.total, step.how) for step in told] == [(1, 3, "ocr"), (2, 3, "ocr"), (3, 3, "ocr")]
+    shares = {
+        kind: accuracy(f"Quarterly measurements {text}", page.markdown)
+        for kind, text, page in zip(kinds, texts, found.pages, strict=True)
+    }
+    with capsys.disabled():
+        print("\nOCR word accuracy: " + ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items()))
+    assert found.pages[0].markdown.startswith("# Quarterly measurements")
+    assert min(shares.values()) > 0.93
+
+
+def test_text_is_taken_as_it_stands_and_only_the_scan_is_recognized(read: Read) -> None:
+    from io import BytesIO
+
+    mixed = pypdfium2.PdfDocument(pdfs.pages(2))
+    mixed.import_pages(pypdfium2.PdfDocument(pdfs.scanned(drawn("a scanned sentence", 2), (595, 842))))
+    out = BytesIO()
+    mixed.save(out)
+    told, found = read(out.getvalue(), ocr="auto")
+    assert isinstance(found, Document), found
+    assert [page.how for page in found.pages] == ["text", "text", "ocr"]
+    assert [(step.done, step.how) for step in told] == [(1, "text"), (2, "text"), (3, "ocr")]
+    assert "a scanned sentence" in found.pages[2].markdown and "Page 2, with a line" in found.pages[1].markdown
+    _, left = read(out.getvalue(), ocr="off")
+    assert isinstance(left, Document) and [page.how for page in left.pages] == ["text", "text", "none"]
+
+
+@pytest.mark.threat("T19", "T20")
+def test_hostile_pages_that_are_drawn_end_too(read: Read) -> None:
+    cases = dict(pdfs.hostile())
+    for name in ("a picture of 10 gigapixels", "a page of a million points"):
+        _, found = read(cases[name], ocr="on")
+        assert isinstance(found, Failure) or [page.markdown for page in found.pages] == [""]

@@ -1,0 +1,81 @@
+"""Real models in 4 bit, and hosts that have them loaded, shared by the tests of this folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not, and benchmarks share these modules
+
+import tiny_mistral3
+from engine_host import Host
+
+
+@pytest.fixture(scope="session")
+def gguf(models_home: Path) -> Path:
+    """SmolLM2-135M as its package carries it."""
+    return next((models_home / "models" / "smollm2-135m" / "source").glob("*.gguf"))
+
+
+@pytest.fixture(scope="session")
+def small(gguf: Path) -> Path:
+    """SmolLM2-135M in NF4, made by a worker where nobody has yet."""
+    return _made(gguf)
+
+
+@pytest.fixture(scope="session")
+def embedded(models_home: Path) -> Path:
+    """The embedded default, Qwen2.5-Coder-0.5B, in NF4."""
+    return _made(next((models_home / "models" / "qwen2.5-coder-0.5b" / "source").glob("*.gguf")))
+
+
+def _made(source: Path) -> Path:
+    out = source.parent.parent / "nf4"
+    if not (out / "manifest.json").is_file():
+        host = Host(source.parent.parent)
+        assert host.load(source, out=str(out))["type"] == "ready"
+        host.close()
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Mistral3 with eyes and random weights in bf16."""
+    return tiny_mistral3.build(tmp_path_factory.mktemp("tiny") / "source")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_source: Path) -> Path:
+    """The same in NF4."""
+    return _made_from_folder(tiny_source)
+
+
+def _made_from_folder(source: Path) -> Path:
+    out = source.parent / "nf4"
+    host = Host(source.parent)
+    assert host.load(source, out=str(out))["type"] == "ready"
+    host.close()
+    return out
+
+
+@pytest.fixture(scope="module")
+def host(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A worker with SmolLM2 loaded."""
+    yield from _loaded(small, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def seeing_host(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A worker with the tiny Mistral3 loaded."""
+    yield from _loaded(tiny, tmp_path_factory.mktemp("home"))
+
+
+def _loaded(folder: Path, home: Path) -> Iterator[Host]:
+    host = Host(home)
+    loaded = host.load(folder)
+    assert loaded["type"] == "ready", loaded
+    yield host
+    assert host.close() == 0

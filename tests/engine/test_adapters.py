@@ -1,0 +1,172 @@
+"""LoRA adapters on a 4-bit model: what peft would compute, one after the other, and the model as it was when they are gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from engine_host import Host
+from jupyter_mistral.engine.adapters import Adapted
+from jupyter_mistral.engine.loader import Engine, load
+from jupyter_mistral.protocol import Failure
+from peft import LoraConfig, PeftModel, get_peft_model
+from row_driver import answer
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+IDS = [(i * i * 31 + i * 7) % 4000 + 100 for i in range(130)]
+
+
+def _trained(model: Path, out: Path, seed: int, **how: Any) -> Path:
+    """An adapter as peft saves it, with weights that matter."""
+    torch.manual_seed(seed)
+    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    config = LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj", "down_proj"], **how)
+    adapted = get_peft_model(base, config)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(0, 0.05)
+    adapted.save_pretrained(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def first(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _trained(small, tmp_path_factory.mktemp("adapters") / "first", 1)
+
+
+@pytest.fixture(scope="module")
+def second(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _trained(small, tmp_path_factory.mktemp("adapters") / "second", 2, use_rslora=True)
+
+
+@pytest.fixture
+def engine(small: Path) -> Engine:
+    return load({"path": str(small), "device": "cpu", "prefix_disk": False}, lambda *told: None)
+
+
+def _scores(engine: Engine) -> torch.Tensor:
+    return answer(engine.decoder, IDS, tokens=1)[1]
+
+
+def test_an_adapter_adds_what_peft_would_add(small: Path, first: Path, second: Path) -> None:
+    for folder in (first, second):
+        engine = load({"path": str(small), "prefix_disk": False}, lambda *told: None)
+        engine.adapters.load("ours", folder)
+        engine.adapters.use("ours")
+        theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(small, dtype=torch.bfloat16), folder)
+        with torch.inference_mode():
+            want = theirs.eval()(torch.tensor([IDS])).logits[0, -1].float()
+            with theirs.disable_adapter():
+                bare = theirs(torch.tensor([IDS])).logits[0, -1].float()
+        found = _scores(engine).float()
+        engine.adapters.use("")
+        rounding = (_scores(engine).float() - bare).norm()
+        assert (found - want).norm() < 1.5 * rounding < (want - bare).norm() / 2, "nothing is lost but rounding"
+
+
+def test_switching_back_and_unloading_leave_no_trace(engine: Engine, first: Path, second: Path) -> None:
+    plain = _scores(engine)
+    engine.adapters.load("a", first)
+    assert torch.equal(_scores(engine), plain), "loaded is not in use"
+    engine.adapters.use("a")
+    with_a = _scores(engine)
+    engine.adapters.load("b", second)
+    engine.adapters.use("b")
+    with_b = _scores(engine)
+    assert not torch.equal(with_a, plain) and not torch.equal(with_b, with_a)
+    engine.adapters.use("a")
+    assert torch.equal(_scores(engine), with_a)
+    engine.adapters.unload("a")
+    assert engine.adapters.used == "" and engine.adapters.names == ["b"]
+    assert torch.equal(_scores(engine), plain)
+    engine.adapters.unload("b")
+    assert not [module for module in engine.decoder._model.modules() if isinstance(module, Adapted)]
+    assert torch.equal(_scores(engine), plain)
+
+
+def test_what_one_has_read_is_not_another_ones_memory(engine: Engine, first: Path) -> None:
+    answer(engine.decoder, IDS, tokens=1)
+    engine.adapters.load("a", first)
+    engine.adapters.use("a")
+    assert answer(engine.decoder, IDS, tokens=1)[2] == 0
+    engine.adapters.use("")
+    assert answer(engine.decoder, IDS, tokens=1)[2] == 128, "out of the prefix memory, of the model alone"
+
+
+def _other_shape(folder: Path) -> None:
+    tensors = load_file(folder / "adapter_model.safetensors")
+    save_file({k: v[:, :-1].contiguous() for k, v in tensors.items()}, folder / "adapter_model.safetensors")
+
+
+def _other_place(folder: Path) -> None:
+    tensors = load_file(folder / "adapter_model.safetensors")
+    save_file(
+        {k.replace("layers.0.", "layers.99."): v for k, v in tensors.items()}, folder / "adapter_model.safetensors"
+    )
+
+
+def _cut(folder: Path) -> None:
+    path = folder / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _other_kind(folder: Path) -> None:
+    told = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(told | {"use_dora": True}))
+
+
+def _pickle(folder: Path) -> None:
+    (folder / "adapter_model.bin").write_bytes(b"anything")
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (_other_shape, "unsupported"),
+        (_other_place, "unsupported"),
+        (_cut, "corrupt_model"),
+        (_other_kind, "unsupported"),
+        (_pickle, "unsupported"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_changes_nothing(
+    engine: Engine, first: Path, tmp_path: Path, damage: Callable[[Path], None], code: str
+) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    for path in first.iterdir():
+        if path.is_file():
+            (folder / path.name).write_bytes(path.read_bytes())
+    damage(folder)
+    with pytest.raises(Failure) as refused:
+        engine.adapters.load("bad", folder)
+    assert refused.value.code == code and refused.value.todo
+    assert engine.adapters.names == []
+    assert not [module for module in engine.decoder._model.modules() if isinstance(module, Adapted)]
+
+
+def test_a_worker_loads_switches_and_unloads(small: Path, first: Path, tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    loaded = host.load(small, adapter={"name": "a", "path": str(first)})
+    assert loaded["type"] == "ready" and loaded["card"]["adapter"] == "a", loaded
+    with_a = host.ask("Say hello.")["text"]
+
+    def adapt(**fields: Any) -> dict[str, Any]:
+        host.send("adapt", **fields)
+        return host.next("adapted", "error")
+
+    assert adapt(name="")["adapter"] == ""
+    plain = host.ask("Say hello.")["text"]
+    assert plain != with_a
+    assert adapt(name="a")["adapter"] == "a"
+    assert host.ask("Say hello.")["text"] == with_a
+    assert adapt(name="nobody")["failure"]["code"] == "unknown_model"
+    assert adapt(name="a", unload=True)["adapters"] == []
+    assert host.ask("Say hello.")["text"] == plain
+    assert host.close() == 0

@@ -1,0 +1,25 @@
+"""Clocks that jump: whoever waits or measures does so by a clock that never does."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import jupyter_mistral
+import pytest
+
+PACKAGE = Path(jupyter_mistral.__file__).parent
+# the time of day is shown to people, or names a file; nothing waits for it
+SHOWN = {"history.py", "export.py", "answers.py", "conversations.py", "shapes.py", "keys.py", "audit.py"}
+JUMPY = {"time.time", "datetime.now", "datetime.utcnow", "datetime.today", "time.localtime"}
+
+
+@pytest.mark.fault("F19")
+def test_the_server_the_worker_and_the_kernel_measure_by_a_clock_that_never_jumps() -> None:
+    found = set()
+    for room in ("server", "engine", "kernel", "documents"):
+        for path in (PACKAGE / room).rglob("*.py"):
+            calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)}
+            if calls & JUMPY:
+                found.add(path.name)
+    assert found <= SHOWN, found - SHOWN

@@ -1,0 +1,120 @@
+"""A disk that fills while people chat: the chat goes on, says that it is not saved, and is saved when space returns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_mistral.server.history import History
+
+TURNS = 25
+KB = 1024
+
+
+async def talk(history: History, chat: str, limit: int) -> list[list[Any]]:
+    """(id, whether it was said to be saved) of each question, once the disk holds no file longer than `limit` bytes."""
+    told = []
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+    for i in range(TURNS):
+        saved = await history.add_turn(chat, (f"u{i}", (f"question {i} " * 200,)), f"a{i}", time.time())
+        told.append([f"u{i}", saved])
+        await history.append(chat, f"a{i}", 0, f"answer {i} " * 100)
+        told.append([f"a{i}", await history.finish(chat, f"a{i}", "done")])
+        assert len((await history.chat(chat))["messages"]) == 2 * i + 2, "the chat goes on"
+    return told
+
+
+async def life(path: Path, limit: int, returns: bool, early: bool) -> list[list[Any]]:
+    history = History(path, retry_s=0.01)
+    if early:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    chat = await history.create("full")
+    told = await talk(history, chat, limit)
+    assert history.is_saved(chat) == told[-1][1]
+    listed = await history.chats("question 24")
+    assert [c["saved"] for c in listed] == [told[-1][1]]
+    assert bool(history.problem) is not told[-1][1]
+    if returns:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        while not history.is_saved(chat):
+            await asyncio.sleep(0.01)
+        assert history.problem == ""
+    return told
+
+
+def in_child(path: Path, limit: int, returns: bool, early: bool) -> list[list[Any]]:
+    """What the child was told. It ends as if killed, nothing closed."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        told: Any = "crashed"
+        try:
+            told = asyncio.run(life(path, limit, returns, early))
+        except BaseException as error:
+            told = repr(error)
+        finally:
+            os.write(write, json.dumps(told).encode())
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        told = json.loads(pipe.read())
+    os.waitpid(pid, 0)
+    assert isinstance(told, list), told
+    return told
+
+
+async def stored(path: Path) -> list[tuple[str, str, int]]:
+    history = History(path)
+    chats = await history.chats()
+    messages = (await history.chat(chats[0]["id"]))["messages"] if chats else []
+    await history.close()
+    assert history.problem == ""
+    db = sqlite3.connect(path)
+    assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    db.close()
+    return [(m["id"], m["state"], len("".join(m["content"]))) for m in messages]
+
+
+def whole() -> list[tuple[str, str, int]]:
+    pairs = [
+        (("u", "done", len(f"question {i} ") * 200), ("a", "done", len(f"answer {i} ") * 100)) for i in range(TURNS)
+    ]
+    return [(f"{role}{i}", state, size) for i, pair in enumerate(pairs) for role, state, size in pair]
+
+
+@pytest.mark.fault("F9")
+@pytest.mark.parametrize("limit", [0, 5 * KB, 33 * KB, 61 * KB, 98 * KB, 150 * KB, 220 * KB])
+async def test_all_is_saved_when_space_returns(tmp_path: Path, limit: int) -> None:
+    path = tmp_path / "chats" / "chats.sqlite"
+    told = in_child(path, limit, returns=True, early=False)
+    assert not told[-1][1], "the disk did not fill"
+    assert await stored(path) == whole()
+
+
+@pytest.mark.fault("F9")
+@pytest.mark.parametrize("limit", [0, 3 * KB, 9 * KB, 30 * KB])
+async def test_all_is_saved_when_there_was_no_space_at_all_at_first(tmp_path: Path, limit: int) -> None:
+    path = tmp_path / "chats" / "chats.sqlite"
+    told = in_child(path, limit, returns=True, early=True)
+    assert not told[-1][1]
+    assert await stored(path) == whole()
+
+
+@pytest.mark.fault("F9")
+@pytest.mark.parametrize("limit", [5 * KB, 61 * KB, 98 * KB, 131 * KB, 220 * KB])
+async def test_what_was_said_to_be_saved_is_there_after_a_crash_on_a_full_disk(tmp_path: Path, limit: int) -> None:
+    path = tmp_path / "chats" / "chats.sqlite"
+    told = in_child(path, limit, returns=False, early=False)
+    there = {name: state for name, state, _ in await stored(path)}
+    for name, saved in told:
+        if saved:
+            assert there.get(name) == "done"
+    assert there.keys() == {name for name, _ in told[: len(there)]}, "in order, without a gap"

@@ -1,0 +1,169 @@
+"""The grammar of the magics: what is a command, what is a question, and what a wrong flag says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from IPython.core.error import UsageError
+from jupyter_mistral.kernel.arguments import COMMANDS, Command, Options, Question, parse_header, parse_line, reference
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "list comprehension vs append?",
+        "list of primes",
+        "explain why this loop is slow",
+        "explain this",
+        "explain 3 ways to sort",
+        "fix the plot above",
+        "fix 3?",
+        "help me with pandas",
+        "load sales.csv and plot it",
+        "load this?",
+        "history of Rome",
+        "reset the index of df",
+        "status of the art",
+        "error handling in Python",
+        "alias vs reference",
+        "update pandas safely",
+        "delete the first row",
+        "delete duplicates?",
+        "version control basics",
+        "unload all modules",
+        "what's up, doc's \"friend",
+        "-5 % 3 is what?",
+        "- a dash",
+        "Fix",
+    ],
+)
+def test_a_question_that_starts_with_a_commands_word_stays_a_question(line: str) -> None:
+    assert parse_line(line) == Question(line)
+
+
+@pytest.mark.parametrize("name", [n for n in COMMANDS if n not in ("alias", "register", "dealias", "delete", "update")])
+def test_a_bare_word_is_a_command(name: str) -> None:
+    assert parse_line(name) == Command(name)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "words"),
+    [
+        ("explain 3", "explain", ("3",)),
+        ("fix In[3]", "fix", ("In[3]",)),
+        ("explain Err[12]", "explain", ("Err[12]",)),
+        ("load qwen2.5-coder-0.5b", "load", ("qwen2.5-coder-0.5b",)),
+        ("load small --no-download", "load", ("small", "--no-download")),
+        ("load small --kv int8", "load", ("small", "--kv", "int8")),
+        ("load --adapter sql", "load", ("--adapter", "sql")),
+        ("load --kv int4 --no-download", "load", ("--kv", "int4", "--no-download")),
+        ("list all", "list", ("all",)),
+        ("list local", "list", ("local",)),
+        ("alias small qwen2.5-coder-0.5b", "alias", ("small", "qwen2.5-coder-0.5b")),
+        ("register m mistralai/Ministral-3B", "register", ("m", "mistralai/Ministral-3B")),
+        ("alias other known", "alias", ("other", "known")),
+        ("alias", "alias", ()),
+        ("register", "register", ()),
+        ("help load", "help", ("load",)),
+        ("update known qwen2.5-coder-0.5b", "update", ("known", "qwen2.5-coder-0.5b")),
+        ("delete known", "delete", ("known",)),
+        ("dealias nobody", "dealias", ("nobody",)),
+    ],
+)
+def test_words_that_fit_a_commands_grammar_make_a_command(line: str, name: str, words: tuple[str, ...]) -> None:
+    assert parse_line(line, {"known"}) == Command(name, words)
+
+
+def test_an_empty_line_and_the_usual_flags_ask_for_help_and_version() -> None:
+    assert [parse_line(line) for line in ("", "  ", "-h", "--help", "--version")] == [
+        Command("help"),
+        Command("help"),
+        Command("help"),
+        Command("help"),
+        Command("version"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "options"),
+    [
+        ("-f md", {"format": "markdown"}),
+        ("--format=code", {"format": "code"}),
+        ("-f JSON", {"format": "json"}),
+        ("-o draft", {"out": "draft"}),
+        ("--out größe", {"out": "größe"}),
+        ("""-m '{"temperature": 0.2, "top_p": 0.9}'""", {"sampling": {"temperature": 0.2, "top_p": 0.9}}),
+        ("""-m {"seed": 3}""", {"sampling": {"seed": 3}}),
+        ("""-m "{\\"stop\\": [\\"#\\"]}" """, {"sampling": {"stop": ["#"]}}),
+        ("--seed 4 --max-tokens 20 --temperature 0", {"sampling": {"seed": 4, "max_tokens": 20, "temperature": 0.0}}),
+        ("--context above", {"context": "above"}),
+        ("--no-history", {"use_history": False}),
+        ("--thorough", {"thorough": True}),
+        ("--system 'Speak like a pirate.'", {"system": "Speak like a pirate."}),
+        ("--system ''", {"system": ""}),
+        ("""--schema '{"type": "object"}'""", {"schema": '{"type": "object"}'}),
+        ("--model qwen2.5-coder-0.5b", {"model": "qwen2.5-coder-0.5b"}),
+    ],
+)
+def test_flags_are_read_alike_on_both_magics(flags: str, options: dict[str, Any]) -> None:
+    expected = Question("what's it?", Options(**options))
+    assert parse_line(f"{flags} what's it?") == expected
+    assert parse_header(f"{flags} what's it?") == expected
+
+
+def test_flags_after_the_question_belong_to_the_question() -> None:
+    assert parse_line("what does grep -f do") == Question("what does grep -f do")
+
+
+def test_flags_stand_before_or_after_an_errors_command() -> None:
+    options = Options(sampling={"seed": 1})
+    assert parse_line("fix 3 --seed 1") == parse_line("--seed 1 fix 3") == Command("fix", ("3",), options)
+    assert parse_line("fix --seed 1") == Command("fix", (), options)
+
+
+def test_two_dashes_end_the_flags_and_the_commands() -> None:
+    assert parse_line("-f text -- fix") == Question("fix", Options(format="text"))
+    assert parse_line("-- -f is a flag of what?") == Question("-f is a flag of what?")
+
+
+def test_an_alias_behind_the_cell_magic_chooses_the_model() -> None:
+    assert parse_header("small -f code", {"small"}) == Question("", Options(format="code", model="small"))
+    assert parse_header("small") == Question("small")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("-f yaml x", "--format is 'yaml', but must be one of md, markdown, text, code, json, html, math"),
+        ("-f", "--format needs a value"),
+        ("--temprature 1 x", "Did you mean --temperature?"),
+        ("-x what", "%mistral has no flag -x. There are: -f/--format"),
+        ("--seed many x", "--seed is 'many', but must be a number"),
+        ("--seed 1.5 x", "--seed is '1.5', but must be a number"),
+        ("--max-tokens 0 x", "max_tokens is 0, but must be a whole number from 1 to"),
+        ("--temperature 9 x", "temperature is 9.0, but must be a number from 0 to 2"),
+        ("-m {temperature:1} x", "Write it as -m '{\"temperature\": 0.2}'"),
+        ("-m '[1]' x", "-m is not a JSON object"),
+        ("""-m '{"temperatur": 1}' x""", "-m: there is no parameter 'temperatur'. There are: temperature, top_p"),
+        ("""-m '{"top_p": "high"}' x""", "top_p is 'high', but must be a number from 0 to 1"),
+        ("--context here x", "--context is 'here', but must be one of none, cell, above, notebook"),
+        ("-o class x", "'class' cannot be the name of a variable"),
+        ("-o 1st x", "'1st' cannot be the name of a variable"),
+        ("--system 'open x", "--system: the quote is not closed"),
+    ],
+)
+def test_a_wrong_flag_is_one_sentence_that_says_what_there_is(line: str, says: str) -> None:
+    for parse in (parse_line, parse_header):
+        with pytest.raises(UsageError) as raised:
+            parse(line)
+        assert says in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "number"),
+    [("3", 3), ("In[3]", 3), ("Out[3]", 3), ("Err[3]", 3), ("In[3", None), ("3]", None), ("x", None), ("-3", None)],
+)
+def test_a_reference_is_a_prompt_number(word: str, number: int | None) -> None:
+    assert reference(word) == number

@@ -1,0 +1,73 @@
+"""What shows an answer: the words of progress and of the receipt, and an interrupt that comes at a bad moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+from jupyter_mistral.kernel.display import bar, progress_of, receipt, uninterrupted
+from jupyter_mistral.protocol import Delta, Event, Loading, Queued, Reading, Usage
+
+
+@pytest.mark.parametrize(
+    ("event", "words", "fraction"),
+    [
+        (Queued(1), "Waiting: 1 request is ahead", None),
+        (Queued(3), "Waiting: 3 requests are ahead", None),
+        (Loading("load", 0.42, "", 12.0), "Loading the model 42%, 12 s left", 0.42),
+        (Loading("download", 0.1, "", 600.0), "Downloading the model 10%, 10 min left", 0.1),
+        (Loading("quantize"), "Quantizing to 4 bit", None),
+        (Loading("warm", 1.0, "", float("inf")), "Warming up 100%", 1.0),
+        (Reading(1024, 4096), "Reading 1,024 of 4,096 tokens", 0.25),
+        (Reading(4096, 4096, 4000, 0.2), "Reading 4,096 of 4,096 tokens, 4,000 of them reused", 1.0),
+        (Reading(0, 0), "Reading 0 of 0 tokens", None),
+        (Reading(512, 2048, 0, 6.0, 2, 5), "Reading part 2 of 5, 512 of 2,048 tokens, 6 s left", 0.25),
+        (Delta("x"), "", None),
+    ],
+)
+def test_progress_is_a_sentence_and_a_fraction(event: Event, words: str, fraction: float | None) -> None:
+    assert progress_of(event) == (words, fraction)
+
+
+def test_a_bar_stays_within_its_box_and_escapes_its_words() -> None:
+    assert "width:100.0%" in bar("x", 7.0)
+    assert "width:0.0%" in bar("x", -1.0)
+    assert bar("<b>", None) == "&lt;b&gt;"
+
+
+def test_a_receipt_leaves_out_what_was_not_measured() -> None:
+    assert receipt(Usage()) == []
+    assert receipt(Usage(model="m", quantization="bf16", energy_j=41.23)) == ["m", "bf16", "41.2 J"]
+
+
+def test_an_interrupt_while_an_output_is_published_raises_when_it_is() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append(True)
+    assert done == [True]
+    with pytest.raises(KeyboardInterrupt):  # the handler is the old one again
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+
+
+def test_an_error_while_an_output_is_published_comes_out_and_the_handler_goes_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ValueError, match="own"), uninterrupted():
+        raise ValueError("own")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_another_thread_than_the_main_one_may_publish_too() -> None:
+    done = []
+
+    def publish() -> None:
+        with uninterrupted():
+            done.append(True)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    thread.join()
+    assert done == [True]

@@ -1,0 +1,225 @@
+"""The audit log: what it records, that it never holds what was said, and that no record can be changed unseen."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_mistral.protocol import ChatRequest, End, Failure, Message, Usage
+from jupyter_mistral.server.audit import START, AuditLog, audit_of, folder, records, verify
+from jupyter_mistral.server.engine import LocalEngine, Options
+from jupyter_mistral.server.parts import join
+
+SMALL = "smollm2-135m"
+CANARY = "the-canary-sentence-7431"
+
+
+def told(place: Path) -> list[dict[str, Any]]:
+    return [record for _, record in records(place) if record is not None]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "audit"
+
+
+# ---------------------------------------------------------------------------------------------- what is recorded
+
+
+@pytest.mark.threat("T36", "T28")
+async def test_a_request_leaves_who_what_and_how_much_but_never_what_was_said(
+    mistral_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = audit_of({"audit_log": True})
+    assert log is not None
+    parts = join(Options(), logging.getLogger("jupyter_mistral"), None, log)
+    try:
+        async for _ in parts.engine.load(SMALL):
+            pass
+        question = ChatRequest((Message("user", (f"Say {CANARY}.",)),), model=SMALL)
+        events = [event async for event in parts.engine.stream(question)]
+        usage = events[-1].usage if isinstance(events[-1], End) else Usage()
+        left = parts.engine.stream(question)
+        async for _ in left:
+            break
+        await left.aclose()
+        with pytest.raises(Failure):
+            await anext(parts.engine.stream(ChatRequest(question.messages, model="no-such-model")))
+        await parts.engine.unload()
+        assert (await parts.engine.status()).worker_pid is None
+    finally:
+        await parts.close()
+    found = told(folder())
+    assert [(r["action"], r["state"]) for r in found] == [
+        ("load", "done"),
+        ("chat", "asked"),
+        ("chat", usage and events[-1].reason),  # type: ignore[union-attr]
+        ("chat", "asked"),
+        ("chat", "left"),
+        ("chat", "asked"),
+        ("chat", "failed"),
+        ("unload", "done"),
+    ]
+    done = found[2]
+    assert (done["model"], done["prompt_tokens"]) == (SMALL, usage.prompt_tokens)
+    assert done["completion_tokens"] == usage.completion_tokens > 0
+    assert found[1]["prompt_sha256"] == found[3]["prompt_sha256"]
+    assert found[1]["request"] == done["request"] != found[3]["request"]
+    assert found[6]["code"] == "unknown_model"
+    assert verify(folder())[::2] == (8, "")
+    raw = b"".join(path.read_bytes() for path in folder().glob("*"))
+    assert CANARY.encode() not in raw and CANARY not in caplog.text
+
+
+async def test_without_the_setting_there_is_no_log(mistral_home: Path) -> None:
+    assert audit_of({}) is None
+    parts = join(Options(), logging.getLogger("jupyter_mistral"))
+    assert isinstance(parts.engine, LocalEngine)
+    await parts.close()
+    assert not folder().exists()
+
+
+# ---------------------------------------------------------------------------------------------- the chain
+
+
+def filled(place: Path, count: int = 5) -> Path:
+    log = AuditLog(place)
+    for i in range(count):
+        log.add({"action": "chat", "state": "asked", "request": f"{i}"})
+    (path,) = place.glob("audit-*.jsonl")
+    return path
+
+
+@pytest.mark.threat("T36")
+def test_records_are_chained_and_private(place: Path) -> None:
+    path = filled(place)
+    found = told(place)
+    assert [r["n"] for r in found] == [1, 2, 3, 4, 5]
+    assert found[0]["previous"] == START
+    assert [r["previous"] for r in found[1:]] == [r["hash"] for r in found[:-1]]
+    assert verify(place) == (5, found[-1]["hash"], "")
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700 and stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.threat("T36")
+def test_any_changed_byte_is_found_and_named(place: Path) -> None:
+    path = filled(place)
+    raw = path.read_bytes()
+    for at in range(0, len(raw), 7):
+        changed = raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
+        path.write_bytes(changed)
+        count, _, fault = verify(place)
+        line = raw[:at].count(b"\n") + 1
+        assert fault, at
+        assert count <= line and f"{path.name}:" in fault
+
+
+@pytest.mark.threat("T36")
+@pytest.mark.parametrize("lines", [[0, 1, 3, 4], [0, 2, 1, 3, 4], [0, 1, 1, 2, 3, 4]], ids=["gone", "moved", "twice"])
+def test_a_record_that_is_gone_moved_or_doubled_is_found(place: Path, lines: list[int]) -> None:
+    path = filled(place)
+    raw = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(raw[i] for i in lines))
+    count, _, fault = verify(place)
+    assert "does not follow" in fault and count < 5
+
+
+def test_the_chain_goes_on_over_days_and_older_ones_may_be_deleted(place: Path) -> None:
+    path = filled(place, 3)
+    path.rename(place / "audit-2020-01-01.jsonl")
+    AuditLog(place).add({"action": "load", "state": "done"})
+    assert len(list(place.glob("audit-*"))) == 2
+    assert verify(place)[::2] == (4, "")
+    old = time.time() - 40 * 86400
+    os.utime(place / "audit-2020-01-01.jsonl", (old, old))
+    AuditLog(place, days=30).add({"action": "unload", "state": "done"})
+    assert [r["n"] for r in told(place)] == [4, 5]
+    assert verify(place)[::2] == (2, "")
+
+
+@pytest.mark.fault("F19")
+def test_a_clock_that_goes_back_keeps_the_order(place: Path) -> None:
+    path = filled(place, 2)
+    path.rename(place / "audit-2999-01-01.jsonl")
+    AuditLog(place).add({"action": "chat", "state": "asked"})
+    assert [r["n"] for r in told(place)] == [1, 2, 3]
+    assert verify(place)[::2] == (3, "")
+
+
+@pytest.mark.fault("F14")
+def test_two_servers_share_one_chain(place: Path) -> None:
+    write = "import sys; from pathlib import Path; from jupyter_mistral.server.audit import AuditLog\n"
+    write += "log = AuditLog(Path(sys.argv[1]))\nfor _ in range(25): log.add({'action': 'chat'})"
+    writers = [subprocess.Popen([sys.executable, "-c", write, str(place)]) for _ in range(2)]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert verify(place)[::2] == (50, "")
+
+
+@pytest.mark.fault("F9")
+def test_a_full_disk_loses_no_more_than_it_says(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = AuditLog(place)
+    log.add({"action": "chat"})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = next(place.glob("audit-*")).stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, limits[1]))
+    try:
+        log.add({"action": "chat"})
+        log.add({"action": "chat"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    log.add({"action": "chat"})
+    assert [(r["n"], r.get("lost_before")) for r in told(place)] == [(1, None), (2, 2)]
+    assert verify(place)[::2] == (2, "")
+    assert "2 audit records could not be written" in caplog.text
+
+
+@pytest.mark.fault("F2")
+def test_half_a_line_of_a_power_cut_is_told_and_the_log_goes_on(place: Path) -> None:
+    path = filled(place, 2)
+    with path.open("ab") as out:
+        out.write(b'{"n": 3, "ti')
+    AuditLog(place).add({"action": "chat"})
+    assert [r["n"] for r in told(place)] == [1, 2, 3]
+    assert "is no record" in verify(place)[2]
+
+
+@pytest.mark.threat("T30")
+def test_a_link_put_in_its_place_is_not_written_through(place: Path, tmp_path: Path, caplog: Any) -> None:
+    path = filled(place, 1)
+    target = tmp_path / "target"
+    target.write_bytes(path.read_bytes())
+    path.unlink()
+    path.symlink_to(target)
+    before = target.read_bytes()
+    AuditLog(place).add({"action": "chat"})
+    assert target.read_bytes() == before
+    assert "could not be written" in caplog.text
+
+
+# ---------------------------------------------------------------------------------------------- the command
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "jupyter_mistral.cli", "audit", *words]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_verifies_and_exports(mistral_home: Path) -> None:
+    none = command("verify")
+    assert none.returncode == 1 and "c.MistralExtension.audit_log = True" in none.stderr
+    path = filled(folder())
+    whole = command("verify")
+    assert whole.returncode == 0 and "5 records hold together" in whole.stdout
+    assert [json.loads(line) for line in command("export").stdout.splitlines()] == told(folder())
+    path.write_bytes(path.read_bytes().replace(b'"3"', b'"9"', 1))
+    broken = command("verify")
+    assert broken.returncode == 1 and "(record 4) was changed" in broken.stdout

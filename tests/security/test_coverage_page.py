@@ -1,0 +1,36 @@
+"""The page of threats and faults says what the tests are."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+TESTS = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def page() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("coverage_page", TESTS / "coverage_page.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_up_to_date(page: ModuleType) -> None:
+    assert page.PAGE.read_text() == page.page(), "run: python tests/coverage_page.py"
+
+
+def test_every_threat_and_fault_stands_on_it(page: ModuleType) -> None:
+    text = page.PAGE.read_text()
+    for name in [*(f"T{i}" for i in range(1, 37)), *(f"F{i}" for i in range(1, 26))]:
+        assert f"\n| {name} |" in text
+
+
+def test_a_row_without_test_and_reason_is_no_row(page: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "marked", dict)
+    with pytest.raises(AssertionError, match="neither a test nor a reason"):
+        page.page()

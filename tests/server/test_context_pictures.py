@@ -1,0 +1,66 @@
+"""A picture's tokens are known before it is sent: the meter of a model that sees, over a real host and worker."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_mistral.server.engine import Options
+
+from .conftest import Own
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
+
+
+def picture(width: int, height: int, form: str = "PNG", turned: bool = False) -> str:
+    from PIL import Image
+
+    out = io.BytesIO()
+    image = Image.new("RGB", (width, height), "white")
+    exif = Image.Exif()
+    if turned:
+        exif[0x0112] = 6
+    image.save(out, form, **({"exif": exif} if turned else {}))
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def part(mime: str, data: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": f"data:{mime};base64,{data}"}}
+
+
+def requests() -> list[dict[str, Any]]:
+    asked = {"type": "text", "text": "What does the plot show?"}
+    shown = {"output_type": "display_data", "data": {"image/png": picture(300, 200), "text/plain": "<Figure>"}}
+    cell = {"cell_type": "code", "source": "plot()", "execution_count": 1, "id": "a", "outputs": [shown]}
+    notebook = {"cells": [cell], "path": "a.ipynb", "language": "python"}
+    many = [
+        asked,
+        part("image/jpeg", picture(500, 90, "JPEG", turned=True)),
+        {"type": "text", "text": " and "},
+        part("image/webp", picture(29, 28, "WEBP")),
+    ]
+    return [
+        {"messages": [{"role": "user", "content": [asked, part("image/png", picture(57, 28))]}]},
+        {"messages": [{"role": "user", "content": many}]},
+        {"messages": [{"role": "user", "content": "The plot?"}], "mistral": {"notebook": notebook, "focus": 0}},
+    ]
+
+
+async def test_the_meter_counts_pictures_exactly(own_host: Callable[[Options], Own], tmp_path: Path) -> None:
+    pytest.importorskip("mistral_common", reason="the extra [engine] brings it")
+    import tiny_mistral3
+
+    own = own_host(Options(default_model=str(tiny_mistral3.build(tmp_path / "tiny"))))
+    for body in requests():
+        sent = {**body, "max_tokens": 1, "temperature": 0}
+        status, answer = await own.peer.ask("POST", "/mistral/v1/chat/completions", sent)  # loads at the first
+        assert status == 200, answer
+        status, meter = await own.peer.ask("POST", "/mistral/api/context", sent)
+        assert status == 200, meter
+        assert meter["tokens"] == answer["usage"]["prompt_tokens"] == sum(row["tokens"] for row in meter["ledger"])
+        assert [row["tokens"] for row in meter["ledger"] if row["segment"] == "image" and row["tokens"]]

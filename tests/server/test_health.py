@@ -1,0 +1,39 @@
+"""The doctor's checks over HTTP: the same ones as on the command line, made once for all who ask at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from jupyter_mistral import doctor
+from jupyter_mistral.server.health import Health
+
+
+@pytest.fixture
+def jp_server_config() -> dict[str, Any]:
+    return {"ServerApp": {"jpserver_extensions": {"jupyter_mistral": True}}}
+
+
+async def test_the_route_gives_the_doctors_checks_with_what_to_do(jp_fetch: Any, mistral_home: Any) -> None:
+    told = json.loads((await jp_fetch("mistral", "api", "doctor")).body)
+    found = {check["name"]: check for check in told["checks"]}
+    wanted = [check.name for check in await asyncio.to_thread(lambda: list(doctor.examine()))]
+    assert list(found) == wanted
+    assert found["model"]["state"] == "ok"
+    assert all(check["todo"] for check in told["checks"] if check["state"] != "ok")
+    assert told["ok"] is not any(check["state"] == "blocked" for check in told["checks"])
+
+
+async def test_who_asks_meanwhile_gets_the_same_checks_and_later_ones_are_new(
+    mistral_home: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Health(fresh_s=3600)
+    first, second = await asyncio.gather(kept.checks(), kept.checks())
+    assert first is second
+    assert await kept.checks() is first
+    fresh = Health(fresh_s=0)
+    monkeypatch.setenv("JUPYTER_MISTRAL_HOME", str(mistral_home / "empty"))
+    model = next(check for check in await fresh.checks() if check["name"] == "model")
+    assert (model["state"], model["todo"]) == ("blocked", "jupyter mistral pull")

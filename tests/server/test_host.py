@@ -1,0 +1,129 @@
+"""The model host without a Jupyter server, as a process: its port, its end, two of them side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# of a test that is itself killed, no host stays for longer
+LONGEST_S = "900"
+_started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def no_host_outlives_its_test() -> Iterator[None]:
+    yield
+    while _started:
+        host = _started.pop()
+        if host.poll() is None:
+            host.terminate()  # its worker ends with it
+            try:
+                host.wait(60)
+            except subprocess.TimeoutExpired:
+                host.kill()
+                host.wait()
+
+
+def _open(runtime: Path, *args: str, **streams: int) -> subprocess.Popen[str]:
+    environ = {**os.environ, "JUPYTER_RUNTIME_DIR": str(runtime)}
+    command = [sys.executable, "-m", "jupyter_mistral.server.host", "--idle-exit", LONGEST_S, *args]
+    host = subprocess.Popen(command, env=environ, text=True, **streams)
+    _started.append(host)
+    return host
+
+
+def _start(runtime: Path, *args: str) -> subprocess.Popen[str]:
+    host = _open(runtime, *args, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    while not (runtime / f"mistral-{host.pid}.json").exists():
+        assert host.poll() is None
+        time.sleep(0.02)
+    return host
+
+
+def _end(host: subprocess.Popen[str]) -> None:
+    host.terminate()
+    assert host.wait(120) == 0
+    assert host.stdout is not None
+    host.stdout.close()
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, mistral_home: Path) -> Path:
+    folder = tmp_path / "runtime"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def test_its_port_answers_a_stock_client_that_has_the_printed_token(runtime: Path) -> None:
+    host = _start(runtime, "--port", "0")
+    assert host.stdout is not None
+    url, token = host.stdout.readline().strip(), host.stdout.readline().strip().removeprefix("token: ")
+    request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request) as reply:
+        assert json.load(reply)["object"] == "list"
+    # the socket is there all the same, and has the same token
+    info = json.loads((runtime / f"mistral-{host.pid}.json").read_text())
+    assert Path(info["socket"]).is_socket()
+    _end(host)
+    assert list(runtime.iterdir()) == []
+    assert not Path(info["socket"]).exists()
+
+
+def test_it_ends_by_itself_when_nobody_asks(runtime: Path) -> None:
+    host = _start(runtime, "--idle-exit", "0.5")
+    assert host.wait(60) == 0
+    assert list(runtime.iterdir()) == []
+
+
+def test_two_of_them_do_not_mind_each_other(runtime: Path) -> None:
+    first, second = _start(runtime), _start(runtime)
+    assert len(list(runtime.glob("mistral-*.json"))) == 2
+    _end(first)
+    assert [path.name for path in runtime.iterdir()] == [f"mistral-{second.pid}.json"]
+    _end(second)
+
+
+def test_a_second_one_says_that_there_is_a_first(runtime: Path) -> None:
+    first = _start(runtime)
+    second = _open(runtime, stderr=subprocess.PIPE)
+    assert second.stderr is not None
+    assert f"runs already (process {first.pid})" in second.stderr.readline()
+    while not (runtime / f"mistral-{second.pid}.json").exists():
+        assert second.poll() is None
+        time.sleep(0.02)
+    second.terminate()
+    assert second.wait(120) == 0
+    second.stderr.close()
+    _end(first)
+
+
+def test_a_model_that_is_loaded_is_not_removed(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
+    host = _start(runtime, "--model", "smollm2-135m")
+    command = [sys.executable, "-m", "jupyter_mistral.cli"]
+    load = subprocess.run([*command, "load", "smollm2-135m"], capture_output=True, text=True, timeout=300)
+    assert load.returncode == 0, load.stderr
+    gone = subprocess.run([*command, "rm", "smollm2-135m"], capture_output=True, text=True, timeout=100)
+    assert gone.returncode == 1
+    assert f"smollm2-135m is loaded right now, by process {host.pid}" in gone.stderr
+    assert "jupyter mistral unload" in gone.stderr
+    _end(host)
+
+
+def test_a_kernels_client_finds_it_and_talks_to_it(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jupyter_mistral.kernel.client import Client
+
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
+    host = _start(runtime)
+    client = Client.find(start=False)
+    assert client.pid == host.pid
+    assert client.get("/mistral/api/status")["state"] == "unloaded"
+    _end(host)

@@ -1,0 +1,162 @@
+"""The line before the engine, and the link to a process that does not keep to the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+from jupyter_mistral.protocol import Failure
+from jupyter_mistral.server.queue import Floor, Line
+from jupyter_mistral.server.worker import Worker, environment
+
+HELLO = (
+    "import json, os, socket, struct, sys, time\n"
+    "s = socket.socket(fileno=int(sys.argv[2]))\n"
+    "def send(**header):\n"
+    "    text = json.dumps(header).encode()\n"
+    "    s.sendall(struct.pack('>II', len(text), 0) + text)\n"
+    "seal = {'kind': 'none', 'measured': False, 'reason': ''}\n"
+    "send(type='hello', pid=os.getpid(), protocol=1, seal=seal)\n"
+)
+
+
+async def test_places_are_served_in_the_order_they_came() -> None:
+    line = Line(longest=2)
+    first, second, third = line.join(), line.join(), line.join()
+    assert (line.running, line.waiting) == (1, 2)
+    with pytest.raises(Failure, match="already wait"):
+        line.join()
+    seen: list[int] = []
+
+    async def wait() -> None:
+        async for ahead in third.wait():
+            seen.append(ahead)
+        seen.append(0)
+
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    second.leave()
+    second.leave()
+    await asyncio.sleep(0)
+    assert [ahead async for ahead in first.wait()] == []
+    first.leave()
+    await waiting
+    assert seen == [2, 1, 0]
+    with pytest.raises(Failure, match="busy"):
+        line.join(refuse=True)
+    third.leave()
+    line.join(refuse=True).leave()
+    assert (line.running, line.waiting) == (0, 0)
+
+
+async def test_several_run_at_once_and_owners_take_turns() -> None:
+    line = Line(width=2)
+    busy = [line.join("ann") for _ in range(5)]
+    bob = line.join("bob")
+    assert (line.running, line.waiting) == (2, 4)
+    assert [line.ahead_of(place) for place in [*busy, bob]] == [0, 0, 3, 4, 5, 2], "one of bob's before more of ann's"
+    busy[0].leave()
+    assert line.ahead_of(bob) == 0 and [line.ahead_of(place) for place in busy[2:]] == [2, 3, 4]
+    line.widen(4)
+    assert line.running == 4 and line.waiting == 1
+    line.widen(1)
+    busy[1].leave()
+    assert line.running == 3 and line.ahead_of(busy[4]) == 3, "who runs is not stopped, who waits goes on waiting"
+    for place in [*busy, bob]:
+        place.leave()
+    assert (line.running, line.waiting) == (0, 0)
+
+
+async def test_the_floor_is_changed_when_nobody_stands_on_it() -> None:
+    floor, log = Floor(), []
+    gates = {name: asyncio.Event() for name in ("a", "b", "change")}
+
+    async def stand(name: str) -> None:
+        async with floor.shared():
+            log.append(name)
+            await gates[name].wait()
+            log.append(f"{name} left")
+
+    async def change() -> None:
+        async with floor.alone():
+            log.append("change")
+            await gates["change"].wait()
+            log.append("changed")
+
+    tasks = [asyncio.create_task(stand("a"))]
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(change()), asyncio.create_task(change())]
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(stand("b"))]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert log == ["a"], "who comes after a change was asked for waits for it"
+    tasks[2].cancel()
+    gates["a"].set()
+    while "change" not in log:
+        await asyncio.sleep(0)
+    assert log == ["a", "a left", "change"]
+    gates["change"].set()
+    gates["b"].set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert log == ["a", "a left", "change", "changed", "b", "b left"]
+
+
+async def _deaths_of(script: str, folder: Path) -> Worker:
+    died = asyncio.Event()
+    worker = await Worker.start(
+        lambda _: died.set(), logging.getLogger("test"), folder=folder, command=(sys.executable, "-c", HELLO + script)
+    )
+    await died.wait()
+    await worker.reap()
+    return worker
+
+
+@pytest.mark.threat("T31")
+@pytest.mark.fault("F20")
+@pytest.mark.parametrize(
+    "script",
+    [
+        "s.sendall(b'garbage that is no frame at all, but long enough')\ntime.sleep(60)",
+        "s.sendall(struct.pack('>II', 2**30, 0))\ntime.sleep(60)",
+        "s.sendall(struct.pack('>II', 4, 0) + b'[1]!')\ntime.sleep(60)",
+        "s.sendall(struct.pack('>II', 100, 0) + b'{')\nsys.exit(3)",
+        "send(type='ready')\ntime.sleep(60)",
+        "send(type='delta')\ntime.sleep(60)",
+    ],
+)
+async def test_a_worker_that_sends_garbage_is_ended(tmp_path: Path, script: str) -> None:
+    worker = await _deaths_of(script, tmp_path)
+    assert worker.gone.is_set()
+
+
+@pytest.mark.fault("F20")
+async def test_only_the_end_of_a_flood_of_complaints_is_kept(tmp_path: Path) -> None:
+    script = f"sys.stderr.write('hf_secret123 {Path.home()}/x ' + 'x' * 3_000_000 + ' the end')\nsys.stderr.flush()\nsys.exit(3)"
+    worker = await _deaths_of(script, tmp_path)
+    assert worker.last_words().endswith(" the end")
+    assert len(worker.last_words()) <= 2000
+    assert "exit code 3" in await worker.settled()
+
+
+@pytest.mark.threat("T28")
+async def test_last_words_hold_no_secrets_and_no_home(tmp_path: Path) -> None:
+    worker = await _deaths_of("sys.stderr.write('hf_secret123 in %s' % os.path.expanduser('~'))\nsys.exit(1)", tmp_path)
+    assert worker.last_words() == "hf_… in ~"
+
+
+async def test_a_worker_that_says_nothing_is_given_up(tmp_path: Path) -> None:
+    command = (sys.executable, "-c", "import sys; sys.exit(1)")
+    with pytest.raises(Failure, match="did not start"):
+        await Worker.start(lambda _: None, logging.getLogger("test"), folder=tmp_path, command=command)
+
+
+@pytest.mark.threat("T27")
+def test_a_worker_inherits_no_secrets() -> None:
+    told = environment({"PATH": "/bin", "HF_TOKEN": "x", "JUPYTERHUB_API_TOKEN": "x", "AWS_SECRET_ACCESS_KEY": "x"})
+    assert told["PATH"] == "/bin"
+    assert told["HF_HUB_OFFLINE"] == "1"
+    assert not [name for name in told if "TOKEN" in name or "SECRET" in name]

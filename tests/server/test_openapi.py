@@ -1,0 +1,217 @@
+"""The OpenAPI file is what the host does: what it allows is answered, what it forbids is refused, nothing makes it stumble."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from jsonschema import Draft202012Validator
+from jupyter_mistral.calling import LONGEST_DESCRIPTION
+from jupyter_mistral.parsing import IGNORED, NEUTRAL, parse_chat, parse_completion, parse_embedding, parse_fim
+from jupyter_mistral.protocol import FAILURES, HOME_ENV, MAX_CHOICES, MAX_MESSAGES, MAX_TOOLS, SAMPLING_BOUNDS, Failure
+from jupyter_mistral.server import v1
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+SMALL = "smollm2-135m"
+TEXT = files("jupyter_mistral").joinpath(v1.OPENAPI).read_text()
+FILE: dict[str, Any] = json.loads(TEXT)
+SCHEMAS = FILE["components"]["schemas"]
+OPERATIONS = {
+    operation.ok().label: operation.ok()
+    for operation in schemathesis.openapi.from_dict(json.loads(TEXT)).get_all_operations()
+}
+CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
+# a GET of these addresses has nothing to get wrong
+TRIED = [
+    (label, mode)
+    for label, operation in OPERATIONS.items()
+    for mode in GenerationMode
+    if mode == GenerationMode.POSITIVE or operation.method != "get"
+]
+EXAMPLES = 20
+TOOL = {"type": "function", "function": {"name": "add"}}
+
+
+@pytest.fixture(scope="module")
+def host(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
+    """A host on a loopback port with the small model loaded: its address, and the headers that open it."""
+    folder = tmp_path_factory.mktemp("api")
+    (folder / "models").symlink_to(models_home / "models")
+    environ = {**os.environ, HOME_ENV: str(folder), "JUPYTER_RUNTIME_DIR": str(folder)}
+    command = [sys.executable, "-m", "jupyter_mistral.server.host", "--port", "0", "--model", SMALL]
+    process = subprocess.Popen(command, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    url, token = process.stdout.readline().strip(), process.stdout.readline().strip().removeprefix("token: ")
+    yield url, {"Authorization": f"Bearer {token}"}
+    process.terminate()
+    assert process.wait(30) == 0
+    process.stdout.close()
+
+
+def _short(body: dict[str, Any]) -> dict[str, Any]:
+    """The same request of the loaded model and for few tokens: what is tried here is not how long it can talk.
+
+    What no schema can say is put right: a user says something, and what is called a picture would not be one.
+    """
+    body = {k: v for k, v in body.items() if k not in ("max_completion_tokens", "model")} | {"max_tokens": 2}
+    if "messages" in body:
+        said = [m for m in body["messages"] if isinstance(m.get("content"), str | None)]
+        body["messages"] = [*said, {"role": "user", "content": "Hello."}]
+    return body
+
+
+@pytest.mark.parametrize(("label", "mode"), TRIED, ids=lambda part: getattr(part, "value", part))
+def test_no_request_makes_the_host_stumble(host: tuple[str, dict[str, str]], label: str, mode: GenerationMode) -> None:
+    url, headers = host
+    operation = OPERATIONS[label]
+    seen: set[int] = set()
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=True,  # the same requests every time: a failure is the change's, not the day's
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: Any) -> None:
+        if mode == GenerationMode.POSITIVE and operation.method == "post":
+            case.body = _short(case.body)
+        response = case.call(base_url=url, headers=headers, timeout=120)
+        seen.add(response.status_code)
+        assert response.status_code < 500, response.text
+        checks = [*CHECKS, *([negative_data_rejection] if mode == GenerationMode.NEGATIVE else [])]
+        case.validate_response(response, checks=checks)
+
+    check()
+    if mode == GenerationMode.POSITIVE and label not in ("POST /embeddings", "GET /models/{model}"):
+        assert 200 in seen, f"nothing was answered: {seen}"
+
+
+def test_the_file_is_served_to_who_has_a_token(host: tuple[str, dict[str, str]]) -> None:
+    from urllib.request import Request, urlopen
+
+    url, headers = host
+    with urlopen(Request(f"{url}/openapi.json", headers=headers)) as reply:
+        assert json.load(reply) == FILE
+
+
+# ---------------------------------------------------------------------------------------------- the file and the code
+
+
+def test_every_standard_address_stands_in_the_file() -> None:
+    table = {pattern.removeprefix("/mistral/v1") for pattern, _, _ in v1.table(None)}  # type: ignore[arg-type]
+    told = {path.replace("{model}", "(.+)") for path in FILE["paths"]}
+    assert table - {r"/mistral/(?:v1/)?health", r"/openapi\.json"} == told - {"/health"}
+
+
+@pytest.mark.parametrize("name", ["ChatRequest", "CompletionRequest", "FimRequest"])
+def test_bounds_of_the_file_are_those_of_the_code(name: str) -> None:
+    told = SCHEMAS[name]["properties"]
+    for field, (kind, least, most) in SAMPLING_BOUNDS.items():
+        assert (told[field]["minimum"], told[field]["maximum"]) == (least, most), field
+        assert told[field]["type"][0] == ("integer" if kind is int else "number")
+    assert told.keys() >= IGNORED
+    for field in told.keys() & NEUTRAL.keys():
+        values = told[field].get("enum", [None])
+        assert all(value in NEUTRAL[field] for value in values) and len(values) == len(NEUTRAL[field]), field
+
+
+VALID: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ChatRequest": (parse_chat, {"messages": [{"role": "user", "content": "hi"}], "tools": [TOOL], "logprobs": True}),
+    "CompletionRequest": (parse_completion, {"prompt": "hi"}),
+    "FimRequest": (parse_fim, {"prompt": "hi"}),
+    "EmbeddingRequest": (parse_embedding, {"input": "hi"}),
+}
+NEVER = [
+    "x",
+    "",
+    0,
+    -1,
+    -1e9,
+    1e9,
+    1.5,
+    True,
+    {},
+    {"x": 1},
+    [],
+    ["x"],
+    [1],
+    ["x" * 65],
+    ["x"] * 5,
+    "x" * 301,
+    [{}],
+    None,
+]
+
+
+def _probes(told: Any) -> list[Any]:
+    """Values beside every bound that a field's schema has, and things of all kinds."""
+    found = list(NEVER)
+    for part in [told, *told.get("anyOf", ())]:
+        found += [part[k] + step for k, step in (("minimum", -1), ("maximum", 1), ("maximum", 0)) if k in part]
+        found += part.get("enum", [])
+        if "maxItems" in part and part["maxItems"] < 3000:
+            found.append([None] * (part["maxItems"] + 1))
+    return found
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_a_value_that_the_file_forbids_is_refused_and_one_that_it_allows_is_not(name: str) -> None:
+    parse, body = VALID[name]
+    validator = Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": FILE["components"]})
+    parse(body)
+    refused = accepted = 0
+    for field, told in SCHEMAS[name]["properties"].items():
+        for value in _probes(told):
+            tried = {**body, field: value}
+            is_valid = validator.is_valid(tried)
+            try:
+                parse(tried)
+                assert is_valid, (field, value)
+                accepted += 1
+            except Failure as failure:
+                # what no schema can say: names that must match, words that must be there
+                assert not is_valid or (field, value) in MEANT or value in ("", [""]), (field, value, str(failure))
+                refused += 1
+    assert refused > 30 and accepted > 30
+    assert not validator.is_valid({**body, "unheard_of": 1})
+
+
+MEANT: list[tuple[str, Any]] = [
+    ("messages", []),
+    ("tools", None),
+    ("tools", []),
+    ("logprobs", None),
+    ("logprobs", False),
+    ("prompt", [""]),
+    ("mistral", {"x": 1}),  # our own clients' field is described in protocol.py
+]
+
+
+def test_limits_of_the_file_are_those_of_the_code() -> None:
+    chat = SCHEMAS["ChatRequest"]["properties"]
+    assert chat["messages"]["maxItems"] == MAX_MESSAGES
+    assert chat["tools"]["maxItems"] == MAX_TOOLS
+    assert chat["n"]["maximum"] == MAX_CHOICES
+    function = SCHEMAS["Tool"]["properties"]["function"]["properties"]
+    assert function["description"]["maxLength"] == LONGEST_DESCRIPTION
+    error = SCHEMAS["Error"]["properties"]["error"]["properties"]
+    assert set(error["code"]["enum"]) == set(FAILURES)
+    assert set(error["type"]["enum"]) == {kind for _, kind in FAILURES.values()}

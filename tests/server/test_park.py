@@ -1,0 +1,57 @@
+"""Lending the device over HTTP and from a kernel: the next request brings the model back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import jupyter_mistral
+import pytest
+from jupyter_mistral.protocol import CONNECTION_ENV
+
+
+async def test_a_parked_model_says_so_and_comes_back_by_itself(peer: Any) -> None:
+    code, told = await peer.ask("POST", "/mistral/api/park", {})
+    assert (code, told["state"]) == (200, "parked") and told["model"]["name"]
+    pid = told["worker_pid"]
+    chunks = [chunk async for chunk in (await peer.chat("hi", max_tokens=2)).chunks()]
+    assert chunks[-1] == "[DONE]"
+    status = await peer.status()
+    assert (status["state"], status["worker_pid"]) == ("ready", pid), "the same process, nothing was loaded anew"
+
+
+async def test_loading_a_parked_model_brings_it_back(peer: Any) -> None:
+    await peer.ask("POST", "/mistral/api/park", {})
+    reply = await peer.send("POST", "/mistral/api/load", {"model": None})
+    chunks = [chunk async for chunk in reply.chunks()]
+    assert chunks[-1] == "[DONE]" and chunks[-2]["mistral"]["status"]["state"] == "ready"
+
+
+async def test_without_a_model_there_is_nothing_to_park(peer: Any) -> None:
+    await peer.ask("POST", "/mistral/api/unload", {})
+    code, told = await peer.ask("POST", "/mistral/api/park", {})
+    assert (code, told["error"]["code"]) == (503, "engine_stopped")
+
+
+async def test_a_kernel_lends_itself_the_gpu_for_a_block(
+    peer: Any, host_info: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "connection.json"
+    file.write_text(json.dumps(host_info))
+    file.chmod(0o600)
+    monkeypatch.setenv(CONNECTION_ENV, str(file))
+    loop = asyncio.get_running_loop()
+
+    def work() -> list[str]:
+        def state() -> str:
+            return str(asyncio.run_coroutine_threadsafe(peer.status(), loop).result()["state"])
+
+        seen = [state()]
+        with pytest.raises(ZeroDivisionError), jupyter_mistral.lend_gpu():
+            seen.append(state())
+            _ = 1 / 0
+        return [*seen, state()]
+
+    assert await asyncio.to_thread(work) == ["ready", "parked", "ready"]

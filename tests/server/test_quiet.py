@@ -1,0 +1,92 @@
+"""What happens when nobody asks: a notebook that changed is read anew, and whoever does ask comes first. And whose memory it is."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jupyter_mistral.server.engine import Options
+from jupyter_mistral.server.salt import salt_of
+
+from .conftest import SMALL, Own
+from .test_context import notebook
+
+LONG = 16
+
+
+def asked(book: dict[str, Any], question: str) -> dict[str, Any]:
+    messages = [{"role": "user", "content": question}]
+    mine = {"client": "test", "notebook": book}
+    return {"messages": messages, "model": SMALL, "max_tokens": 2, "temperature": 0, "mistral": mine}
+
+
+def edited() -> dict[str, Any]:
+    book = copy.deepcopy(notebook(LONG))
+    book["cells"][11]["source"] = "value_5 = 123456"
+    return book
+
+
+async def costs(own: Own, body: dict[str, Any]) -> tuple[int, int]:
+    """Prompt tokens of an answer, and how many of them were not read before."""
+    status, answer = await own.peer.ask("POST", "/mistral/v1/chat/completions", body)
+    assert status == 200, answer
+    usage = answer["usage"]
+    return usage["prompt_tokens"], usage["prompt_tokens"] - usage["prompt_tokens_details"]["cached_tokens"]
+
+
+async def until_snapshot_is_fresh(own: Own, body: dict[str, Any], with_log: int) -> None:
+    """The meter shows what the next prompt will be: without the log of changes it is shorter."""
+    while True:
+        _, meter = await own.peer.ask("POST", "/mistral/api/context", body)
+        if meter["tokens"] < with_log:
+            return
+        await asyncio.sleep(0.1)
+
+
+async def test_a_changed_notebook_is_read_anew_in_a_quiet_time(own_host: Callable[[Options], Own]) -> None:
+    own = own_host(Options(default_model=SMALL, spare_after_s=0.2))
+    await costs(own, asked(notebook(LONG), "What is value_3?"))
+    with_log, read = await costs(own, asked(edited(), "What changed?"))
+    assert read < with_log // 2  # the change alone, told below what was read
+    await until_snapshot_is_fresh(own, asked(edited(), "What changed?"), with_log)
+    fresh, read = await costs(own, asked(edited(), "And what is value_9?"))
+    assert fresh < with_log
+    assert read < fresh // 4  # read already, although the cell stands in the middle
+
+
+async def test_a_question_comes_before_reading_anew(own_host: Callable[[Options], Own]) -> None:
+    own = own_host(Options(default_model=SMALL, spare_after_s=0.05))
+    await costs(own, asked(notebook(LONG), "What is value_3?"))
+    for turn in range(2):  # each falls into the quiet time of the one before
+        await costs(own, asked(edited(), f"What changed, part {turn}?"))
+        await asyncio.sleep(0.1)
+    reply = await own.peer.chat("Something else.", max_tokens=2)
+    assert [chunk async for chunk in reply.chunks()][-1] == "[DONE]"
+    await own.engine.unload()
+
+
+async def test_without_quiet_time_nothing_is_read_anew(own_host: Callable[[Options], Own]) -> None:
+    own = own_host(Options(default_model=SMALL, spare_after_s=0))
+    await costs(own, asked(notebook(4), "What is value_3?"))
+    book = notebook(4)
+    book["cells"][1]["source"] = "value_0 = 1"
+    with_log, _ = await costs(own, asked(book, "What changed?"))
+    await asyncio.sleep(0.5)
+    _, meter = await own.peer.ask("POST", "/mistral/api/context", asked(book, "What changed?"))
+    assert meter["tokens"] == with_log
+
+
+def test_each_user_has_a_salt_that_stays_and_nobody_else_can_read(tmp_path: Path) -> None:
+    mine = salt_of("me", tmp_path)
+    assert mine == salt_of("me", tmp_path)
+    assert len({mine, salt_of("you", tmp_path), salt_of("me", tmp_path / "elsewhere")}) == 3
+    assert stat.S_IMODE((tmp_path / "salt").stat().st_mode) == 0o600
+    (tmp_path / "salt").write_bytes(b"cut")  # a disk that was full
+    again = salt_of("me", tmp_path)
+    assert again not in (mine, "")
+    assert again == salt_of("me", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["salt"]

@@ -1,0 +1,103 @@
+"""Several people at one model host, each with a token of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_mistral.server.engine import Options
+from jupyter_mistral.server.external import Elsewhere
+from jupyter_mistral.server.external_http import Key
+from jupyter_mistral.server.keys import Keys
+
+SMALL = "smollm2-135m"
+CHAT = "/mistral/v1/chat/completions"
+LONG = "Here is what only I know: " + "the rose is red, the violet is blue. " * 20
+
+
+def body(text: str, tokens: int) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}], "model": SMALL, "max_tokens": tokens, "temperature": 0}
+
+
+def as_holder(token: str) -> dict[str, Any]:
+    return {"headers": {"Authorization": f"Bearer {token}"}}
+
+
+@pytest.mark.threat("T29")
+async def test_what_one_has_had_read_no_other_finds(own_host: Callable[..., Any]) -> None:
+    host = own_host(Options())
+    ann, bob = Keys().create("ann"), Keys().create("bob")
+    cached = []
+    for token in (ann, ann, bob, bob):
+        status, answer = await host.peer.ask("POST", CHAT, body(LONG, 1), **as_holder(token))
+        assert status == 200, answer
+        cached.append(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+    assert cached[1] > 100
+    # the template's own beginning, which is nobody's secret, may be shared
+    assert cached[2] < 50
+    assert cached[3] > 100
+
+
+@pytest.mark.fault("F15")
+async def test_one_persons_many_questions_do_not_hold_up_anothers_one(own_host: Callable[..., Any]) -> None:
+    host = own_host(Options())
+    await host.load()
+    ann, bob = Keys().create("ann"), Keys().create("bob")
+    done: list[str] = []
+
+    async def ask(who: str, token: str) -> None:
+        status, answer = await host.peer.ask("POST", CHAT, body("Count.", 24), **as_holder(token))
+        assert status == 200, answer
+        done.append(who)
+
+    many = [asyncio.create_task(ask("ann", ann)) for _ in range(12)]
+    await host.peer.until(lambda status: status["running"] + status["queued"] == 12)
+    await asyncio.gather(ask("bob", bob), *many)
+    # behind those that ran already, and before most of those that waited
+    assert done.index("bob") < 9, done
+
+
+async def test_a_users_own_server_asks_a_shared_one(
+    own_host: Callable[..., Any], models_home: Path, tmp_path: Path
+) -> None:
+    """As on a hub: one process holds the model, each user's server has the other's address and a token of its own."""
+    home = tmp_path / "shared"
+    home.mkdir(mode=0o700)
+    (home / "models").symlink_to(models_home / "models")
+    environ = {**os.environ, "JUPYTER_RUNTIME_DIR": str(home), "JUPYTER_MISTRAL_HOME": str(home)}
+    command = [sys.executable, "-m", "jupyter_mistral.server.host", "--port", "0", "--model", SMALL]
+    shared = await asyncio.create_subprocess_exec(*command, env=environ, stdout=PIPE, stderr=DEVNULL)
+    try:
+        assert shared.stdout is not None
+        url = (await shared.stdout.readline()).decode().strip()
+        token = Keys(home).create("ann")
+        host = own_host(Options(), Elsewhere(url, key=Key(text=token)))
+        schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+        form = {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
+        asked = {**body("A number.", 30), "response_format": form, "mistral": {"events": True}, "stream": True}
+        reply = await host.peer.send("POST", CHAT, asked)
+        chunks = [chunk async for chunk in reply.chunks()]
+        assert chunks[-1] == "[DONE]", chunks
+        progress = {chunk["mistral"]["event"] for chunk in chunks[:-1] if "event" in chunk.get("mistral", {})}
+        assert "reading" in progress
+        status = await host.peer.status()
+        assert status["seal"] == {
+            "kind": "outside",
+            "measured": False,
+            "reason": f"this machine, another program: {url.split('/')[2]}",
+        }
+        assert (status["engine"]["program"], status["engine"]["prefix"]) == ("Jupyter Mistral", "told")
+        assert status["model"]["context_length"] > 2000
+        Keys(home).revoke("ann")
+        code, refused = await host.peer.ask("POST", CHAT, body("Count.", 4))
+        assert (code, refused["error"]["code"]) == (503, "engine_refused")
+    finally:
+        shared.send_signal(signal.SIGTERM)
+        await shared.wait()

@@ -1,0 +1,325 @@
+"""What a client reads: the laws of streams, answers in one piece, and what follows when it leaves. A real host, a real model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from jupyter_mistral.protocol import Delta, End, Event, Queued, Reading
+from jupyter_mistral.wire import events_of_sse
+
+WIDTH = 4  # requests that the engine answers at once on a CPU
+# whatever the model would like to say, it has not said it within the time of a test
+NUMBERS = {"type": "array", "items": {"type": "integer"}, "minItems": 3000}
+ENDLESS = {"type": "json_schema", "json_schema": {"name": "numbers", "schema": NUMBERS}}
+LONG = "Count from 1 to 500, one number a line."
+
+
+async def _events(reply: Any) -> list[Event]:
+    lines = [line.encode() async for line in reply.lines()]
+    return list(events_of_sse(iter(lines)))
+
+
+async def test_a_stream_is_progress_then_text_then_one_end_then_done(peer: Any) -> None:
+    reply = await peer.chat("Say hello.", max_tokens=6)
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert "no-transform" in reply.headers["cache-control"]
+    chunks = [chunk async for chunk in reply.chunks()]
+    assert chunks[-1] == "[DONE]"
+    *before, end = chunks[:-1]
+    assert end["choices"][0]["finish_reason"] == "length"
+    assert end["usage"]["completion_tokens"] == 6
+    assert all(c["choices"][0]["finish_reason"] is None for c in before if c["choices"])
+    texts = [c["choices"][0]["delta"] for c in before if c["choices"]]
+    assert [d.get("role") for d in texts] == ["assistant"] + [None] * (len(texts) - 1)
+    assert any(c["mistral"]["event"] == "reading" for c in before if not c["choices"])
+    assert len({c["id"] for c in chunks[:-1]}) == 1
+    assert {c["model"] for c in chunks[:-1]} == {"smollm2-135m"}
+
+
+async def test_our_own_reader_understands_the_stream(peer: Any) -> None:
+    events = await _events(await peer.chat("Say hello.", max_tokens=4))
+    assert isinstance(events[-1], End)
+    assert sum(isinstance(event, End) for event in events) == 1
+    assert any(isinstance(event, Reading) for event in events)
+    assert "".join(event.text for event in events if isinstance(event, Delta))
+
+
+async def test_a_client_that_did_not_ask_for_progress_gets_text_only(peer: Any) -> None:
+    reply = await peer.chat("Say hello.", max_tokens=4, mistral={})
+    chunks = [chunk async for chunk in reply.chunks()]
+    assert chunks[-1] == "[DONE]"
+    assert all(chunk["choices"] for chunk in chunks[:-1])
+    assert all("mistral" not in chunk for chunk in chunks[:-1])
+
+
+async def test_one_piece_says_what_the_stream_says(peer: Any) -> None:
+    streamed = await _events(await peer.chat("Name a colour.", max_tokens=12))
+    reply = await peer.chat("Name a colour.", max_tokens=12, stream=False)
+    whole = await reply.body()
+    assert whole["object"] == "chat.completion"
+    text = "".join(event.text for event in streamed if isinstance(event, Delta))
+    assert whole["choices"][0]["message"] == {"role": "assistant", "content": text}
+    assert whole["usage"]["total_tokens"] == whole["usage"]["prompt_tokens"] + whole["usage"]["completion_tokens"]
+
+
+async def test_a_completion_goes_on_with_the_text(peer: Any) -> None:
+    body = {"prompt": "1, 2, 3, 4,", "max_tokens": 4, "temperature": 0, "model": "smollm2-135m"}
+    status, whole = await peer.ask("POST", "/mistral/v1/completions", body)
+    assert (status, whole["object"]) == (200, "text_completion")
+    assert "5" in whole["choices"][0]["text"]
+    reply = await peer.send("POST", "/mistral/v1/completions", {**body, "stream": True})
+    chunks = [chunk async for chunk in reply.chunks()]
+    assert chunks[-1] == "[DONE]"
+    assert "".join(c["choices"][0]["text"] for c in chunks[:-1]) == whole["choices"][0]["text"]
+
+
+@pytest.mark.parametrize("events", [True, False])
+async def test_a_failure_at_once_has_its_http_status(peer: Any, events: bool) -> None:
+    reply = await peer.chat("hi", model="no-such-model", mistral={"events": events})
+    assert reply.status == 404
+    error = (await reply.body())["error"]
+    assert error["code"] == "unknown_model"
+    assert error["request_id"] == reply.headers["x-request-id"]
+
+
+@pytest.mark.threat("T34")
+async def test_a_model_that_is_not_on_disk_is_not_fetched(peer: Any) -> None:
+    reply = await peer.chat("hi", model="mistral-small-3.2")
+    assert reply.status == 409
+    error = (await reply.body())["error"]
+    assert error["code"] == "model_not_on_disk"
+    assert "jupyter mistral pull mistral-small-3.2" in error["todo"]
+
+
+@pytest.mark.threat("T23")
+@pytest.mark.fault("F4")
+@pytest.mark.parametrize("words", [20_000, 5_000_000])
+async def test_a_prompt_beyond_the_context_is_refused_and_the_next_request_works(peer: Any, words: int) -> None:
+    reply = await peer.chat("word " * words, mistral={})
+    assert reply.status == 400
+    assert (await reply.body())["error"]["code"] == "context_too_long"
+    assert isinstance((await _events(await peer.chat("hi", max_tokens=2)))[-1], End)
+
+
+async def test_a_stock_client_works(peer: Any) -> None:
+    """What the openai library sends, field by field."""
+    body = {
+        "model": "smollm2-135m",
+        "messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "hi"}],
+        "n": 1,
+        "temperature": 0.7,
+        "top_p": 1,
+        "max_completion_tokens": 5,
+        "presence_penalty": 0,
+        "frequency_penalty": 0,
+        "user": "somebody",
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    reply = await peer.send("POST", "/mistral/v1/chat/completions", body)
+    chunks = [chunk async for chunk in reply.chunks()]
+    assert chunks[-1] == "[DONE]"
+    assert chunks[-2]["usage"]["completion_tokens"] == 5
+
+
+@pytest.mark.threat("T26")
+@pytest.mark.fault("F16")
+async def test_leaving_frees_the_engine(peer: Any) -> None:
+    reply = await peer.chat(LONG, max_tokens=4000)
+    async for chunk in reply.chunks():
+        if chunk["choices"]:
+            break
+    assert (await peer.status())["running"] == 1
+    reply.leave()
+    await peer.until(lambda status: status["running"] == 0)
+    events = await _events(await peer.chat("hi", max_tokens=2))
+    assert isinstance(events[-1], End)
+    # the answer nobody wanted was called off, not finished
+    assert (await peer.status())["last"]["completion_tokens"] == 2
+
+
+@pytest.mark.threat("T26")
+@pytest.mark.fault("F16")
+async def test_leaving_an_answer_in_one_piece_frees_the_engine_too(peer: Any) -> None:
+    asking = asyncio.ensure_future(peer.chat(LONG, max_tokens=4000, stream=False))
+    await peer.until(lambda status: status["running"] == 1)
+    asking.cancel()
+    peer.close()
+    await peer.until(lambda status: status["running"] == 0)
+
+
+async def test_those_who_wait_are_told_their_place_as_it_changes(peer: Any) -> None:
+    running = [await peer.chat(LONG, max_tokens=4000, response_format=ENDLESS) for _ in range(WIDTH)]
+    await peer.until(lambda status: status["running"] == WIDTH)
+    second = await peer.chat(LONG, max_tokens=4000, response_format=ENDLESS)
+    await peer.until(lambda status: status["queued"] == 1)
+    third = await peer.chat("hi", max_tokens=2)
+    await peer.until(lambda status: status["queued"] == 2)
+    second.leave()
+    await peer.until(lambda status: status["queued"] == 1)
+    running[0].leave()
+    chunks = [chunk async for chunk in third.chunks()]
+    assert [c["mistral"]["position"] for c in chunks[:-1] if c.get("mistral", {}).get("event") == "queued"] == [
+        WIDTH + 1,
+        WIDTH,
+    ]
+    assert chunks[-1] == "[DONE]"
+    for reply in running:
+        reply.leave()
+
+
+async def test_a_short_question_does_not_wait_for_a_long_answer(peer: Any) -> None:
+    long = await peer.chat(LONG, max_tokens=4000, response_format=ENDLESS)
+    texts = long.chunks()
+    async for chunk in texts:
+        if chunk["choices"]:
+            break
+    events = await _events(await peer.chat("hi", max_tokens=4))
+    assert isinstance(events[-1], End) and not [event for event in events if isinstance(event, Queued)]
+    assert (await peer.status())["running"] == 1
+    assert (await anext(texts))["choices"], "the long one goes on"
+    long.leave()
+
+
+async def test_ghost_text_makes_room_for_a_question(peer: Any) -> None:
+    body = {"prompt": "def add(", "max_tokens": 4000, "stream": True, "mistral": {"if_busy": "refuse"}}
+    ghost = await peer.send("POST", "/mistral/v1/completions", body)
+    texts = ghost.chunks()
+    await anext(texts)
+    events = await _events(await peer.chat("hi", max_tokens=4))
+    assert isinstance(events[-1], End)
+    last = [chunk async for chunk in texts][-1]
+    assert last["error"]["code"] == "busy"
+
+
+async def test_who_does_not_want_to_wait_is_refused(peer: Any) -> None:
+    first = await peer.chat(LONG, max_tokens=4000)
+    await peer.until(lambda status: status["running"] == 1)
+    reply = await peer.chat("hi", mistral={"if_busy": "refuse"})
+    assert reply.status == 429
+    assert int(reply.headers["retry-after"]) > 0
+    assert (await reply.body())["error"]["code"] == "busy"
+    first.leave()
+
+
+async def test_the_loaded_model_is_listed_first(peer: Any) -> None:
+    status, listed = await peer.ask("GET", "/mistral/v1/models")
+    assert (status, listed["object"]) == (200, "list")
+    assert [row["id"] for row in listed["data"]] == ["smollm2-135m", "qwen2.5-coder-0.5b"]
+    assert listed["data"][0]["mistral"]["context_length"] == 8192
+    _, catalogue = await peer.ask("GET", "/mistral/api/models")
+    assert {"smollm2-135m", "mistral-small-3.2"} <= {row["name"] for row in catalogue["models"]}
+
+
+async def test_status_tells_model_memory_and_seal(peer: Any) -> None:
+    status = await peer.status()
+    assert status["state"] == "ready"
+    assert status["model"]["name"] == "smollm2-135m"
+    assert status["model"]["quantization"] == "nf4"
+    assert status["memory"]["weights"] > 50_000_000
+    assert status["seal"]["measured"] or status["seal"]["kind"] == "none"
+    assert status["failure"] is None
+
+
+NOTEBOOK = {
+    "cells": [
+        {
+            "cell_type": "code",
+            "id": "a",
+            "metadata": {},
+            "source": "colour = 'vermilion'",
+            "outputs": [],
+            "execution_count": 1,
+        },
+        {
+            "cell_type": "code",
+            "id": "b",
+            "metadata": {},
+            "source": "print(colour)",
+            "outputs": [],
+            "execution_count": 2,
+        },
+    ],
+    "language": "python",
+    "path": "colours.ipynb",
+}
+
+
+async def test_a_notebook_is_read_in_and_costs_what_its_ledger_says(peer: Any) -> None:
+    body = {
+        "messages": [{"role": "user", "content": "Which colour is it?"}],
+        "model": "smollm2-135m",
+        "max_tokens": 1,
+        "mistral": {"notebook": NOTEBOOK, "client": "test-ledger"},
+    }
+    status, told = await peer.ask("POST", "/mistral/api/context", body)
+    assert status == 200
+    assert told["tokens"] == sum(line["tokens"] for line in told["ledger"])
+    assert {line["cell"] for line in told["ledger"]} >= {0, 1}
+    assert told["left_out"] == []
+    _, whole = await peer.ask("POST", "/mistral/v1/chat/completions", body)
+    assert whole["usage"]["prompt_tokens"] == told["tokens"]
+
+
+async def test_a_last_message_of_the_assistant_is_the_beginning_of_the_answer(peer: Any) -> None:
+    question = {"role": "user", "content": "Count from one to six in words."}
+    begun = {"role": "assistant", "content": "one two three four", "prefix": True}
+    answers = []
+    for messages in ([question], [question, begun]):
+        body = {"messages": messages, "model": "smollm2-135m", "max_tokens": 8, "temperature": 0}
+        _, whole = await peer.ask("POST", "/mistral/v1/chat/completions", body)
+        answers.append(whole)
+    plain, led = answers
+    # no new turn is opened: the words alone are added to the prompt
+    added = led["usage"]["prompt_tokens"] - plain["usage"]["prompt_tokens"]
+    assert 4 <= added <= 6
+    assert "five" in led["choices"][0]["message"]["content"]
+
+
+async def test_counting_while_a_cell_is_edited_adds_nothing_to_what_the_model_is_told(peer: Any) -> None:
+    def asked(source: str) -> dict[str, Any]:
+        cell = {
+            "cell_type": "code",
+            "id": "a",
+            "metadata": {},
+            "source": source,
+            "outputs": [],
+            "execution_count": None,
+        }
+        notebook = {"cells": [cell], "language": "python", "path": "edited.ipynb"}
+        question = {"messages": [{"role": "user", "content": "What is x?"}], "model": "smollm2-135m"}
+        return {**question, "mistral": {"notebook": notebook, "client": "test-counting"}}
+
+    counted = []
+    for number in range(10, 18):
+        status, told = await peer.ask("POST", "/mistral/api/context", asked(f"x = {number}"))
+        assert status == 200
+        counted.append(told["tokens"])
+    assert len(set(counted)) == 1
+
+
+async def test_what_was_left_out_of_the_prompt_is_told(peer: Any) -> None:
+    cells = [{"cell_type": "code", "metadata": {}, "source": f"x{i} = {i}\n" * 200, "outputs": []} for i in range(12)]
+    extras = {"notebook": {"cells": cells, "language": "python"}, "budget": 800, "client": "test-left-out"}
+    reply = await peer.chat("What is x3?", max_tokens=1, stream=False, mistral=extras)
+    whole = await reply.body()
+    assert reply.status == 200, whole
+    usage = whole["usage"]
+    assert usage["mistral"]["left_out"]
+    assert usage["prompt_tokens"] <= 800
+
+
+async def test_json_is_enforced(peer: Any) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
+    reply = await peer.chat("A number, please.", max_tokens=60, stream=False, response_format=form)
+    assert isinstance(json.loads((await reply.body())["choices"][0]["message"]["content"])["n"], int)

@@ -1,0 +1,145 @@
+"""When things are gone, locked or too large: a sentence with the next step, typing that never waits, nothing typed lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from .conftest import ANSWER_MS, ASK, TOKEN, Script, Ui, _start
+
+CODE = ["```python\nx = 2\n```"]
+
+
+def test_chats_outlive_a_killed_server_and_the_page_goes_on(
+    page: Page,
+    page_errors: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+    models_home: Path,
+    endless: None,
+) -> None:
+    home = tmp_path_factory.mktemp("killed")
+    lab = _start("jupyterlab", home, models_home, "--LabApp.expose_app_in_browser=True")
+    ui = Ui(page, lab)
+    try:
+        ui.open(["x = 1"])
+        ui.show_panel()
+        ui.ask("Count.")
+        page.locator(".jp-MistralAnswer[data-state=streaming] .jp-MistralMarkdown").wait_for(timeout=ANSWER_MS)
+        # what is half a second old is on disk
+        page.wait_for_function("() => document.querySelector('.jp-MistralMarkdown').textContent.length > 30")
+        lab.process.kill()
+        lab.process.wait(30)
+        assert "broke off" in ui.wait_answer("interrupted")
+        field = page.get_by_label("Your question")
+        ui.ask("This is not lost")
+        expect(page.locator(".jp-MistralFailure", has_text="The Jupyter server does not answer.")).to_be_visible()
+        expect(field).to_have_value("This is not lost")
+        lab = _start(
+            "jupyterlab",
+            home,
+            models_home,
+            "--LabApp.expose_app_in_browser=True",
+            port=int(lab.url.rpartition(":")[2]),
+        )
+        page.unroute(ASK)
+        page.goto(f"{lab.url}/lab/tree/t.ipynb?token={TOKEN}")
+        page.wait_for_selector(".jp-Notebook .jp-Cell")
+        ui = Ui(page, lab)
+        ui.show_panel(new=False)
+        # the interrupted answer is kept and marked, and so is the draft
+        ui.wait_answer("interrupted")
+        assert page.locator(".jp-MistralMarkdown").first.inner_text().startswith("[")
+        expect(page.locator(".jp-MistralQuestion-text")).to_have_text("Count.")
+        expect(field).to_have_value("This is not lost")
+        field.press("Enter")
+        ui.wait_answer(nth=1)
+    finally:
+        lab.process.terminate()
+        lab.process.wait(30)
+        page_errors.clear()  # JupyterLab's own, of a server that is gone
+
+
+def test_a_dead_kernel_is_said_before_code_is_put_into_it(ui: Ui, page: Page, scripted: Script) -> None:
+    ui.open(["x = 1"])
+    ui.show_panel()
+    scripted(CODE)
+    ui.ask("Change x.")
+    ui.wait_answer()
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    page.get_by_role("button", name="Run in a new cell").click()
+    expect(page.locator(".jp-MistralFailure")).to_contain_text("This notebook has no running kernel. Start one in")
+    assert ui.sources() == ["x = 1"]
+    page.get_by_role("button", name="Insert below the active cell").click()
+    assert ui.sources() == ["x = 1", "x = 2"]
+    # a question needs no kernel
+    ui.ask("And now?")
+    ui.wait_answer(nth=1)
+
+
+def test_a_read_only_notebook_is_read_and_left_as_it_is(ui: Ui, page: Page, scripted: Script) -> None:
+    def lock(route: Route) -> None:
+        reply = route.fetch()
+        told: dict[str, Any] = reply.json()
+        route.fulfill(response=reply, body=json.dumps({**told, "writable": False}))
+
+    page.route(lambda url: "/api/contents/locked.ipynb" in url and "checkpoints" not in url, lock)
+    ui.open(["x = 1"], "locked.ipynb")
+    ui.show_panel()
+    scripted(CODE)
+    ui.ask("/refactor")
+    ui.wait_answer()
+    page.get_by_role("button", name="Accept").click()
+    note = page.locator(".jp-MistralFailure")
+    expect(note).to_contain_text("This notebook is read-only. Save it under another name first.")
+    page.get_by_role("button", name="Dismiss").click()
+    page.get_by_role("button", name="Insert below the active cell").click()
+    expect(note).to_contain_text("This notebook is read-only.")
+    assert ui.sources() == ["x = 1"]
+
+
+def test_ten_thousand_cells_and_100_mb_of_outputs_do_not_hold_the_page(ui: Ui, page: Page, scripted: Script) -> None:
+    ui.open(["x = 1"])
+    ui.show_panel()
+    ui.ask("Say yes.")  # loads the model, whose tokenizer counts while one types
+    ui.wait_answer()
+    scripted(["Yes."])
+    page.evaluate(
+        """() => {
+          const model = window.jupyterapp.shell.currentWidget.content.model.sharedModel;
+          const text = 'a line of an output\\n';
+          model.insertCells(1, Array.from({ length: 10000 }, (_, i) => ({
+            cell_type: 'code', source: `y = ${i}`, metadata: {}, execution_count: i + 1,
+            outputs: [{ output_type: 'stream', name: 'stdout', text: text.repeat(i % 1000 ? 25 : 500_000) }] })));
+        }"""
+    )
+    # how long any piece of work holds the page while keys come
+    page.evaluate(
+        """() => {
+          window.longest = 0;
+          new PerformanceObserver(list => {
+            for (const entry of list.getEntries()) { window.longest = Math.max(window.longest, entry.duration); }
+          }).observe({ type: 'longtask' });
+        }"""
+    )
+    counted: list[str] = []
+    page.on("request", lambda request: counted.append(request.url) if "/api/context" in request.url else None)
+    field = page.get_by_label("Your question")
+    field.focus()
+    for word in ("What", " is", " in", " here?"):
+        page.keyboard.type(word)
+        page.wait_for_timeout(450)  # as people pause, and as counting begins
+    expect(field).to_have_value("What is in here?")
+    print(f"longest task while typing: {page.evaluate('() => window.longest'):.0f} ms")
+    assert counted
+    page.keyboard.press("Enter")
+    ui.wait_answer(nth=1)
+    body = scripted.bodies[-1]
+    cells = body["mistral"]["notebook"]["cells"]
+    assert len(cells) == 10_001
+    # the newest outputs go along, within what is sent at most
+    assert cells[-1]["outputs"] and not cells[2]["outputs"]
+    assert sum(len(json.dumps(cell)) for cell in cells) < 8 * 2**20

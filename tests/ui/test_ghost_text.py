@@ -1,0 +1,106 @@
+"""Ghost text in a real editor: while typing, off by its switch, silent while the model answers. What it says is scripted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from .conftest import ANSWER_MS, TOKEN, Ui
+
+COMPLETIONS = re.compile(r"/mistral/v1/completions")
+GHOST = "() => document.querySelector('.jp-GhostText')?.textContent ?? ''"
+
+
+@pytest.fixture
+def asked(page: Page) -> list[dict[str, Any]]:
+    """Completion requests, each answered at once by `b  # sum`."""
+    found: list[dict[str, Any]] = []
+    choices: list[dict[str, Any]] = [{"index": 0, "text": text, "finish_reason": None} for text in ("b", "  # sum")]
+    choices.append({"index": 0, "text": "", "finish_reason": "stop"})
+    body = "".join(f"data: {json.dumps({'choices': [choice]})}\n\n" for choice in choices) + "data: [DONE]\n\n"
+
+    def answer(route: Route) -> None:
+        found.append(route.request.post_data_json or {})
+        route.fulfill(status=200, content_type="text/event-stream", body=body)
+
+    page.route(COMPLETIONS, answer)
+    return found
+
+
+@pytest.fixture
+def ready(ui: Ui, page: Page) -> Ui:
+    """A cell with a function that lacks its end, its caret there, and a model in memory: a key press never loads one."""
+    ui.open(["import math\nratio = 3", "def add(a, b):\n    return a"])
+    ui.show_panel()
+    ui.ask("Say yes.")
+    ui.wait_answer()
+    page.locator(".jp-Notebook .cm-content").nth(1).click()
+    page.keyboard.press("Control+End")
+    return ui
+
+
+@pytest.fixture
+def unset(ui: Ui, page: Page) -> Iterator[None]:
+    yield
+    url = f"{ui.lab.url}/lab/api/settings/jupyter-mistral:plugin"
+    page.request.put(url, headers={"Authorization": f"token {TOKEN}"}, data={"raw": "{}"})
+
+
+def test_it_comes_while_typing_and_is_taken_by_tab(ready: Ui, page: Page, asked: list[dict[str, Any]]) -> None:
+    page.keyboard.type(" + ", delay=30)
+    page.wait_for_function(f"() => ({GHOST})().startsWith('b  # sum')")
+    assert ready.sources()[1] == "def add(a, b):\n    return a + ", "only shown, not written"
+    page.keyboard.press("Tab")
+    taken = "window.jupyterapp.shell.currentWidget.content.model.cells.get(1).sharedModel.getSource()"
+    page.wait_for_function(f"() => {taken}.endsWith('return a + b  # sum')")
+    # the cells above lead up to the cell, and nobody waits for a busy model
+    last = next(body for body in reversed(asked) if body["prompt"].endswith("return a + "))
+    assert last["prompt"].startswith("import math\nratio = 3\n\ndef add")
+    assert last["mistral"] == {"if_busy": "refuse"}
+    assert page.locator(".jp-Dialog").count() == 0
+
+
+def test_its_switch_turns_it_off_and_on(ui: Ui, page: Page, asked: list[dict[str, Any]], unset: None) -> None:
+    put = f"{ui.lab.url}/lab/api/settings/jupyter-mistral:plugin"
+    headers = {"Authorization": f"token {TOKEN}"}
+    for is_on in (False, True):
+        page.request.put(put, headers=headers, data={"raw": json.dumps({"ghostText": is_on})})
+        ui.open(["value = 1"])
+        ui.show_panel()
+        ui.ask("Say yes.")
+        ui.wait_answer()
+        page.locator(".jp-Notebook .cm-content").first.click()
+        page.keyboard.press("Control+End")
+        page.keyboard.type(" + ", delay=30)
+        if is_on:
+            page.wait_for_function(f"() => ({GHOST})() !== ''")
+            assert asked
+        else:
+            # the explicit wish finds nobody either: the completer has looked, and asked no server
+            ui.command("inline-completer:invoke")
+            expect(page.locator(".jp-Notebook .cm-content").first).to_contain_text("value = 1 + ")
+            page.keyboard.type("2", delay=30)
+            assert asked == []
+
+
+def test_a_real_model_is_asked_and_a_busy_one_says_no_without_a_dialog(ready: Ui, page: Page, endless: None) -> None:
+    with page.expect_response(COMPLETIONS, timeout=ANSWER_MS) as first:
+        page.keyboard.type(" + ")
+    assert first.value.status in (200, 429)
+    ready.ask("Count.")
+    page.locator(".jp-MistralAnswer[data-state=streaming] .jp-MistralMarkdown").wait_for(timeout=ANSWER_MS)
+    page.locator(".jp-Notebook .cm-content").nth(1).click()
+    page.keyboard.press("Control+End")
+    with page.expect_response(COMPLETIONS, timeout=ANSWER_MS) as second:
+        page.keyboard.type("b + ")
+    print("while an answer is written:", second.value.status)
+    assert second.value.status in (200, 429)
+    assert page.locator(".jp-Dialog").count() == 0
+    assert page.locator(".jp-MistralFailure").count() == 0
+    page.get_by_role("button", name="Stop", exact=True).click()
+    ready.wait_answer("interrupted")

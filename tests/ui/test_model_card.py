@@ -1,0 +1,189 @@
+"""The model card and the first page: what is measured, what is missing with its next step, other models, what models cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from .conftest import ANSWER_MS, Script, Ui, _start
+
+
+def test_without_a_model_each_check_says_what_to_do(page: Page, tmp_path_factory: pytest.TempPathFactory) -> None:
+    empty = tmp_path_factory.mktemp("empty")
+    (empty / "models").mkdir(mode=0o700)
+    lab = _start("jupyterlab", tmp_path_factory.mktemp("bare"), empty, "--LabApp.expose_app_in_browser=True")
+    ui = Ui(page, lab)
+    try:
+        ui.open(["x = 1"])
+        ui.show_panel()
+        first = page.locator(".jp-MistralReadiness")
+        expect(first.get_by_role("heading")).to_have_text("Almost ready")
+        expect(first).to_contain_text("is not on this machine")
+        # every check that the doctor makes is there, and each that is not well has a next step
+        checks = lab.ask("/mistral/api/doctor")["checks"]
+        for check in checks:
+            if check["name"] != "model":
+                expect(first).to_contain_text(check["found"].split(",")[0][:20])
+        for item in first.locator("li.jp-mod-warn, li.jp-mod-blocked").all():
+            assert item.locator(".jp-MistralReadiness-next, button").count()
+        first.get_by_role("button", name="Download…").click()
+        dialog = page.locator(".jp-Dialog")
+        expect(dialog).to_contain_text("will be downloaded")
+        expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+        dialog.get_by_role("button", name="Cancel").click()
+        # a question says it too, and stays where it was typed or in the chat
+        ui.ask("Hello?")
+        expect(page.locator(".jp-MistralFailure").first).to_contain_text("jupyter mistral pull", timeout=ANSWER_MS)
+    finally:
+        lab.process.terminate()
+        lab.process.wait(30)
+
+
+def test_the_card_tells_what_the_status_measured(ui: Ui, page: Page) -> None:
+    ui.open(["x = 1"])
+    ui.show_panel()
+    ui.ask("Say yes.")
+    ui.wait_answer()
+    card = page.locator(".jp-MistralCard")
+    card.locator(".jp-MistralCard-head").click()
+    status: dict[str, Any] = ui.lab.ask("/mistral/api/status")
+    expect(card.locator(".jp-mod-seal")).to_have_count(int(status["seal"]["measured"]))
+    expect(card).to_contain_text(f"{status['last']['mistral']['tokens_per_second']:.1f} tokens/s")
+    energy = status["last"]["mistral"]["energy_j"]
+    expect(card).to_contain_text("energy not measured" if energy is None else " J")
+    bar = card.get_by_role("img", name="Memory of")
+    label = bar.get_attribute("aria-label") or ""
+    for part in ("weights", "context", "free"):
+        assert part in label
+    expect(card.locator(".jp-MistralBadge").first).to_have_text("4 bit")
+
+
+def test_the_list_of_models_is_searched_and_others_are_named(ui: Ui, page: Page) -> None:
+    ui.open(["x = 1"])
+    ui.show_panel()
+    card = page.locator(".jp-MistralCard")
+    card.locator(".jp-MistralCard-head").click()
+    card.get_by_role("button", name="Other models…").click()
+    rows = card.locator(".jp-MistralCatalogue li")
+    rows.first.wait_for()
+    every = rows.count()
+    search = card.get_by_label("Search in models")
+    search.fill("small 3.2")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("Mistral Small 3.2")
+    search.fill("no such model")
+    expect(card).to_contain_text("No model of the list is like that")
+    search.fill("")
+    expect(rows).to_have_count(every)
+    other = card.get_by_label("Another model")
+    other.fill("nonsense")
+    other.press("Enter")
+    note = page.locator(".jp-MistralFailure", has_text="nonsense is neither a model id nor a folder.")
+    expect(note).to_be_visible()
+    # nothing is fetched before it was asked about
+    other.fill("somebody/some-model")
+    other.press("Enter")
+    dialog = page.locator(".jp-Dialog")
+    expect(dialog).to_contain_text("downloaded from Hugging Face")
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
+    # a folder is looked at at once
+    other.fill("/no/such/folder")
+    other.press("Enter")
+    expect(page.locator(".jp-MistralFailure", has_text="/no/such/folder")).to_be_visible()
+
+
+def test_thinking_is_folded_and_opens_on_a_click(ui: Ui, page: Page, scripted: Script) -> None:
+    ui.open(["x = 1"])
+    ui.show_panel()
+    for opening, closing in (("<think>", "</think>"), ("[THINK]", "[/THINK]")):
+        page.get_by_role("button", name="New chat").click()
+        scripted([opening[:3], opening[3:] + "First I ", f"wonder.{closing}", "The answer is 7."])
+        ui.ask("Why?")
+        text = ui.wait_answer()
+        assert "The answer is 7." in text and opening not in text
+        thought = page.locator(".jp-MistralThinking div")
+        expect(thought).to_be_hidden()
+        page.locator(".jp-MistralThinking summary").click()
+        expect(thought).to_have_text("First I wonder.")
+
+
+def test_a_notebook_that_does_not_fit_can_be_read_in_parts(ui: Ui, page: Page, scripted: Script) -> None:
+    ui.open(["x = 1"])
+    ui.show_panel()
+    ui.ask("Say yes.")
+    ui.wait_answer()
+    words = " ".join(f"word{i}" for i in range(60))
+    page.evaluate(
+        """words => {
+          const model = window.jupyterapp.shell.currentWidget.content.model.sharedModel;
+          model.insertCells(1, Array.from({ length: 400 }, (_, i) => ({
+            cell_type: 'markdown', source: `${i} ${words}`, metadata: {} })));
+        }""",
+        words,
+    )
+    page.get_by_label("Your question").fill("What is in here?")
+    read_all = page.get_by_role("button", name="read all")
+    expect(read_all).to_have_attribute("aria-pressed", "false")
+    expect(page.locator(".jp-MistralMeter")).to_contain_text("left out")
+    read_all.click()
+    expect(read_all).to_have_attribute("aria-pressed", "true")
+    scripted(["Words."])
+    page.get_by_label("Your question").press("Enter")
+    ui.wait_answer(nth=1)
+    assert scripted.bodies[-1]["mistral"]["thorough"] is True
+    # for one question
+    ui.ask("And now?")
+    ui.wait_answer(nth=2)
+    assert "thorough" not in scripted.bodies[-1]["mistral"]
+
+
+def test_our_own_errors_get_no_buttons(ui: Ui, page: Page) -> None:
+    ui.open(["%load_ext jupyter_mistral", "%mistral fix", "1 / 0"])
+    ui.command("notebook:run-cell-and-select-next")
+    ui.command("notebook:run-cell-and-select-next")
+    page.get_by_text("No cell has failed in this kernel yet.").wait_for()
+    expect(page.locator(".jp-MistralError-buttons")).to_be_hidden()
+    page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").nth(1).click()
+    expect(page.locator(".jp-cell-toolbar [data-jp-item-name=mistral-fix]")).to_be_hidden()
+    page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").nth(2).click()
+    ui.command("notebook:run-cell")
+    expect(page.locator(".jp-MistralError-buttons").last).to_be_visible()
+
+
+def test_a_model_that_sees_gets_pictures_and_the_history_keeps_a_thumbnail(
+    ui: Ui, page: Page, scripted: Script, tmp_path: Path
+) -> None:
+    def sighted(route: Route) -> None:
+        reply = route.fetch()
+        told = reply.json()
+        card = {**(told["model"] or {}), "name": "eyes", "title": "Eyes", "can": ["text", "image"]}
+        route.fulfill(response=reply, body=json.dumps({**told, "state": "ready", "model": card}))
+
+    page.route("**/mistral/api/status*", sighted)
+    ui.open(["x = 1"])
+    ui.show_panel()
+    expect(page.locator(".jp-MistralCard-name")).to_have_text("Eyes")
+    scripted(["A black field."])
+    page.evaluate(
+        """async () => {
+          const canvas = document.createElement('canvas');
+          canvas.width = 40; canvas.height = 20;
+          canvas.getContext('2d').fillRect(0, 0, 40, 20);
+          const data = new DataTransfer();
+          data.items.add(new File([await new Promise(done => canvas.toBlob(done))], 'p.png', { type: 'image/png' }));
+          document.querySelector('.jp-MistralComposer').dispatchEvent(
+            new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
+        }"""
+    )
+    expect(page.locator(".jp-MistralChip[data-kind=image]")).to_contain_text("40×20")
+    ui.ask("What is this?")
+    ui.wait_answer()
+    assert scripted.bodies[-1]["content"][-1]["image_url"]["url"].startswith("data:image/png;base64,")
+    expect(page.locator(".jp-MistralQuestion img.jp-MistralThumbnail")).to_be_visible()
+    expect(page.locator(".jp-MistralChip[data-kind=image]")).to_have_count(0)

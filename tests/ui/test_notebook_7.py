@@ -1,0 +1,56 @@
+"""The main journeys once more in Notebook 7, whose shell is another one."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .conftest import ANSWER_MS, KERNEL_IDLE, TOKEN, Lab, Script, Ui, write_notebook
+
+
+@pytest.fixture
+def seven(page: Page, notebook7: Lab) -> Ui:
+    """Notebook 7 with a cell that fails and the panel open in a new chat."""
+    write_notebook(notebook7.root, "n.ipynb", ["values = [1, 2, 3]", "print(sum(valuse))"])
+    page.goto(f"{notebook7.url}/notebooks/n.ipynb?token={TOKEN}")
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.wait_for_function(KERNEL_IDLE)
+    page.locator("[data-jp-item-name=mistral-open]").click()
+    page.get_by_label("Your question").wait_for()
+    page.get_by_role("button", name="New chat").click()
+    return Ui(page, notebook7)
+
+
+def test_a_question_is_answered_stopped_and_there_after_a_reload(seven: Ui, page: Page, endless: None) -> None:
+    seven.ask("Count.")
+    page.locator(".jp-MistralAnswer[data-state=streaming] .jp-MistralMarkdown").wait_for(timeout=ANSWER_MS)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    assert "Stopped here." in seven.wait_answer("interrupted")
+    page.reload()
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.locator("[data-jp-item-name=mistral-open]").click()
+    expect(page.locator(".jp-MistralQuestion-text")).to_have_text("Count.")
+    seven.wait_answer("interrupted")
+
+
+def test_an_error_is_fixed_and_code_is_inserted(seven: Ui, page: Page, scripted: Script) -> None:
+    scripted(["```python\nprint(sum(values))\n```\nIt was misspelt, see [cell 0]."])
+    seven.run_all()
+    page.locator(".jp-MistralError-buttons").get_by_role("button", name="Fix").click()
+    page.get_by_role("button", name="Accept").click()
+    assert seven.sources()[1] == "print(sum(values))"
+    page.get_by_role("button", name="Insert below the active cell").click()
+    assert len(seven.sources()) == 3
+    page.locator(".jp-MistralCellLink").click()
+    assert page.evaluate("() => window.jupyterapp.shell.currentWidget.content.activeCellIndex") == 0
+    page.get_by_role("button", name="Run in a new cell").click()
+    page.get_by_text("6", exact=True).wait_for()
+
+
+def test_cards_chips_and_shortcut_are_there(seven: Ui, page: Page) -> None:
+    expect(page.locator(".jp-MistralChip[data-kind=notebook]")).to_contain_text("notebook")
+    page.locator(".jp-MistralCard-head").click()
+    expect(page.locator(".jp-MistralCard")).to_contain_text("State")
+    page.locator(".jp-Notebook .jp-InputPrompt").first.click()
+    page.keyboard.press("Control+Alt+m")
+    expect(page.get_by_label("Your question")).to_be_focused()

@@ -1,0 +1,64 @@
+"""The panel over an engine elsewhere: where text goes stands on the card, and an answer comes as from a model of ours."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .conftest import ANSWER_MS, Lab, Ui, _start
+
+SMALL = "smollm2-135m"
+
+
+@pytest.fixture
+def lab_over_a_shared_host(models_home: Path, tmp_path: Path) -> Iterator[tuple[Lab, str]]:
+    """JupyterLab whose admin set `engine_url`, and HOST:PORT of the model host that it asks."""
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o700)
+    (shared / "models").symlink_to(models_home / "models")
+    environ = {**os.environ, "JUPYTER_RUNTIME_DIR": str(shared), "JUPYTER_MISTRAL_HOME": str(shared)}
+    command = [sys.executable, "-m", "jupyter_mistral.server.host", "--port", "0", "--model", SMALL]
+    host = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert host.stdout is not None
+        url = host.stdout.readline().strip()
+        key = tmp_path / "key"
+        key.write_text(host.stdout.readline().removeprefix("token: ").strip())
+        key.chmod(0o600)
+        settings = [f"--MistralExtension.engine_url={url}", f"--MistralExtension.engine_model={SMALL}"]
+        settings += [f"--MistralExtension.engine_key_file={key}", "--LabApp.expose_app_in_browser=True"]
+        (tmp_path / "lab").mkdir()
+        lab = _start("jupyterlab", tmp_path / "lab", models_home, *settings)
+        try:
+            yield lab, url.split("/")[2]
+        finally:
+            lab.process.terminate()
+            lab.process.wait(30)
+    finally:
+        host.send_signal(signal.SIGTERM)
+        host.wait(60)
+
+
+def test_the_card_says_where_text_goes(lab_over_a_shared_host: tuple[Lab, str], page: Page) -> None:
+    lab, host = lab_over_a_shared_host
+    ui = Ui(page, lab)
+    ui.open(["x = 1"])
+    ui.show_panel()
+    badge = page.locator(".jp-MistralCard .jp-mod-outside")
+    expect(badge).to_have_text(f"this machine, another program: {host}", timeout=ANSWER_MS)
+    expect(page.locator(".jp-MistralCard .jp-mod-seal")).to_have_count(0)
+    ui.ask("Say yes.")
+    assert ui.wait_answer()
+    page.locator(".jp-MistralCard-head").click()
+    card = page.locator(".jp-MistralCard")
+    expect(card).to_contain_text("tokens/s")
+    # it is not ours to unload
+    expect(card.get_by_role("button", name="Unload")).to_have_count(0)
+    assert lab.ask("/mistral/api/status")["engine"]["program"] == "Jupyter Mistral"

@@ -1,0 +1,162 @@
+"""Trains a Mistral3 of a quarter of a million weights to name the kind of a plot from its pixels: `python tests/vision/train.py OUT`.
+
+The architecture of Mistral Small 3.1 and 3.2 (Pixtral tower, projector, Mistral text model), with pixels and prompts made
+by the engine's own code, written as a bf16 folder that the engine quantizes and loads as any other. `model/` beside this
+file was made by it, in about ten minutes on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import mistral_common
+import plots
+import torch
+from jupyter_mistral.engine.template import ChatTemplate
+from jupyter_mistral.engine.vision import Eyes
+from jupyter_mistral.engine.vocabulary import Vocabulary, write_text_tokenizer
+from torch.nn.functional import cross_entropy
+from transformers import (
+    GenerationConfig,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
+    MistralConfig,
+    PixtralVisionConfig,
+)
+
+BYTES, SPECIALS = 256, 64
+EACH, STEPS, BATCH, RATE = 500, 700, 48, 2e-3
+END = 2
+
+
+def configuration() -> Mistral3Config:
+    """All dimensions are multiples of 64, which bitsandbytes' CPU kernels need."""
+    vision = PixtralVisionConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        head_dim=32,
+        patch_size=14,
+        image_size=plots.SIDE,
+    )
+    text = MistralConfig(
+        vocab_size=BYTES + SPECIALS,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=64,
+        max_position_embeddings=1024,
+        sliding_window=None,
+        bos_token_id=1,
+        eos_token_id=END,
+    )
+    return Mistral3Config(
+        vision_config=vision.to_dict(),
+        text_config=text.to_dict(),
+        image_token_index=10,
+        spatial_merge_size=2,
+        vision_feature_layer=-1,
+        tie_word_embeddings=False,
+    )
+
+
+def write_tekken(out: Path) -> None:
+    """Mistral's tokenizer cut down to single bytes, with the picture settings of Mistral Small 3.1."""
+    source = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
+    data = json.loads(source.read_text())
+    size = {"default_vocab_size": BYTES + SPECIALS, "num_vocab_tokens": BYTES, "default_num_special_tokens": SPECIALS}
+    data["config"] |= size | {"version": "v7"}
+    data["vocab"] = data["vocab"][:BYTES]
+    data["special_tokens"] = [token for token in data.get("special_tokens") or [] if token["rank"] < SPECIALS] or None
+    data["image"] = {"image_patch_size": 14, "max_image_size": plots.SIDE, "spatial_merge_size": 2}
+    (out / "tekken.json").write_text(json.dumps(data))
+
+
+def drawn(kind: str, seeds: range) -> list[bytes]:
+    return [plots.draw(kind, seed) for seed in seeds]
+
+
+def pixels(eyes: Eyes, each: int) -> torch.Tensor:
+    """[kinds, each, 3, side, side]"""
+    with ProcessPoolExecutor(2) as pool:
+        found = list(pool.map(drawn, plots.KINDS, [range(each)] * len(plots.KINDS)))
+    return torch.stack([torch.cat([eyes.prepare(data, "plot").pixels for data in kind]) for kind in found])
+
+
+def prompt_ids(eyes: Eyes, folder: Path, vocabulary: Vocabulary) -> list[int]:
+    """Those of any of the plots: all are of one size."""
+    picture = eyes.prepare(plots.draw("bar", 0), "plot")
+    return ChatTemplate(folder, vocabulary, "[IMG]").prompt([("user", [picture, plots.QUESTION])]).ids
+
+
+def train(
+    model: Mistral3ForConditionalGeneration,
+    seen: torch.Tensor,
+    prompt: list[int],
+    answers: list[list[int]],
+    steps: int,
+    batch: int,
+) -> Iterator[float]:
+    """Losses, one a step."""
+    longest = max(map(len, answers))
+    padded = torch.tensor([answer + [END] * (longest - len(answer)) for answer in answers])
+    optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+    start = torch.tensor(prompt)
+    for _ in range(steps):
+        kinds, which = torch.randint(len(seen), (batch,)), torch.randint(seen.shape[1], (batch,))
+        ids = torch.cat([start.expand(batch, -1), padded[kinds]], 1)
+        shown = changed(seen[kinds, which])
+        sizes = torch.tensor([shown.shape[-2:]] * batch)
+        scores = model(input_ids=ids[:, :-1], pixel_values=shown, image_sizes=sizes).logits[:, len(prompt) - 1 :]
+        loss = cross_entropy(scores.flatten(0, 1), padded[kinds].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        yield loss.item()
+
+
+def changed(shown: torch.Tensor) -> torch.Tensor:
+    """Moved by up to 6 pixels, mirrored, other colours: what a plot is does not depend on them."""
+    right, down = torch.randint(-6, 7, (2,)).tolist()
+    shown = shown.roll((down, right), (2, 3))
+    if torch.rand(()) < 0.5:
+        shown = shown.flip(3)
+    shown = shown[:, torch.randperm(3)]
+    return shown * (0.6 + 0.5 * torch.rand(len(shown), 1, 1, 1)) + 0.2 * torch.randn(len(shown), 3, 1, 1)
+
+
+def build(out: Path, each: int = EACH, steps: int = STEPS, batch: int = BATCH) -> list[float]:
+    """Write the folder `out`; gives the losses."""
+    torch.manual_seed(0)
+    out.mkdir(parents=True, exist_ok=True)
+    write_tekken(out)
+    write_text_tokenizer(out)
+    config, vocabulary = configuration(), Vocabulary(out)
+    eyes = Eyes(out, config, vocabulary.control_id)
+    model = Mistral3ForConditionalGeneration(config)
+    prompt = prompt_ids(eyes, out, vocabulary)
+    answers = [[*vocabulary.ids(kind), END] for kind in plots.KINDS]
+    losses = []
+    for loss in train(model, pixels(eyes, each), prompt, answers, steps, batch):
+        losses.append(loss)
+        if len(losses) % 50 == 0:
+            print(f"step {len(losses)}: loss {sum(losses[-50:]) / 50:.4f}", flush=True)
+    model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=END)
+    model.to(torch.bfloat16).save_pretrained(out)
+    return losses
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    build(parser.parse_args().out)
