@@ -36,6 +36,8 @@ interface IAbout {
   isEdit: boolean;
   /** How often the same was asked before. */
   tries: number;
+  /** The change was accepted or put away. */
+  isDecided: boolean;
   extras: IExtras;
 }
 
@@ -109,6 +111,7 @@ export class Assistant {
       source: cell.source,
       isEdit: task.isEdit,
       tries: 0,
+      isDecided: false,
       extras: { focus: cell.index, ...(figures.length ? { figures } : {}) }
     });
   }
@@ -116,7 +119,11 @@ export class Assistant {
   /** Ask the same again; `isVaried` where the same answer would be no use: hotter each time, so that another one comes. */
   async regenerate(message: IMessage, isVaried = false): Promise<void> {
     const before = this._abouts.get(message.id);
-    const about = before && { ...before, tries: before.tries + 1 };
+    const about = before && {
+      ...before,
+      tries: before.tries + 1,
+      isDecided: false
+    };
     const temperature = Math.min(1.2, 0.6 + 0.2 * (about?.tries ?? 1));
     await this.chat.regenerate(message, {
       extras: { ...this.context.extras(), ...about?.extras },
@@ -126,16 +133,26 @@ export class Assistant {
   }
 
   /**
-   * Whether to show a code block as a change at once: true for an answer's first one that changes something, the
-   * first time that it is drawn.
+   * Whether to show a code block as a change without a click: the first one that changes something, of an answer
+   * that was asked here to change its cell, until the user has decided.
    */
-  takeProposal(answer: IMessage, code: string): boolean {
+  isProposal(answer: IMessage, code: string): boolean {
     const about = this._abouts.get(answer.id);
-    return (
-      !!about?.isEdit &&
-      !isSameCode(code, about.source) &&
-      this.chat.takeNews(answer.id)
+    if (!about?.isEdit || about.isDecided) {
+      return false;
+    }
+    const change = codeBlocks(splitThinking(textOf(answer)).answer).find(
+      block => !isSameCode(block.code, about.source)
     );
+    return !!change && isSameCode(change.code, code);
+  }
+
+  /** The change of this answer was accepted or put away: it does not show itself again. */
+  decide(answer: IMessage): void {
+    const about = this._abouts.get(answer.id);
+    if (about) {
+      about.isDecided = true;
+    }
   }
 
   /** Why a whole answer that was to change a cell offers no change; null where it does, or was not to. */

@@ -136,11 +136,6 @@ export class Chat {
     }
   }
 
-  /** True once for an answer that was asked for here, false for what a reload brings back. */
-  takeNews(id: string): boolean {
-    return this._news.delete(id);
-  }
-
   /** End the answer in flight: the model is free within a token. */
   async stop(): Promise<void> {
     const answer = this.messages.find(m => m.state === 'streaming');
@@ -233,7 +228,6 @@ export class Chat {
       state: 'streaming',
       ...asRecord(first.assistant)
     });
-    this._news.add(answer.id);
     const user = asRecord(first.user);
     // regenerating keeps the question that is there
     messages = messages.filter(m => m.id !== user.id);
@@ -356,6 +350,5 @@ export class Chat {
   private _timer: number | null = null;
   private _abort: AbortController | null = null;
   private _isDisposed = false;
-  private _news = new Set<string>();
   private _changed = new Signal<this, void>(this);
 }

@@ -14,6 +14,29 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from .conftest import ANSWER_MS, ASK, TOKEN, Script, Ui, numbers
 
+# answers stop before their last three events (a piece of text, the end, [DONE]) until goOn()
+HALTING = """
+const real = window.fetch;
+const on = new Promise(resolve => { window.goOn = resolve; });
+window.fetch = async (request, init) => {
+  const answer = await real(request, init);
+  const url = typeof request === 'string' ? request : request.url;
+  if (!/\\/mistral\\/api\\/chats\\/[^/]+\\/ask/.test(url)) {
+    return answer;
+  }
+  const events = (await answer.text()).split(/(?<=\\n\\n)/);
+  const bytes = part => new TextEncoder().encode(part.join(''));
+  const body = new ReadableStream({
+    async start(stream) {
+      stream.enqueue(bytes(events.slice(0, -3)));
+      await on;
+      stream.enqueue(bytes(events.slice(-3)));
+      stream.close();
+    }
+  });
+  return new Response(body, { status: answer.status, headers: answer.headers });
+};
+"""
 PLOT = "import matplotlib.pyplot as plt\nplt.bar(['a', 'b'], [1, 3])\nplt.title('Counts');"
 
 
@@ -77,6 +100,24 @@ def test_error_fix_diff_accept(ui: Ui, page: Page) -> None:
     diff.get_by_role("button", name="Accept").click()
     assert ui.sources()[1] != "print(sum(valuse))"
     assert diff.count() == 0
+
+
+def test_the_change_shows_though_the_end_comes_with_the_last_word(ui: Ui, page: Page, scripted: Script) -> None:
+    """Half of the code is drawn when the other half and the end arrive as one."""
+    page.add_init_script(HALTING)
+    ui.open(["values = [1, 2, 3]", "print(sum(valuse))"], name="halves.ipynb")
+    ui.show_panel()
+    ui.run_all()
+    scripted(["```python\nprint(sum(valu", "es))\n```"])
+    page.locator(".jp-MistralError-buttons").get_by_role("button", name="Fix").click()
+    page.locator(".jp-MistralAnswer pre", has_text="print(sum(valu").wait_for()
+    assert page.locator(".jp-MistralDiff").count() == 0
+    page.evaluate("() => window.goOn()")
+    diff = page.locator(".jp-MistralDiff")
+    expect(diff.locator(".jp-mod-added")).to_contain_text("print(sum(values))")
+    diff.get_by_role("button", name="Reject").click()
+    expect(diff).to_have_count(0)
+    assert ui.sources()[1] == "print(sum(valuse))"
 
 
 def test_a_fix_that_changes_nothing_says_so_and_asks_for_another(ui: Ui, page: Page, scripted: Script) -> None:

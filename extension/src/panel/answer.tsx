@@ -39,7 +39,8 @@ export function Answer(props: {
         code={code}
         model={message.usage?.model ?? ''}
         target={target}
-        isProposal={text => assistant.takeProposal(message, text)}
+        isProposal={text => assistant.isProposal(message, text)}
+        onDecide={() => assistant.decide(message)}
       />
     ),
     [target]

@@ -22,6 +22,8 @@ export function CodeBar(props: {
   target: () => ITarget | null;
   /** Show the change at once: it is what was asked for. */
   isProposal: (code: string) => boolean;
+  /** The change was accepted or put away. */
+  onDecide: () => void;
 }): JSX.Element {
   const services = useServices();
   const { trans, assistant } = services;
@@ -31,6 +33,10 @@ export function CodeBar(props: {
   const [target, setTarget] = useState<ITarget | null>(() =>
     props.isProposal(code) ? props.target() : null
   );
+  const close = (): void => {
+    props.onDecide();
+    setTarget(null);
+  };
   const act = (action: () => unknown) => () => attempt(services, action);
   return (
     <>
@@ -67,7 +73,7 @@ export function CodeBar(props: {
           label={trans.__('Replace the cell…')}
           expanded={target !== null}
           disabled={!assistant.notebook}
-          onClick={() => setTarget(target ? null : props.target())}
+          onClick={() => (target ? close() : setTarget(props.target()))}
         />
         <IconButton
           icon={runIcon}
@@ -87,9 +93,9 @@ export function CodeBar(props: {
             attempt(services, () =>
               replaceCell(assistant.notebook, target.cell.id, code, model)
             );
-            setTarget(null);
+            close();
           }}
-          onReject={() => setTarget(null)}
+          onReject={close}
         />
       )}
     </>

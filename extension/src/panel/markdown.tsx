@@ -14,6 +14,12 @@ interface ICode {
   code: string;
 }
 
+/** The code blocks on the page, and the text that they were drawn from. */
+interface IDrawn {
+  text: string;
+  codes: ICode[];
+}
+
 /** `renderCode` is put under each code block. */
 export function Markdown(props: {
   text: string;
@@ -36,7 +42,7 @@ const Block = React.memo(
     const { rendermime } = useServices();
     const host = useRef<HTMLDivElement>(null);
     const painter = useRef<Painter | null>(null);
-    const [codes, setCodes] = useState<ICode[]>([]);
+    const [drawn, setDrawn] = useState<IDrawn>({ text: '', codes: [] });
     useEffect(() => {
       painter.current ??= new Painter(
         rendermime.createRenderer('text/markdown'),
@@ -46,7 +52,7 @@ const Block = React.memo(
             data: { 'text/markdown': text },
             trusted: false
           }),
-        setCodes
+        setDrawn
       );
       void painter.current.paint(props.text);
     }, [props.text]);
@@ -61,8 +67,10 @@ const Block = React.memo(
     return (
       <>
         <div ref={host} className="jp-MistralMarkdown" dir="auto" />
+        {/* no bar under a block that is older than the text: its code may be half of what it became */}
         {props.renderCode &&
-          codes.map((item, i) =>
+          drawn.text === props.text &&
+          drawn.codes.map((item, i) =>
             createPortal(props.renderCode!(item.code), item.host, String(i))
           )}
       </>
@@ -77,7 +85,7 @@ class Painter {
     private _renderer: IRenderMime.IRenderer,
     host: HTMLElement,
     private _model: (text: string) => IRenderMime.IMimeModel,
-    private _onCode: (codes: ICode[]) => void
+    private _onDrawn: (drawn: IDrawn) => void
   ) {
     Widget.attach(_renderer, host);
   }
@@ -92,9 +100,9 @@ class Painter {
     while (drawn !== this._wanted && !this._renderer.isDisposed) {
       drawn = this._wanted;
       // the bars leave before their hosts do: React must not look for what is gone
-      this._onCode([]);
+      this._onDrawn({ text: drawn, codes: [] });
       await this._renderer.renderModel(this._model(drawn));
-      this._finish();
+      this._finish(drawn);
     }
     this._isPainting = false;
   }
@@ -105,7 +113,7 @@ class Painter {
     }
   }
 
-  private _finish(): void {
+  private _finish(text: string): void {
     const node = this._renderer.node;
     for (const block of Array.from(node.querySelectorAll(BLOCKS))) {
       block.setAttribute('dir', 'auto');
@@ -118,15 +126,14 @@ class Painter {
       scroller.append(table);
     }
     linkCells(node);
-    this._onCode(
-      Array.from(node.querySelectorAll('pre')).map(pre => {
-        const host = document.createElement('div');
-        host.className = 'jp-MistralCodeHost';
-        pre.after(host);
-        pre.tabIndex = 0;
-        return { host, code: pre.textContent ?? '' };
-      })
-    );
+    const codes = Array.from(node.querySelectorAll('pre')).map(pre => {
+      const host = document.createElement('div');
+      host.className = 'jp-MistralCodeHost';
+      pre.after(host);
+      pre.tabIndex = 0;
+      return { host, code: pre.textContent ?? '' };
+    });
+    this._onDrawn({ text, codes });
   }
 
   private _wanted = '';
