@@ -70,6 +70,25 @@ async def test_several_run_at_once_and_owners_take_turns() -> None:
     assert (line.running, line.waiting) == (0, 0)
 
 
+async def test_ghost_text_waits_for_its_like_alone_and_a_question_never_for_it() -> None:
+    line = Line(width=1)
+    old = line.join(refuse=True, gives_way=True)
+    new = line.join(refuse=True, gives_way=True)
+    assert (line.running, line.ahead_of(new)) == (1, 1), "the newest key press is not refused because of the one before"
+    question = line.join("ann", refuse=True)
+    assert line.ahead_of(question) == 0 and line.ahead_of(new) == 2
+    with pytest.raises(Failure, match="busy"):
+        line.join(refuse=True, gives_way=True)
+    old.leave()
+    assert line.ahead_of(new) == 1
+    question.leave()
+    assert line.ahead_of(new) == 0
+    new.leave()
+    line = Line(longest=0)
+    line.join(gives_way=True)
+    assert line.ahead_of(line.join()) == 0, "a line that nobody may wait in is not full of ghost text"
+
+
 async def test_the_floor_is_changed_when_nobody_stands_on_it() -> None:
     floor, log = Floor(), []
     gates = {name: asyncio.Event() for name in ("a", "b", "change")}

@@ -196,6 +196,26 @@ async def test_ghost_text_makes_room_for_a_question(peer: Any) -> None:
     assert last["error"]["code"] == "busy"
 
 
+async def test_newer_ghost_text_is_not_refused_for_older_and_none_is_given_beside_an_answer(peer: Any) -> None:
+    """A key press aborts the request of the one before, which the server may notice after the newer one has come."""
+    await peer.until(lambda status: not status["running"])
+    body = {"prompt": "def add(", "max_tokens": 4000, "stream": True, "mistral": {"if_busy": "refuse"}}
+    old = await peer.send("POST", "/mistral/v1/completions", body)
+    await anext(old.chunks())
+    new = await peer.send("POST", "/mistral/v1/completions", {**body, "max_tokens": 4})
+    assert new.status == 200
+    chunks = [chunk async for chunk in new.chunks()]
+    assert chunks[-1] == "[DONE]", chunks[-1]
+    old.leave()
+    await peer.until(lambda status: not status["running"])
+    long = await peer.chat(LONG, max_tokens=4000, response_format=ENDLESS)
+    await peer.until(lambda status: status["running"] == 1)
+    for _ in range(3):
+        status, told = await peer.ask("POST", "/mistral/v1/completions", body)
+        assert (status, told["error"]["code"]) == (429, "busy")
+    long.leave()
+
+
 async def test_who_does_not_want_to_wait_is_refused(peer: Any) -> None:
     first = await peer.chat(LONG, max_tokens=4000)
     await peer.until(lambda status: status["running"] == 1)

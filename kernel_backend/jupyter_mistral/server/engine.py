@@ -178,9 +178,9 @@ class LocalEngine:
                 async for event in events:
                     yield event
 
-        async with contextlib.aclosing(
-            self._in_turn(request.model, holder() or "completion", request.if_busy == "refuse", ask)
-        ) as events:
+        is_ghost = request.if_busy == "refuse"
+        turns = self._in_turn(request.model, holder() or "completion", is_ghost, ask, gives_way=is_ghost)
+        async with contextlib.aclosing(turns) as events:
             async for event in events:
                 yield event
 
@@ -218,11 +218,16 @@ class LocalEngine:
         return self._salts[name]
 
     async def _in_turn(
-        self, name: str | None, owner: str, is_refusing: bool, ask: Callable[[Worker], AsyncGenerator[Event, None]]
+        self,
+        name: str | None,
+        owner: str,
+        is_refusing: bool,
+        ask: Callable[[Worker], AsyncGenerator[Event, None]],
+        gives_way: bool = False,
     ) -> AsyncGenerator[Event, None]:
         if is_refusing and self._ready(name) is None and self._load is not None:
             raise Failure("busy", "The model is busy with another request.", "Try again in a few seconds.")
-        place = self._line.join(owner, refuse=is_refusing)
+        place = self._line.join(owner, refuse=is_refusing, gives_way=gives_way)
         self._stay()
         try:
             async for ahead in place.wait():

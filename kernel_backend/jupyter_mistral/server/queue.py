@@ -15,7 +15,8 @@ LONGEST = 64
 
 class Line:
     """`width` requests run at once, at most `longest` wait. Next is whose owner has the fewest of them, then who came first:
-    one notebook's twenty questions do not hold up another's one. Every place that was joined must be left."""
+    one notebook's twenty questions do not hold up another's one. Nobody waits for who gives way, but his like. Every place that
+    was joined must be left."""
 
     def __init__(self, longest: int = LONGEST, width: int = 1) -> None:
         self._longest, self._width = longest, width
@@ -39,10 +40,12 @@ class Line:
         self._width = width
         self._move()
 
-    def join(self, owner: str = "", *, refuse: bool = False) -> Place:
-        """A place at the end. Raises `Failure("busy")` when the line is full, or not empty where `refuse`."""
-        is_full = self.running >= self._width and self.waiting >= self._longest
-        if (refuse and (self._running or self._waiting)) or is_full:
+    def join(self, owner: str = "", *, refuse: bool = False, gives_way: bool = False) -> Place:
+        """A place at the end. gives_way: ghost text, worth nothing once somebody asks a question. Raises `Failure("busy")` when
+        the line is full, or where `refuse` and anybody is there who does not give way."""
+        place = Place(self, owner, gives_way)
+        is_full = self._before(place) >= self._width and self.waiting >= self._longest
+        if (refuse and any(not place.gives_way for place in [*self._running, *self._waiting])) or is_full:
             raise Failure(
                 "busy",
                 "The model is busy with another request."
@@ -50,20 +53,23 @@ class Line:
                 else f"{self.waiting} requests already wait for the model.",
                 "Try again in a few seconds.",
             )
-        place = Place(self, owner)
         self._waiting.append(place)
         self._move()
         return place
 
     def ahead_of(self, place: Place) -> int:
         """How many run or will run before this one."""
-        return 0 if place in self._running else self.running + self._served().index(place)
+        return 0 if place in self._running else self._before(place) + self._served().index(place)
+
+    def _before(self, place: Place) -> int:
+        """How many run that this one waits for."""
+        return sum(place.gives_way or not other.gives_way for other in self._running)
 
     def _served(self) -> list[Place]:
         """Those who wait, in the order in which they will be served if nobody comes or leaves."""
         had, left, order = Counter(place.owner for place in self._running), list(self._waiting), []
         while left:
-            first = min(left, key=lambda place: had[place.owner])
+            first = min(left, key=lambda place: (place.gives_way, had[place.owner]))
             left.remove(first)
             order.append(first)
             had[first.owner] += 1
@@ -77,9 +83,10 @@ class Line:
                 self._move()
 
     def _move(self) -> None:
-        for place in self._served()[: max(0, self._width - self.running)]:
-            self._waiting.remove(place)
-            self._running.append(place)
+        for place in self._served():
+            if self._before(place) < self._width:
+                self._waiting.remove(place)
+                self._running.append(place)
         for place in [*self._running, *self._waiting]:
             place.moved.set()
 
@@ -87,8 +94,8 @@ class Line:
 class Place:
     """One request's place in the line."""
 
-    def __init__(self, line: Line, owner: str) -> None:
-        self._line, self.owner = line, owner
+    def __init__(self, line: Line, owner: str, gives_way: bool) -> None:
+        self._line, self.owner, self.gives_way = line, owner, gives_way
         self.moved = asyncio.Event()
 
     async def wait(self) -> AsyncGenerator[int, None]:
