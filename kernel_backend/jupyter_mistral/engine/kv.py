@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
@@ -13,6 +13,17 @@ from .attention import KEY_BLOCK
 BLOCK = 64  # tokens that are copied, hashed and quantized together
 
 Stretch = tuple[int, int, torch.Tensor, torch.Tensor]
+
+
+class Place(NamedTuple):
+    """Where kernels find one layer: addresses on its device. A token's key of head h begins `h * stride` numbers after
+    `keys`, and `size` numbers further for each token: of all tokens, or where the layer is packed, of the block that is
+    being written; the packed blocks before it begin at `rows`."""
+
+    keys: int
+    values: int
+    stride: int
+    rows: int = 0
 
 
 class Layer(Protocol):
@@ -47,6 +58,28 @@ class Layer(Protocol):
     def copy_in(self, flat: torch.Tensor) -> None:
         """Append what `copy_out` gave; the length is a whole number of blocks."""
 
+    # In place: room is made, the tokens are written at `place` or by `put`, and count once `Sequence.advance` was told.
+
+    @property
+    def like(self) -> torch.Tensor:
+        """An empty tensor [1, heads, 0, size] of what tokens look like here; of a layer that has been used before."""
+
+    def takes(self, count: int) -> bool:
+        """Whether so many tokens can be written in place, all seeing the same blocks packed."""
+
+    def prepare(self, count: int) -> None: ...
+    def place(self) -> Place:
+        """Holds until the next growth, and where the layer is packed, within a block."""
+
+    def put(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Write the next tokens [heads, tokens, size]."""
+
+    def seen(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the last of `count` tokens that were written looks at: keys and values [1, heads, tokens, size]."""
+
+    def advance(self, count: int, beside: list[Layer]) -> None:
+        """Count these tokens in this layer and in those beside it, which are of the same kind and length."""
+
 
 class GrowingLayer(DynamicLayer):
     """Appends in place instead of copying everything for each token; the buffer's tail is zeros, never garbage."""
@@ -61,7 +94,6 @@ class GrowingLayer(DynamicLayer):
         other = GrowingLayer()
         other._keys, other._values = self._like(0)
         other.dtype, other.device, other.is_initialized = self.dtype, self.device, True
-        other._set_length(0)
         return other
 
     def stretches(self, key: torch.Tensor, value: torch.Tensor) -> Iterator[Stretch]:
@@ -75,7 +107,8 @@ class GrowingLayer(DynamicLayer):
             self._grow(stop, key_states, value_states)
         self._keys[:, :, self.length : stop] = key_states
         self._values[:, :, self.length : stop] = value_states
-        return self._set_length(stop)
+        self.length = stop
+        return self.seen(0)
 
     def _grow(self, stop: int, key: torch.Tensor, value: torch.Tensor) -> None:
         capacity = max(stop, self._wanted, min(self.capacity * 2, self.capacity + 8192))
@@ -87,13 +120,36 @@ class GrowingLayer(DynamicLayer):
         (self._keys, self._values), self.capacity = new, capacity
         self.dtype, self.device, self.is_initialized = key.dtype, key.device, True
 
-    def _set_length(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        self.length = length
-        self.keys, self.values = self._keys[:, :, :length], self._values[:, :, :length]
-        return self.keys, self.values
-
     def get_seq_length(self) -> int:
         return self.length
+
+    @property
+    def like(self) -> torch.Tensor:
+        return self._keys[:, :, :0]
+
+    def takes(self, count: int) -> bool:
+        return bool(self.is_initialized)
+
+    def prepare(self, count: int) -> None:
+        if self.length + count > self.capacity:
+            self._grow(self.length + count, self._keys, self._values)
+
+    def place(self) -> Place:
+        return Place(self._keys.data_ptr(), self._values.data_ptr(), self._keys.stride(1))
+
+    def put(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        stop = self.length + key.shape[1]
+        self._keys[0, :, self.length : stop] = key
+        self._values[0, :, self.length : stop] = value
+
+    def seen(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        stop = self.length + count
+        return self._keys[:, :, :stop], self._values[:, :, :stop]
+
+    def advance(self, count: int, beside: list[Layer]) -> None:
+        stop = self.length + count
+        for layer in (self, *beside):
+            layer.length = stop
 
     @property
     def nbytes(self) -> int:
@@ -107,16 +163,14 @@ class GrowingLayer(DynamicLayer):
         return min(length, self.length)
 
     def cut(self, length: int) -> None:
-        if self.is_initialized:
-            self._set_length(length)
+        self.length = length
 
     def reserve(self, tokens: int) -> None:
         self._wanted = tokens
 
     def release(self) -> None:
         self._keys, self._values = self._keys[:, :, :0].clone(), self._values[:, :, :0].clone()
-        self.capacity = 0
-        self._set_length(0)
+        self.length, self.capacity = 0, 0
 
     def _like(self, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Empty keys and values of this layer's shape; the layer must have been used once (the warm-up does)."""
@@ -173,6 +227,14 @@ class Sequence:
         for layer in self.rows:
             layer.cut(length)
         return length
+
+    def takes(self, count: int) -> bool:
+        """Whether the next `count` tokens can be written in place."""
+        return self.rows[0].takes(count)
+
+    def advance(self, count: int) -> None:
+        """Count tokens that were written in place in every layer."""
+        self.rows[0].advance(count, self.rows[1:])
 
     def release(self) -> None:
         for layer in self.rows:

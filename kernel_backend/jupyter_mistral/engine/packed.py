@@ -16,7 +16,7 @@ import torch
 
 from ..models.memory import KEY_GROUP, VALUE_GROUP
 from .attention import KEY_BLOCK
-from .kv import BLOCK, GrowingLayer, Layer, Sequence, Stretch
+from .kv import BLOCK, GrowingLayer, Layer, Place, Sequence, Stretch
 
 _SLICE = 32  # blocks unpacked at a time, so that the 32-bit values in between stay small
 
@@ -149,7 +149,7 @@ class PackedLayer:
             self._learn_size()
         begin, count = self.length, key.shape[2]
         keys, values = self._scratch.take(key, begin + count)
-        self._unpack(keys, values)
+        self._unpack(keys, values, begin)
         keys[:, :, begin : begin + count] = key
         values[:, :, begin : begin + count] = value
         self._reserve_rows((begin + count) // BLOCK)
@@ -161,22 +161,28 @@ class PackedLayer:
             self._note(keys, values, end)
             start = stop
 
-    def _unpack(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """All that is held: packed blocks, then the block that is not whole."""
-        whole, left = divmod(self.length, BLOCK)
+    def _unpack(self, keys: torch.Tensor, values: torch.Tensor, stop: int) -> None:
+        """All up to `stop`: packed blocks, then the block that is being written."""
+        whole = self.length // BLOCK
+        left = stop - whole * BLOCK
         for first in range(0, whole, _SLICE):
             last = min(whole, first + _SLICE)
             self._codec.decode(self._rows[first:last], _blocks(keys, first, last), _blocks(values, first, last))
         if left:
             at = whole % 2 * BLOCK
-            keys[0, :, self.length - left : self.length] = self._recent[0, :, at : at + left]
-            values[0, :, self.length - left : self.length] = self._recent[1, :, at : at + left]
+            keys[0, :, stop - left : stop] = self._recent[0, :, at : at + left]
+            values[0, :, stop - left : stop] = self._recent[1, :, at : at + left]
+
+    def _begin(self) -> None:
+        """The next token may be a block's first: it takes the place of the block before the last."""
+        block, first = divmod(self.length, BLOCK)
+        if first == 0:
+            self._first_recent = min(max(self._first_recent, block - 1), block)
 
     def _note(self, keys: torch.Tensor, values: torch.Tensor, end: int) -> None:
         """Take over the tokens up to `end`, all of one block; pack that block once it is whole."""
-        block, first = self.length // BLOCK, self.length % BLOCK
-        if first == 0:
-            self._first_recent = min(max(self._first_recent, block - 1), block)
+        self._begin()
+        block, first = divmod(self.length, BLOCK)
         at = block % 2 * BLOCK + first
         new = slice(self.length, end)
         self._recent[0, :, at : at + end - self.length] = keys[0, :, new]
@@ -186,6 +192,50 @@ class PackedLayer:
             self._rows[block] = self._codec.encode(*pair)[0]
             self._codec.decode(self._rows[block : block + 1], *pair)  # later tokens see it as it is stored
         self.length = end
+
+    # ------------------------------------------------------------------------------------------ in place
+
+    @property
+    def like(self) -> torch.Tensor:
+        return self._recent[:1, :, :0]
+
+    def takes(self, count: int) -> bool:
+        return self._recent.numel() > 0 and self.length % BLOCK + count <= BLOCK
+
+    def prepare(self, count: int) -> None:
+        self._begin()
+        self._reserve_rows((self.length + count) // BLOCK)
+
+    def place(self) -> Place:
+        half, size = self.length // BLOCK % 2, self._recent.element_size()
+        keys = self._recent.data_ptr() + half * BLOCK * self._recent.shape[3] * size
+        return Place(keys, keys + self._recent.stride(0) * size, self._recent.stride(1), self._rows.data_ptr())
+
+    def put(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        at = self.length % (2 * BLOCK)
+        self._recent[0, :, at : at + key.shape[1]] = key
+        self._recent[1, :, at : at + key.shape[1]] = value
+
+    def seen(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        stop = self.length + count
+        keys, values = self._scratch.take(self.like, stop)
+        self._unpack(keys, values, stop)
+        return keys[:, :, :stop], values[:, :, :stop]
+
+    def advance(self, count: int, beside: list[Layer]) -> None:
+        """A block that became whole is packed in all layers at once: a few calls on the device instead of a few for each."""
+        layers = [self, *(layer for layer in beside if isinstance(layer, PackedLayer))]
+        stop = self.length + count
+        if stop % BLOCK == 0:
+            block = stop // BLOCK - 1
+            at = block % 2 * BLOCK
+            recent = torch.stack([layer._recent[:, :, at : at + BLOCK] for layer in layers], 1)
+            for layer, row in zip(layers, self._codec.encode(recent[0], recent[1]), strict=True):
+                layer._rows[block] = row
+        for layer in layers:
+            layer.length = stop
+
+    # ------------------------------------------------------------------------------------------
 
     def _learn_size(self) -> None:
         like = self._recent[:, None, :, :BLOCK]
