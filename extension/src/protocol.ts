@@ -130,6 +130,12 @@ export interface IStatus {
     kv: number;
     free: number;
     total: number;
+    /** Bytes of other processes, null where that is not known. */
+    others: number | null;
+    /** The GPU's name, watts and degrees Celsius, where they are measured. */
+    gpu: string;
+    power_w: number | null;
+    temperature_c: number | null;
   };
   seal: { kind: string; measured: boolean; reason: string };
   last: IUsage | null;
@@ -328,7 +334,11 @@ export function statusOf(data: unknown): IStatus {
       weights: asNumber(memory.weights),
       kv: asNumber(memory.kv),
       free: asNumber(memory.free),
-      total: asNumber(memory.total)
+      total: asNumber(memory.total),
+      others: asNumberOrNull(memory.others),
+      gpu: asText(memory.gpu),
+      power_w: asNumberOrNull(memory.power_w),
+      temperature_c: asNumberOrNull(memory.temperature_c)
     },
     seal: {
       kind: asText(seal.kind) || 'none',

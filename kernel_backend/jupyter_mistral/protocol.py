@@ -582,13 +582,20 @@ class Seal:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on the device that holds the model."""
+    """Bytes on the device that holds the model. others: of other processes, None where that is not known, as on the CPU.
+
+    gpu: its name; power_w and temperature_c (Celsius): its, as NVML tells them, None where it does not.
+    """
 
     device: str = ""
     weights: int = 0
     kv: int = 0
     free: int = 0
     total: int = 0
+    others: int | None = None
+    gpu: str = ""
+    power_w: float | None = None
+    temperature_c: int | None = None
 
 
 @dataclass(frozen=True)

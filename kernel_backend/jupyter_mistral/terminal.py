@@ -81,7 +81,9 @@ def status_text(told: dict[str, Any]) -> str:
         kinds = model["quantization"] + (f", KV {model['kv']}" if model.get("kv") not in (None, "", "bf16") else "")
         lines.append(("model", f"{model['name']} ({kinds}, context {model['context_length']:,} tokens)"))
     if memory["total"]:
-        lines.append(("memory", f"{gib(memory['weights'])} weights, {gib(memory['kv'])} cache on {memory['device']}"))
+        others = f", {gib(memory['others'])} of other processes" if memory.get("others") is not None else ""
+        used = f"{gib(memory['weights'])} weights, {gib(memory['kv'])} cache{others} on {memory.get('gpu') or memory['device']}"
+        lines.append(("memory", used))
     lines.append(("requests", f"{told['running']} running, {told['queued']} waiting"))
     has_seal = told["worker_pid"] or seal["kind"] == "outside"
     lines.append(("network", _seal_text(seal) if has_seal else "no worker is running"))

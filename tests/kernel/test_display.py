@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import asdict
 
 import pytest
 from jupyter_mistral.kernel.display import bar, progress_of, receipt, uninterrupted
-from jupyter_mistral.protocol import Delta, Event, Loading, Queued, Reading, Usage
+from jupyter_mistral.kernel.listing import status_table
+from jupyter_mistral.protocol import Delta, Event, Loading, Memory, Queued, Reading, Usage
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,15 @@ def test_a_bar_stays_within_its_box_and_escapes_its_words() -> None:
 def test_a_receipt_leaves_out_what_was_not_measured() -> None:
     assert receipt(Usage()) == []
     assert receipt(Usage(model="m", quantization="bf16", energy_j=41.23)) == ["m", "bf16", "41.2 J"]
+
+
+def test_the_status_tells_of_a_gpu_what_is_measured() -> None:
+    memory = asdict(Memory("cuda", 5 * 2**30, 2**30, 9 * 2**30, 24 * 2**30))
+    assert "other processes" not in status_table({"memory": memory}) and "GPU" not in status_table({"memory": memory})
+    told = status_table({"memory": memory | {"others": 3 * 2**30, "gpu": "NVIDIA L4", "power_w": 31.5}})
+    assert "remembered text 1.0 GB, other processes 3.0 GB; 9.0 GB of 24.0 GB free on cuda" in told
+    assert "| GPU | NVIDIA L4, 32 W |" in told
+    assert "| GPU | NVIDIA L4, 48 °C |" in status_table({"memory": memory | {"gpu": "NVIDIA L4", "temperature_c": 48}})
 
 
 def test_an_interrupt_while_an_output_is_published_raises_when_it_is() -> None:

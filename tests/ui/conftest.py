@@ -241,6 +241,7 @@ class Script:
         self._answers: list[list[str]] = []
         self._user: dict[str, Any] = {}
         self._ids = itertools.count(1)
+        self.usage: dict[str, Any] = {}
         self.bodies: list[dict[str, Any]] = []
 
     def __call__(self, *answers: list[str]) -> None:
@@ -273,7 +274,7 @@ class Script:
         return [
             {**base, "mistral": first},
             *({**base, "choices": [choice]} for choice in texts),
-            {**base, "choices": [end], "usage": {}},
+            {**base, "choices": [end], "usage": self.usage},
         ]
 
     def _id(self) -> str:

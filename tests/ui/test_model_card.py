@@ -53,13 +53,49 @@ def test_the_card_tells_what_the_status_measured(ui: Ui, page: Page) -> None:
     status: dict[str, Any] = ui.lab.ask("/mistral/api/status")
     expect(card.locator(".jp-mod-seal")).to_have_count(int(status["seal"]["measured"]))
     expect(card).to_contain_text(f"{status['last']['mistral']['tokens_per_second']:.1f} tokens/s")
-    energy = status["last"]["mistral"]["energy_j"]
-    expect(card).to_contain_text("energy not measured" if energy is None else " J")
+    assert status["last"]["mistral"]["energy_j"] is None and status["memory"]["gpu"] == "", "tests run without a GPU"
+    expect(card.locator("dd", has_text="tokens/s")).not_to_contain_text("J")
+    expect(page.locator(".jp-MistralReceipt").first).not_to_contain_text("J")
+    expect(card.locator("dt", has_text="GPU")).to_have_count(0)
     bar = card.get_by_role("img", name="Memory of")
     label = bar.get_attribute("aria-label") or ""
     for part in ("weights", "context", "free"):
         assert part in label
     expect(card.locator(".jp-MistralBadge").first).to_have_text("4 bit")
+
+
+def test_a_gpus_figures_and_the_energy_of_an_answer_are_shown_where_they_are_measured(
+    ui: Ui, page: Page, scripted: Script
+) -> None:
+    usage = {"completion_tokens": 9, "mistral": {"tokens_per_second": 20.0, "energy_j": 41.2}}
+    sizes = {"weights": 5, "kv": 1, "free": 9, "total": 20, "others": 3}
+    memory: dict[str, Any] = {name: size * 2**30 for name, size in sizes.items()}
+    memory |= {"device": "cuda", "gpu": "NVIDIA L4", "power_w": 31.5, "temperature_c": 48}
+
+    def measured(route: Route) -> None:
+        reply = route.fetch()
+        route.fulfill(response=reply, body=json.dumps({**reply.json(), "memory": memory, "last": usage}))
+
+    page.route("**/mistral/api/status*", measured)
+    ui.open(["x = 1"])
+    ui.show_panel()
+    card = page.locator(".jp-MistralCard")
+    card.locator(".jp-MistralCard-head").click()
+    expect(card.locator("dd", has_text="tokens/s")).to_have_text("20.0 tokens/s · 41\u00a0J")
+    expect(card.locator("dd", has_text="NVIDIA")).to_have_text("NVIDIA L4 · 32\u00a0W · 48\u00a0°C")
+    label = card.get_by_role("img", name="Memory of cuda").get_attribute("aria-label") or ""
+    assert [part.split("\u00a0")[0] for part in label.split(": ")[1].split(", ")] == [
+        "weights 5.0",
+        "context 1.0",
+        "work space 2.0",
+        "others 3.0",
+        "free 9.0",
+    ]
+    scripted.usage = usage
+    scripted(["Yes."])
+    ui.ask("Say yes.")
+    ui.wait_answer()
+    expect(page.locator(".jp-MistralReceipt")).to_contain_text("41\u00a0J")
 
 
 def test_the_list_of_models_is_searched_and_others_are_named(ui: Ui, page: Page) -> None:

@@ -80,7 +80,17 @@ describe('the samples that the Python side writes', () => {
     expect(statusOf(sample('status'))).toMatchObject({
       state: 'ready',
       model: { title: 'Qwen2.5 Coder', can: ['text', 'image'] },
-      memory: { device: 'cpu', weights: 457, kv: 12, free: 1000, total: 2000 },
+      memory: {
+        device: 'cuda',
+        weights: 457,
+        kv: 12,
+        free: 1000,
+        total: 2000,
+        others: 500,
+        gpu: 'NVIDIA L4',
+        power_w: 31.5,
+        temperature_c: 48
+      },
       seal: { kind: 'seccomp', measured: true },
       running: 1,
       queued: 2,

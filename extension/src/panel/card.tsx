@@ -89,6 +89,18 @@ function isSealed(status: IStatus): boolean {
   return status.seal.kind !== 'none' && status.seal.measured;
 }
 
+/** The name, and what it draws and how warm it is where that is measured. */
+function gpuText(memory: IStatus['memory']): string {
+  const { gpu, power_w: power, temperature_c: warmth } = memory;
+  return [
+    gpu,
+    power === null ? '' : `${Math.round(power)}\u00a0W`,
+    warmth === null ? '' : `${warmth}\u00a0°C`
+  ]
+    .filter(Boolean)
+    .join(' · ');
+}
+
 export function stateText(status: IStatus | null, trans: Trans): string {
   switch (status?.state) {
     case 'ready':
@@ -167,6 +179,12 @@ function Details(): JSX.Element {
             <dd title={status.seal.reason}>{sealText(status, trans)}</dd>
           </>
         )}
+        {status?.memory.gpu && (
+          <>
+            <dt>{trans.__('GPU')}</dt>
+            <dd>{gpuText(status.memory)}</dd>
+          </>
+        )}
         {status?.last && (
           <>
             <dt>{trans.__('Last answer')}</dt>
@@ -175,10 +193,8 @@ function Details(): JSX.Element {
                 '%1 tokens/s',
                 status.last.tokens_per_second.toFixed(1)
               )}
-              {' · '}
-              {status.last.energy_j === null
-                ? trans.__('energy not measured')
-                : joules(status.last.energy_j)}
+              {status.last.energy_j !== null &&
+                ` · ${joules(status.last.energy_j)}`}
             </dd>
           </>
         )}

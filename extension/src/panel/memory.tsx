@@ -1,4 +1,7 @@
-/** Where the memory of the model's device goes. */
+/**
+ * Where the memory of the model's device goes. Where it is not known what other processes have, all that is neither weights nor
+ * context nor free counts as theirs.
+ */
 import React from 'react';
 import { IStatus } from '../protocol';
 import { bytes } from './format';
@@ -7,14 +10,24 @@ import { useServices } from './services';
 export function MemoryBar(props: { memory: IStatus['memory'] }): JSX.Element {
   const { trans } = useServices();
   const { memory } = props;
+  const rest = Math.max(
+    0,
+    memory.total - memory.weights - memory.kv - memory.free
+  );
+  const others = Math.min(memory.others ?? rest, rest);
   const parts: [string, string, number][] = [
     ['weights', trans.__('weights'), memory.weights],
     ['kv', trans.__('context'), memory.kv],
-    [
-      'other',
-      trans.__('others'),
-      Math.max(0, memory.total - memory.weights - memory.kv - memory.free)
-    ],
+    ...(memory.others === null
+      ? []
+      : [
+          ['work', trans.__('work space'), rest - others] as [
+            string,
+            string,
+            number
+          ]
+        ]),
+    ['other', trans.__('others'), others],
     ['free', trans.__('free'), memory.free]
   ];
   const label = parts

@@ -12,6 +12,7 @@ import torch
 
 from ..models.memory import kv_bytes_per_head
 from ..protocol import Failure, Memory
+from .gpu import Gpu
 
 LEAST_CONTEXT = 2048
 _MIB = 2**20
@@ -96,9 +97,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     )  # torch's CPU allocator has no type for it
 
 
-def state(device: str, weights: int, kv: int) -> Memory:
+def state(device: str, weights: int, kv: int, gpu: Gpu | None = None) -> Memory:
     free, total = free_bytes(device)
-    return Memory(device, weights, kv, free, total)
+    found = Memory(device, weights, kv, free, total)
+    return gpu.figures(found, int(torch.cuda.memory_reserved())) if gpu is not None else found
 
 
 def margin(device: str) -> int:

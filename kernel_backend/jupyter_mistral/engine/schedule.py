@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from ..protocol import Failure
 from .answer import Answering, Finish
 from .decode import Decoder
+from .energy import Meter
 from .row import Need
 
 TELL_EVERY_S = 2.0
@@ -46,10 +47,18 @@ class Waiting:
 
 class Schedule:
     """At most `width` requests at once, holding at most `room` tokens together; others wait in order. `name` turns an
-    exception of the model into the failure that is told."""
+    exception of the model into the failure that is told. meter: of the device's energy, None where it has none."""
 
-    def __init__(self, decoder: Decoder, width: int, room: int, name: Callable[[Exception], Failure]) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        width: int,
+        room: int,
+        name: Callable[[Exception], Failure],
+        meter: Meter | None = None,
+    ) -> None:
         self._decoder, self._width, self._room, self._name = decoder, width, room, name
+        self._meter = meter
         self._active: list[Request] = []
         self._waiting: deque[Request] = deque()
         self._readers: deque[Request] = deque()
@@ -121,6 +130,9 @@ class Schedule:
     def _forward(self, chosen: list[Request]) -> None:
         needs = [request.need for request in chosen if request.need is not None]
         before = [need.row.sequence.length for need in needs]
+        if self._meter:
+            for request in chosen:
+                self._meter.begin(id(request))
         try:
             found = self._decoder.forward(needs)
         except Exception as error:
@@ -132,6 +144,8 @@ class Schedule:
             for request, is_lost in zip(chosen, lost, strict=True):
                 self._break(request, error) if is_lost else self._forward([request])
             return
+        if self._meter:
+            self._meter.note({id(request): need.count for request, need in zip(chosen, needs, strict=True)})
         for request, scores in zip(chosen, found, strict=True):
             request.need, request.scores = None, scores
 
@@ -143,6 +157,7 @@ class Schedule:
             while not isinstance(found, Need):
                 if isinstance(found, Finish):
                     self._active.remove(request)
+                    found = replace(found, usage=replace(found.usage, energy_j=self._energy(request)))
                 request.tell(found)
                 found = next(request.events)
             request.need = found
@@ -158,8 +173,12 @@ class Schedule:
         except Exception as raised:
             self._fail(request, raised)
 
+    def _energy(self, request: Request) -> float | None:
+        return self._meter.end(id(request)) if self._meter else None
+
     def _fail(self, request: Request, error: Exception) -> None:
         request.events.close()
+        self._energy(request)
         for group in (self._active, self._waiting):
             if request in group:
                 group.remove(request)

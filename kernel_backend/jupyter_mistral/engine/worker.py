@@ -48,7 +48,7 @@ class Worker:
         elif kind in ("load", "park", "wake", "adapt", "shutdown"):
             self._cancelled |= self._open if kind == "shutdown" else set()
             self._work.put((header, blob))
-        elif kind in ("count", "render"):
+        elif kind in ("count", "render", "look"):
             self._desk.put((header, blob))
         elif kind == "cancel":
             self._cancelled.add(header["id"]) if header["id"] in self._open else None
@@ -243,7 +243,10 @@ class Worker:
 
     def _count(self, order: dict[str, Any], blob: bytes) -> None:
         engine = self._ready()
-        if order["type"] == "count":
+        if order["type"] == "look":  # what others take of a GPU changes without us
+            self._link.send({"type": "memory", **asdict(engine.memory())})
+            self._link.send({"type": "looked", "id": order["id"]})
+        elif order["type"] == "count":
             counts = engine.vocabulary.count([str(text) for text in order["texts"]])
             self._link.send({"type": "counts", "id": order["id"], "counts": counts})
         else:

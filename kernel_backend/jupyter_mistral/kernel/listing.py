@@ -34,12 +34,16 @@ def _status_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("default", str(status.get("default_model", ""))))
     if memory.get("weights"):
         used = f"weights {_gb(memory['weights'])}, remembered text {_gb(memory.get('kv', 0))}"
+        if memory.get("others") is not None:
+            used += f", other processes {_gb(memory['others'])}"
         rows.append(
             (
                 "memory",
                 f"{used}; {_gb(memory.get('free', 0))} of {_gb(memory.get('total', 0))} free on {memory.get('device')}",
             )
         )
+    if memory.get("gpu"):
+        rows.append(("GPU", ", ".join(_gpu_facts(memory))))
     if status.get("running") or status.get("queued"):
         rows.append(("requests", f"{status.get('running', 0)} running, {status.get('queued', 0)} waiting"))
     if last.get("tokens_per_second"):
@@ -60,6 +64,13 @@ def _status_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
     if status.get("idle_unload_s"):
         rows.append(("unloads", f"after {status['idle_unload_s'] / 60:.0f} minutes without use"))
     return [*rows, ("version", str(status.get("version", "")))]
+
+
+def _gpu_facts(memory: dict[str, Any]) -> list[str]:
+    """The name of the model's GPU, and what it draws and how warm it is where that is measured."""
+    power, warmth = memory.get("power_w"), memory.get("temperature_c")
+    drawn = [f"{power:.0f} W"] if power is not None else []
+    return [str(memory["gpu"]), *drawn, *([f"{warmth} °C"] if warmth is not None else [])]
 
 
 def _elsewhere(seal: dict[str, Any], engine: dict[str, Any]) -> list[tuple[str, str]]:

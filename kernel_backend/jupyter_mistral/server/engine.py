@@ -472,6 +472,8 @@ class LocalEngine:
     async def status(self) -> Status:
         worker = self._worker
         card = worker.card if worker is not None else None
+        if worker is not None and worker.memory.gpu:
+            await worker.look()
         failure = self._stall or (None if card is not None else self._failure)
         return Status(
             version=__version__,

@@ -20,7 +20,9 @@ def total(ends: Iterable[End]) -> Usage:
     """What several answers to one prompt cost: the prompt is counted once."""
     first, *others = [end.usage for end in ends] or [Usage()]
     tokens = first.completion_tokens + sum(usage.completion_tokens for usage in others)
-    return replace(first, completion_tokens=tokens, seconds=round(first.seconds + sum(u.seconds for u in others), 4))
+    seconds = round(first.seconds + sum(usage.seconds for usage in others), 4)
+    energy = None if first.energy_j is None else round(first.energy_j + sum(u.energy_j or 0 for u in others), 3)
+    return replace(first, completion_tokens=tokens, seconds=seconds, energy_j=energy)
 
 
 class Shape:

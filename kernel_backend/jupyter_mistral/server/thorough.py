@@ -59,11 +59,13 @@ class _Spent:
     prompt: int = 0
     cached: int = 0
     new: int = 0
+    joules: float = 0.0
 
     def add(self, about: str, notes: str, usage: Usage) -> None:
         self.prompt += usage.prompt_tokens
         self.cached += usage.cached_tokens
         self.new += usage.completion_tokens
+        self.joules += usage.energy_j or 0.0
         self.rows.append(
             {
                 "cells": about,
@@ -141,6 +143,7 @@ class _InParts:
             cached_tokens=usage.cached_tokens + spent.cached,
             time_to_first_token_s=round(seconds if first_s is None else first_s, 4),
             seconds=round(seconds, 4),
+            energy_j=None if usage.energy_j is None else round(usage.energy_j + spent.joules, 3),
             left_out=left_out,
             parts=tuple(spent.rows),
         )

@@ -24,6 +24,7 @@ HELLO_S = 30.0
 # no model load is silent for so long: torch's import from a cold disk and the largest shard stay well below
 LOAD_SILENCE_S = 600.0
 MOVE_S = 300.0  # answers under way are finished first
+LOOK_S = 0.5
 HANG_UP_S = 1.0
 LAST_WORDS = 2000
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY", re.IGNORECASE)
@@ -183,6 +184,11 @@ class Worker:
         if found["type"] == "error":
             raise Failure.of_dict(found["failure"])
         return found
+
+    async def look(self) -> None:
+        """Bring `memory` up to date; a worker that does not answer at once leaves it as it was."""
+        with contextlib.suppress(Failure):
+            await self.answer({"type": "look"}, LOOK_S)
 
     async def move(self, how: str) -> None:
         """`park` the weights in host memory, or `wake` them. Raises `Failure`."""
