@@ -19,7 +19,9 @@ from .adapters import Adapters
 from .answer import Answerer
 from .convert import convert
 from .decode import Decoder
+from .energy import Meter
 from .folder import Tell, check_folder
+from .gpu import Gpu, current
 from .grammar import Grammars
 from .head import narrow
 from .parking import Parking
@@ -57,12 +59,14 @@ class Engine:
     adapters: Adapters
     width: int
     room: int
+    gpu: Gpu | None
 
     def schedule(self, name: Callable[[Exception], Failure]) -> Schedule:
-        return Schedule(self.decoder, self.width, self.room, name)
+        meter = Meter(self.gpu.energy_mj) if self.gpu is not None else None
+        return Schedule(self.decoder, self.width, self.room, name, meter)
 
     def memory(self) -> Memory:
-        return memory.state(self.device, self.shelf.held, self.decoder.kv_bytes)
+        return memory.state(self.device, self.shelf.held, self.decoder.kv_bytes, self.gpu)
 
     def close(self) -> None:
         """Finish writing, so that another model may be loaded or the process may end."""
@@ -74,6 +78,8 @@ def load(order: Mapping[str, Any], tell: Tell) -> Engine:
     device = _device(str(order.get("device") or "auto"))
     if order.get("quantization") not in (None, "nf4"):
         raise Failure("unsupported", f"{order['quantization']} is not a way to store weights here.", "Use nf4.")
+    if device == "cuda":
+        current()  # it measures what CUDA itself takes, before anything of ours is there
     folder = _ready_folder(order, device, tell)
     config = _config(folder)
     memory.clear()
@@ -117,7 +123,10 @@ def _engine(
     card = replace(card, adapter=adapters.used)
     shelf = Shelf(model, decoder, device, int(model.get_memory_footprint()))
     width = min(_WIDTH[device], int(order.get("width") or _WIDTH[device])) if decoder.is_packing else 1
-    return Engine(card, vocabulary, template, eyes, decoder, answerer, ends, fim, device, shelf, adapters, width, room)
+    gpu = current() if device == "cuda" else None
+    return Engine(
+        card, vocabulary, template, eyes, decoder, answerer, ends, fim, device, shelf, adapters, width, room, gpu
+    )
 
 
 def _device(wish: str) -> str:
