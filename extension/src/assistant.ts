@@ -125,11 +125,17 @@ export class Assistant {
       isDecided: false
     };
     const temperature = Math.min(1.2, 0.6 + 0.2 * (about?.tries ?? 1));
+    const thorough = this._thorough.has(message.id);
     await this.chat.regenerate(message, {
-      extras: { ...this.context.extras(), ...about?.extras },
+      extras: {
+        ...this.context.extras(),
+        ...about?.extras,
+        ...(thorough ? { thorough } : {})
+      },
       sampling: { ...this.sampling, ...(isVaried ? { temperature } : {}) },
-      onBegin: answer => this._remember(answer, about)
+      onBegin: answer => this._remember(answer, about, thorough)
     });
+    void this.host.refresh();
   }
 
   /**
@@ -213,12 +219,15 @@ export class Assistant {
         content,
         extras,
         sampling: this.sampling,
-        onBegin: answer => this._remember(answer, task)
+        onBegin: answer =>
+          this._remember(answer, task, extras.thorough === true)
       },
       replaces
     );
     this.context.clear();
     await asked;
+    // the model is in memory now, and the card tells what the answer cost
+    void this.host.refresh();
   }
 
   private _cellFor(name: TaskName): ICellView | null {
@@ -261,14 +270,23 @@ export class Assistant {
     return figures;
   }
 
-  private _remember(answer: IMessage, about: IAbout | undefined): void {
+  private _remember(
+    answer: IMessage,
+    about: IAbout | undefined,
+    isThorough: boolean
+  ): void {
     if (about) {
       this._abouts.set(answer.id, about);
+    }
+    if (isThorough) {
+      this._thorough.add(answer.id);
     }
   }
 
   /** By the answer's id. */
   private _abouts = new Map<string, IAbout>();
+  /** Answers for which all of the notebook was to be read. */
+  private _thorough = new Set<string>();
 }
 
 /** Alike but for white space at the ends of lines and of the whole. */

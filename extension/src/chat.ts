@@ -58,6 +58,8 @@ export class Chat {
   progress: ChatEvent | null = null;
   /** False while the server cannot write to its disk. */
   isSaved = true;
+  /** Grows as a question begins and as its answer ends: what was read of the chat before is older. */
+  turns = 0;
 
   get changed(): ISignal<this, void> {
     return this._changed;
@@ -73,15 +75,12 @@ export class Chat {
 
   /** Read the chat from the server; an answer in flight (of another tab, of before a reload) is followed. */
   async load(): Promise<void> {
-    if (this.id === null || this.isBusy) {
-      return;
-    }
-    const data = asRecord(await this._server.ask('GET', this._path));
-    this._take(data);
-    this._changed.emit();
-    const last = this.messages[this.messages.length - 1];
-    if (last?.state === 'streaming' && !this.isBusy) {
-      void this._follow(last);
+    if (this.id !== null && !this.isBusy) {
+      await this._load();
+      const last = this.messages[this.messages.length - 1];
+      if (last?.state === 'streaming' && !this.isBusy && !this._isDisposed) {
+        void this._follow(last);
+      }
     }
   }
 
@@ -102,9 +101,12 @@ export class Chat {
     }
     const abort = (this._abort = new AbortController());
     this.progress = null;
+    this.turns++;
     this._changed.emit();
     let answer: IMessage | null = null;
     try {
+      // what came before the question stands before it
+      await this._reading?.catch(() => undefined);
       await this._create();
       const body = {
         ...question.sampling,
@@ -164,17 +166,9 @@ export class Chat {
   }
 
   /** Remove the message and what follows it. */
-  async remove(message: IMessage): Promise<void> {
-    const data = await this._server.ask(
-      'DELETE',
-      `${this._path}/messages/${message.id}`
-    );
-    if (asRecord(data).messages) {
-      this._take(asRecord(data));
-      this._changed.emit();
-    } else {
-      await this.load();
-    }
+  remove(message: IMessage): Promise<void> {
+    const path = `${this._path}/messages/${message.id}`;
+    return this._inTurn(() => this._read('DELETE', path));
   }
 
   async rename(title: string): Promise<void> {
@@ -209,10 +203,30 @@ export class Chat {
     }
   }
 
-  private _take(data: Record<string, unknown>): void {
+  /** Two that read the chat at a time would each put messages of their own in the other's place. */
+  private _inTurn(read: () => Promise<void>): Promise<void> {
+    const before = this._reading?.catch(() => undefined);
+    const reading = (before ? before.then(read) : read()).finally(() => {
+      if (this._reading === reading) {
+        this._reading = null;
+      }
+    });
+    return (this._reading = reading);
+  }
+
+  private _load(): Promise<void> {
+    return this._reading ?? this._inTurn(() => this._read());
+  }
+
+  private async _read(
+    method: 'GET' | 'DELETE' = 'GET',
+    path = this._path
+  ): Promise<void> {
+    const data = asRecord(await this._server.ask(method, path));
     this.title = asText(data.title);
     this.isSaved = data.saved !== false;
     this.messages = asList(data.messages).map(messageOf);
+    this._changed.emit();
   }
 
   /** The first chunk: both messages as the server stored them. */
@@ -285,6 +299,7 @@ export class Chat {
   private async _follow(answer: IMessage): Promise<void> {
     const abort = (this._abort = new AbortController());
     const path = `${this._path}/messages/${answer.id}/stream`;
+    let isEnded = false;
     try {
       let isFirst = true;
       for await (const chunk of this._server.stream(
@@ -303,24 +318,27 @@ export class Chat {
         }
       }
     } catch (error) {
-      const failure = toFailure(error);
-      if (failure.code === 'not_found' && !this._isDisposed) {
-        this._finish();
-        await this._reload(answer);
-        return;
+      isEnded = toFailure(error).code === 'not_found';
+      if (isEnded) {
+        answer.state = 'interrupted';
+      } else {
+        this._fail(answer, error);
       }
-      this._fail(answer, error);
-    } finally {
-      this._finish();
+    }
+    this._finish();
+    if (isEnded && !this._isDisposed) {
+      await this._reload(answer);
     }
   }
 
   /** The answer ended between two looks at it: read what was kept. */
   private async _reload(answer: IMessage): Promise<void> {
-    answer.state = 'interrupted';
-    const data = asRecord(await this._server.ask('GET', this._path));
-    this._take(data);
-    this._changed.emit();
+    try {
+      await this._load();
+    } catch (error) {
+      answer.failure = toFailure(error);
+      this._changed.emit();
+    }
   }
 
   private _fail(answer: IMessage, error: unknown): void {
@@ -335,6 +353,7 @@ export class Chat {
   private _finish(): void {
     this._abort = null;
     this.progress = null;
+    this.turns++;
     if (!this._isDisposed) {
       this._changed.emit();
     }
@@ -349,6 +368,7 @@ export class Chat {
 
   private _timer: number | null = null;
   private _abort: AbortController | null = null;
+  private _reading: Promise<void> | null = null;
   private _isDisposed = false;
   private _changed = new Signal<this, void>(this);
 }

@@ -1,6 +1,7 @@
 /** The list of chats and which one is open. Knows no DOM. */
 import { ISignal, Signal } from '@lumino/signaling';
 import { Chat, CHATS, IServer } from './chat';
+import { Order } from './order';
 import { asList, asNumber, asRecord, asText, Failure } from './protocol';
 import { toFailure } from './request';
 
@@ -59,19 +60,30 @@ export class Chats {
 
   /** Read the list; the open chat too if another tab went on with it. */
   async refresh(): Promise<void> {
+    const isNewest = this._order.ask();
+    const { current } = this;
+    const { turns } = current;
     try {
       const path = this.query
         ? `${CHATS}?q=${encodeURIComponent(this.query)}`
         : CHATS;
       const data = asRecord(await this._server.ask('GET', path));
+      if (!isNewest()) {
+        return;
+      }
       this.rows = asList(data.chats).map(rowOf);
       this.failure = null;
-      const row = this.rows.find(r => r.id === this.current.id);
-      if (row && !this.current.isBusy && this._isStale(row)) {
+      const row = this.rows.find(r => r.id === current.id);
+      // a list from before the last turn of the chat knows less of it than we do
+      const isSame = current === this.current && current.turns === turns;
+      if (row && isSame && !current.isBusy && this._isStale(row)) {
         this._seen = row.updated;
-        await this.current.load();
+        await current.load();
       }
     } catch (error) {
+      if (!isNewest()) {
+        return;
+      }
       this.failure = toFailure(error);
     }
     this._changed.emit();
@@ -138,6 +150,7 @@ export class Chats {
   }
 
   private _seen = 0;
+  private _order = new Order();
   private _changed = new Signal<this, void>(this);
 }
 

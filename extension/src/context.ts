@@ -40,7 +40,9 @@ export class Context {
     const update = (): void => this._changed.emit();
     _tracker?.currentChanged.connect(() => {
       this.attached.dropCells();
+      this._variables = [];
       update();
+      void this.readVariables();
     });
     _tracker?.activeCellChanged.connect(update);
     _tracker?.selectionChanged.connect(update);
@@ -201,11 +203,10 @@ export class Context {
 
   /** Read the kernel's variables again; after a cell ran, after a notebook was opened. */
   async readVariables(): Promise<void> {
-    this._variables = this._switches.variables
-      ? await readVariables(this.notebook)
-      : [];
-    this._changed.emit();
-    await watchFigures(this.notebook);
+    this._isRead = false;
+    return (this._reading ??= this._read().finally(
+      () => (this._reading = null)
+    ));
   }
 
   get variables(): IVariable[] {
@@ -261,6 +262,21 @@ export class Context {
     return this._counted;
   }
 
+  /** Once more where a cell ran meanwhile, however many did. */
+  private async _read(): Promise<void> {
+    while (!this._isRead) {
+      this._isRead = true;
+      const panel = this.notebook;
+      const found = this._switches.variables ? await readVariables(panel) : [];
+      // a busy kernel has what it had
+      if (found && panel === this.notebook) {
+        this._variables = found;
+        this._changed.emit();
+      }
+      await watchFigures(panel);
+    }
+  }
+
   private _countOf(id: string): number | null {
     return this._counts.get(id) ?? null;
   }
@@ -301,6 +317,8 @@ export class Context {
     variables: true
   };
   private _variables: IVariable[] = [];
+  private _reading: Promise<void> | null = null;
+  private _isRead = true;
   private _counts = new Map<string, number>();
   private _abort: AbortController | null = null;
   private _changed = new Signal<this, void>(this);

@@ -13,6 +13,7 @@ import {
   IStatus,
   statusOf
 } from './protocol';
+import { Order } from './order';
 import { isAbort, toFailure } from './request';
 
 /** A row of the catalogue, as `jupyter mistral models --json` prints it. Bytes are plain numbers. */
@@ -95,12 +96,20 @@ export class ModelHost {
   }
 
   async refresh(): Promise<void> {
+    const isNewest = this._order.ask();
     try {
-      this.status = statusOf(await this._server.ask('GET', '/api/status'));
+      const status = statusOf(await this._server.ask('GET', '/api/status'));
+      if (!isNewest()) {
+        return;
+      }
+      this.status = status;
       if (this.failure && !isLasting(this.failure)) {
         this.failure = null;
       }
     } catch (error) {
+      if (!isNewest()) {
+        return;
+      }
       this.failure = toFailure(error);
       this.status = null;
     }
@@ -213,6 +222,7 @@ export class ModelHost {
   }
 
   private _abort: AbortController | null = null;
+  private _order = new Order();
   private _changed = new Signal<this, void>(this);
 }
 

@@ -1,21 +1,27 @@
 /** What the notebook's kernel knows: its variables, the numbers behind its plots. Read there by the package's own bounded readers. */
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
-import { KernelMessage } from '@jupyterlab/services';
+import { Kernel, KernelMessage } from '@jupyterlab/services';
 import { asList, asRecord, asText, asTexts, IVariable } from './protocol';
 
 /** Longer than this the kernel is busy with the user's own work: the question goes without. */
 const PATIENCE_MS = 1500;
+/** An idle kernel reads in milliseconds; the first time, on a slow machine, it imports for seconds. */
+const READING_MS = 20_000;
 
 const FIGURES =
   '__import__("jupyter_mistral.kernel.figures.shown", fromlist=["install"]).install(get_ipython())';
 const VARIABLES =
   '__import__("jupyter_mistral.kernel.namespace", fromlist=["variables"]).variables(globals())';
 
-/** Empty where there is no Python kernel, it is busy, or the package is not installed beside it. */
+/** Empty where the package is not installed beside the kernel; null where there is none, or it is busy. */
 export async function readVariables(
   panel: NotebookPanel | null
-): Promise<IVariable[]> {
-  return asList(await evaluate(panel, VARIABLES)).map(item => {
+): Promise<IVariable[] | null> {
+  const value = await evaluate(panel, VARIABLES);
+  if (value === undefined) {
+    return null;
+  }
+  return asList(value).map(item => {
     const variable = asRecord(item);
     return {
       name: asText(variable.name),
@@ -82,31 +88,75 @@ export async function readFigure(
   );
 }
 
-/** The value of a Python expression of ours, as JSON; null where it cannot be had. */
+type Connection = Kernel.IKernelConnection;
+
+/** What each kernel is asked by us at the moment. */
+const readings = new WeakMap<Connection, Promise<unknown>>();
+
+/** The value of a Python expression of ours, as JSON; null where it has none, undefined where nobody could be asked. */
 async function evaluate(
   panel: NotebookPanel | null,
   expression: string
 ): Promise<unknown> {
   const kernel = panel?.sessionContext.session?.kernel;
-  if (!kernel || kernel.status !== 'idle') {
-    return null;
+  if (!kernel || !(await becomesIdle(kernel))) {
+    return undefined;
   }
-  const future = kernel.requestExecute({
-    code: '',
-    silent: true,
-    store_history: false,
-    stop_on_error: false,
-    user_expressions: { value: `__import__("json").dumps(${expression})` }
+  const reading = ask(kernel, expression);
+  readings.set(kernel, reading);
+  const reply = await reading;
+  return reply ? valueOf(reply) : undefined;
+}
+
+/** Whether the kernel is free, if need be once it has told what we asked before, which is nobody's work. */
+async function becomesIdle(kernel: Connection): Promise<boolean> {
+  if (kernel.status !== 'idle') {
+    await readings.get(kernel);
+  }
+  if (kernel.status === 'idle' || kernel.status === 'dead') {
+    return kernel.status === 'idle';
+  }
+  return new Promise(resolve => {
+    const end = (): void => {
+      clearTimeout(timer);
+      kernel.statusChanged.disconnect(look);
+      resolve(kernel.status === 'idle');
+    };
+    const look = (_: unknown, status: Kernel.Status): void => {
+      if (status === 'idle' || status === 'dead') {
+        end();
+      }
+    };
+    const timer = setTimeout(end, PATIENCE_MS);
+    kernel.statusChanged.connect(look);
   });
-  const reply = await Promise.race([
-    future.done,
-    new Promise<null>(resolve => setTimeout(() => resolve(null), PATIENCE_MS))
-  ]);
-  if (!reply) {
+}
+
+/** The kernel's reply; null where none came in time or the kernel went away. */
+async function ask(
+  kernel: Connection,
+  expression: string
+): Promise<KernelMessage.IExecuteReplyMsg | null> {
+  let timer = 0;
+  const late = new Promise<null>(resolve => {
+    timer = window.setTimeout(() => resolve(null), READING_MS);
+  });
+  try {
+    const future = kernel.requestExecute({
+      code: '',
+      silent: true,
+      store_history: false,
+      stop_on_error: false,
+      user_expressions: { value: `__import__("json").dumps(${expression})` }
+    });
+    const reply = await Promise.race([future.done, late]);
     future.dispose();
-    return null;
+    return reply;
+  } catch {
+    return null; // restarted or shut down meanwhile
+  } finally {
+    clearTimeout(timer);
   }
-  return valueOf(reply);
 }
 
 /** What the kernel's reply holds: JSON inside the repr of a Python string. */

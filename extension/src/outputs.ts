@@ -87,6 +87,8 @@ class ImageWithButton extends RenderedImage {
     if (typeof told === 'string') {
       this.node.querySelector('img')?.setAttribute('alt', told);
     }
+    // drawn again, perhaps while it was drawn: one button
+    this.node.querySelector(':scope > .jp-MistralOutputButton')?.remove();
     const node = this._button();
     node.classList.add('jp-mod-overlay');
     this.node.append(node);

@@ -28,6 +28,8 @@ export function Composer(): JSX.Element {
   const [isShut, setShut] = useState(false);
   const [isOver, setOver] = useState(false);
   const area = useRef<HTMLTextAreaElement>(null);
+  /** Where the caret goes once a suggestion stands in the text. */
+  const placed = useRef<number | null>(null);
   const picker = useRef<HTMLInputElement>(null);
   const trigger = isShut ? null : triggerAt(text, caret);
   const suggestions = useSuggestions(trigger);
@@ -40,9 +42,15 @@ export function Composer(): JSX.Element {
     const node = area.current!;
     node.style.height = 'auto';
     node.style.height = `${Math.min(node.scrollHeight + 2, 220)}px`;
+    // at once: a key that comes before would be written elsewhere
+    if (placed.current !== null) {
+      node.setSelectionRange(placed.current, placed.current);
+      placed.current = null;
+    }
   }, [text]);
 
   const edit = (value: string, at: number): void => {
+    placed.current = null;
     setText(value);
     setCaret(at);
     setChosen(0);
@@ -55,9 +63,7 @@ export function Composer(): JSX.Element {
     const next = accept(text, trigger, suggestion.insert);
     edit(next.text, next.caret);
     attempt(services, () => applySuggestion(services, suggestion));
-    requestAnimationFrame(() =>
-      area.current?.setSelectionRange(next.caret, next.caret)
-    );
+    placed.current = next.caret;
     area.current?.focus();
   };
   const send = (): void => {

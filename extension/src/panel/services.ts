@@ -3,7 +3,7 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { Contents } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { ISignal } from '@lumino/signaling';
-import { createContext, useContext, useEffect, useState } from 'react';
+import { createContext, useContext, useLayoutEffect, useState } from 'react';
 import { Assistant } from '../assistant';
 import { Failure } from '../protocol';
 import { toFailure } from '../request';
@@ -30,7 +30,8 @@ export function useServices(): IServices {
 /** Draw again whenever the signal fires. */
 export function useSignal(signal: ISignal<unknown, unknown>): void {
   const [, tick] = useState(0);
-  useEffect(() => {
+  // a layout effect: what fires between drawing and a later effect would not be drawn
+  useLayoutEffect(() => {
     const update = (): void => tick(n => n + 1);
     signal.connect(update);
     return () => {
