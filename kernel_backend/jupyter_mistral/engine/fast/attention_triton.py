@@ -1,0 +1,273 @@
+"""Attention of a decode step over keys and values where they lie, in 16 bit or packed (`packed.py`).
+
+A sequence's blocks of 64 tokens are dealt out to a fixed number of splits, block b to split b % splits, so the grid is the
+same for every length, and which numbers are added together depends on a token's place alone. A split goes through its
+blocks with the running maximum of Flash Attention (arXiv 2205.14135); a second kernel joins the splits (Flash Decoding).
+The query heads that share keys, and the tokens of one sequence, are the rows of one matrix product.
+"""
+
+# Triton's kernels are another language in Python's syntax:
+# mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls, disable-error-code="no-any-return, assignment"
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from ...models.memory import KEY_GROUP, KV_KINDS, VALUE_GROUP
+from ..kv import BLOCK
+from .slots import FIELDS, Slots
+from .small_triton import INTERPRETED, address, pointer, rounded
+
+_PROGRAMS = 256  # for one sequence, when it is long: about two for each processor of a large GPU
+_LEAST_ROWS = 16  # of a matrix product on tensor cores
+
+
+@triton.jit
+def _operand(x, INTERPRETED: tl.constexpr):
+    """For a product in bfloat16, of numbers that are rounded to it; the interpreter can take them in 32 bit only."""
+    return rounded(x, True) if INTERPRETED else x.to(tl.bfloat16)
+
+
+@triton.jit
+def _add(query, keys, values, seen, top, total, answer, scale, INTERPRETED: tl.constexpr):
+    """Take a tile of keys and values [tile, width] into each row's running maximum, sum and weighted values."""
+    scores = tl.dot(query, tl.trans(keys)).to(tl.float32) * scale
+    scores = tl.where(seen, scores, float("-inf"))
+    higher = tl.maximum(top, tl.max(scores, 1))
+    base = tl.where(higher == float("-inf"), 0.0, higher)  # a row may see nothing of this tile
+    shrink = tl.exp2(top - base)
+    weights = tl.exp2(scores - base[:, None])
+    total = total * shrink + tl.sum(weights, 1)
+    answer = answer * shrink[:, None] + tl.dot(_operand(weights, INTERPRETED), values).to(tl.float32)
+    return higher, total, answer
+
+
+@triton.jit
+def _sixteen(
+    start, first, last, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, INTERPRETED: tl.constexpr
+):
+    """Tokens `first` to `last` of a buffer of one head in 16 bit, zeros after the last."""
+    at, tokens = tl.arange(0, WIDTH), first + tl.arange(0, TILE)
+    mask = (tokens <= last)[:, None] & (at < SIZE)[None, :]
+    found = tl.load(start + tokens[:, None] * SIZE + at[None, :], mask=mask, other=0)
+    return _operand(found.to(tl.float32), INTERPRETED)
+
+
+@triton.jit
+def _float8(
+    row, head, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, first, BLOCK: tl.constexpr, INTERPRETED:
+    tl.constexpr,
+):  # fmt: skip
+    """Some tokens of one head of a block in e4m3. Its bits are a float16's with another bias: no GPU of any age minds."""
+    at, tokens = tl.arange(0, WIDTH), first + tl.arange(0, TILE)
+    offsets = ((head * BLOCK + tokens) * SIZE)[:, None] + at[None, :]
+    bits = tl.load(pointer(row, tl.uint8) + offsets, mask=(at < SIZE)[None, :], other=0).to(tl.uint16)
+    bits = ((bits & 0x80) << 8) | ((bits & 0x7F) << 7)
+    return _operand(bits.to(tl.float16, bitcast=True).to(tl.float32) * 256, INTERPRETED)
+
+
+@triton.jit
+def _whole(
+    row, head, first, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, BITS: tl.constexpr, HALF:
+    tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Some tokens of one head of a block of integers; of 4 bits, the first half of all lies in the low ones of the bytes."""
+    at, tokens = tl.arange(0, WIDTH), first + tl.arange(0, TILE)
+    starts = (head * BLOCK + tokens) * SIZE
+    mask = (at < SIZE)[None, :]
+    if BITS == 4:
+        is_high = starts >= HALF
+        found = tl.load(
+            pointer(row, tl.uint8) + tl.where(is_high, starts - HALF, starts)[:, None] + at[None, :], mask=mask, other=0
+        )
+        found = (found.to(tl.int32) >> tl.where(is_high, 4, 0)[:, None]) & 15
+    else:
+        found = tl.load(pointer(row, tl.uint8) + starts[:, None] + at[None, :], mask=mask, other=0).to(tl.int32)
+    return found.to(tl.float32)
+
+
+@triton.jit
+def _whole_keys(
+    row, head, first, KV_HEADS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, BITS:
+    tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
+):  # fmt: skip
+    """A tile of keys is a group: a least and a step for each channel."""
+    COUNT: tl.constexpr = KV_HEADS * BLOCK * SIZE
+    found = _whole(row, head, first, SIZE, WIDTH, TILE, BITS, COUNT // 2, BLOCK)
+    at = tl.arange(0, WIDTH)
+    scales = pointer(row + COUNT * BITS // 8, tl.float16) + (head * BLOCK + first) // TILE * SIZE + at
+    least = tl.load(scales, mask=at < SIZE, other=0).to(tl.float32)
+    step = tl.load(scales + COUNT // TILE, mask=at < SIZE, other=0).to(tl.float32)
+    return _operand(found * step[None, :] + least[None, :], INTERPRETED)
+
+
+@triton.jit
+def _whole_values(
+    row, head, first, KV_HEADS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, BITS:
+    tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
+):  # fmt: skip
+    """A least and a step for each token and group of channels."""
+    COUNT: tl.constexpr = KV_HEADS * BLOCK * SIZE
+    GROUPS: tl.constexpr = SIZE // GROUP
+    found = _whole(row, head, first, SIZE, WIDTH, TILE, BITS, COUNT // 2, BLOCK)
+    scales = pointer(row + COUNT * BITS // 8, tl.float16)
+    scales += (head * BLOCK + first + tl.arange(0, TILE)) * GROUPS
+    group = (tl.arange(0, WIDTH) // GROUP)[None, :]
+    least = tl.zeros([TILE, WIDTH], tl.float32)
+    step = tl.zeros([TILE, WIDTH], tl.float32)
+    for n in tl.static_range(GROUPS):
+        least = tl.where(group == n, tl.load(scales + n).to(tl.float32)[:, None], least)
+        step = tl.where(group == n, tl.load(scales + COUNT // GROUP + n).to(tl.float32)[:, None], step)
+    return _operand(found * step + least, INTERPRETED)
+
+
+@triton.jit
+def _look(
+    QUERY, POSITIONS, FIRSTS, COUNTS, PLACES, ANSWERS, TOPS, TOTALS, layer, scale,
+    MOST: tl.constexpr, FIELDS: tl.constexpr, KV_HEADS: tl.constexpr, SHARING: tl.constexpr, ROOM: tl.constexpr,
+    ROWS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, SPLITS: tl.constexpr, BITS: tl.constexpr,
+    IS_FLOAT: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
+):  # fmt: skip
+    """One split of one sequence, for the SHARING query heads of one head of keys; each token has ROOM rows for them."""
+    head, split, slot = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    count = tl.load(COUNTS + slot).to(tl.int32)
+    if count == 0:
+        return
+    token = tl.load(FIRSTS + slot).to(tl.int32)
+    begin = tl.load(POSITIONS + token).to(tl.int32)
+    last = begin + count - 1
+    if split > last // BLOCK:
+        return
+
+    row, at = tl.arange(0, ROWS), tl.arange(0, WIDTH)
+    ahead, sharing = row // ROOM, row % ROOM
+    is_used = (ahead < count) & (sharing < SHARING)
+    place = (token + ahead) * (KV_HEADS * SHARING) + head * SHARING + sharing
+    mask = is_used[:, None] & (at < SIZE)[None, :]
+    query = tl.load(QUERY + place[:, None] * SIZE + at[None, :], mask=mask, other=0)
+    query = _operand(query.to(tl.float32), INTERPRETED)
+    own = tl.minimum(begin + ahead, last)
+    top = tl.full([ROWS], float("-inf"), tl.float32)
+    total = tl.zeros([ROWS], tl.float32)
+    answer = tl.zeros([ROWS, WIDTH], tl.float32)
+
+    stride = address(PLACES, layer, 2, token, MOST, FIELDS) * head
+    keys_at = pointer(address(PLACES, layer, 0, token, MOST, FIELDS), tl.bfloat16) + stride
+    values_at = pointer(address(PLACES, layer, 1, token, MOST, FIELDS), tl.bfloat16) + stride
+    tokens = tl.arange(0, BLOCK)
+    if BITS == 16:
+        for block in range(split, last // BLOCK + 1, SPLITS):
+            keys = _sixteen(keys_at, block * BLOCK, last, SIZE, WIDTH, BLOCK, INTERPRETED)
+            values = _sixteen(values_at, block * BLOCK, last, SIZE, WIDTH, BLOCK, INTERPRETED)
+            seen = (block * BLOCK + tokens)[None, :] <= own[:, None]
+            top, total, answer = _add(query, keys, values, seen, top, total, answer, scale, INTERPRETED)
+    else:
+        NUMBERS: tl.constexpr = KV_HEADS * BLOCK * SIZE
+        KEYS: tl.constexpr = NUMBERS if IS_FLOAT else NUMBERS * BITS // 8 + 4 * NUMBERS // TILE
+        VALUES: tl.constexpr = NUMBERS if IS_FLOAT else NUMBERS * BITS // 8 + 4 * NUMBERS // GROUP
+        rows = address(PLACES, layer, 3, token, MOST, FIELDS)
+        for block in range(split, last // BLOCK, SPLITS):
+            packed = rows + tl.cast(block, tl.int64) * (KEYS + VALUES)
+            for part in tl.static_range(BLOCK // TILE):
+                first = part * TILE
+                if IS_FLOAT:
+                    keys = _float8(packed, head, SIZE, WIDTH, TILE, first, BLOCK, INTERPRETED)
+                    values = _float8(packed + KEYS, head, SIZE, WIDTH, TILE, first, BLOCK, INTERPRETED)
+                else:
+                    keys = _whole_keys(packed, head, first, KV_HEADS, SIZE, WIDTH, TILE, BITS, BLOCK, INTERPRETED)
+                    values = _whole_values(
+                        packed + KEYS, head, first, KV_HEADS, SIZE, WIDTH, TILE, BITS, GROUP, BLOCK, INTERPRETED
+                    )
+                seen = tl.full([ROWS, TILE], 1, tl.int1)
+                top, total, answer = _add(query, keys, values, seen, top, total, answer, scale, INTERPRETED)
+        if last // BLOCK % SPLITS == split:
+            begun = last // BLOCK * BLOCK
+            keys = _sixteen(keys_at, 0, last - begun, SIZE, WIDTH, BLOCK, INTERPRETED)
+            values = _sixteen(values_at, 0, last - begun, SIZE, WIDTH, BLOCK, INTERPRETED)
+            seen = (begun + tokens)[None, :] <= own[:, None]
+            top, total, answer = _add(query, keys, values, seen, top, total, answer, scale, INTERPRETED)
+
+    out = place * SPLITS + split
+    tl.store(TOPS + out, top, mask=is_used)
+    tl.store(TOTALS + out, total, mask=is_used)
+    tl.store(ANSWERS + out[:, None] * WIDTH + at[None, :], answer, mask=is_used[:, None])
+
+
+@triton.jit
+def _join(
+    POSITIONS, ANSWERS, TOPS, TOTALS, OUT,
+    SIZE: tl.constexpr, WIDTH: tl.constexpr, SPLITS: tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
+):  # fmt: skip
+    """One head of one token: what its splits found, each by its share of the sum of exponentials."""
+    token = tl.program_id(0)
+    place = token * tl.num_programs(1) + tl.program_id(1)
+    split, at = tl.arange(0, SPLITS), tl.arange(0, WIDTH)
+    is_used = split <= tl.load(POSITIONS + token) // BLOCK
+    tops = tl.load(TOPS + place * SPLITS + split, mask=is_used, other=float("-inf"))
+    weights = tl.exp2(tops - tl.max(tops))
+    total = tl.sum(weights * tl.load(TOTALS + place * SPLITS + split, mask=is_used, other=0))
+    answers = tl.load(ANSWERS + (place * SPLITS + split)[:, None] * WIDTH + at[None, :], mask=is_used[:, None], other=0)
+    answer = tl.sum(weights[:, None] * answers, 0) / total
+    tl.store(OUT + place * SIZE + at, rounded(answer, INTERPRETED).to(tl.bfloat16), mask=at < SIZE)
+
+
+def splits_of(kv_heads: int) -> int:
+    """How many programs share one head of one sequence: of a model alone, never of lengths."""
+    return min(128, max(16, triton.next_power_of_2(_PROGRAMS // kv_heads)))
+
+
+def attend(query: torch.Tensor, slots: Slots, layer: int, scale: float, splits: int | None = None) -> torch.Tensor:
+    tokens, heads, size = query.shape
+    kv_heads, bits = slots.heads, KV_KINDS[slots.kind]
+    splits = splits or splits_of(kv_heads)
+    sharing, width = heads // kv_heads, triton.next_power_of_2(size)
+    room = triton.next_power_of_2(sharing)
+    rows = triton.next_power_of_2(max(_LEAST_ROWS, tokens * room))
+    answers = torch.empty(tokens, heads, splits, width, dtype=torch.float32, device=query.device)
+    tops, totals = answers.new_empty(2, tokens, heads, splits)
+    _look[(kv_heads, splits, tokens)](
+        query.contiguous(),
+        slots.positions,
+        slots.firsts,
+        slots.counts,
+        slots.places,
+        answers,
+        tops,
+        totals,
+        layer,
+        scale * 1.4426950408889634,  # the kernel's exponentials are of 2
+        MOST=slots.most,
+        FIELDS=FIELDS,
+        KV_HEADS=kv_heads,
+        SHARING=sharing,
+        ROOM=room,
+        ROWS=rows,
+        SIZE=size,
+        WIDTH=width,
+        SPLITS=splits,
+        BITS=bits,
+        IS_FLOAT=slots.kind == "fp8",
+        TILE=KEY_GROUP if slots.kind.startswith("int") else BLOCK,
+        GROUP=min(VALUE_GROUP, size),
+        BLOCK=BLOCK,
+        INTERPRETED=INTERPRETED,
+        num_warps=8 if rows * width >= 8192 else 4,
+        num_stages=2,
+    )
+    out = query.new_empty(tokens, heads * size)
+    _join[(tokens, heads)](
+        slots.positions,
+        answers,
+        tops,
+        totals,
+        out,
+        SIZE=size,
+        WIDTH=width,
+        SPLITS=splits,
+        BLOCK=BLOCK,
+        INTERPRETED=INTERPRETED,
+        num_warps=4,
+    )
+    return out
