@@ -1,0 +1,40 @@
+"""The figures as a page of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def page(found: Mapping[str, Any], about: Mapping[str, str]) -> str:
+    """found: `sections` by name, `goals`, `machine`, and `note` where the figures are not what they look like."""
+    lines = [f"machine: {found['machine']}"]
+    lines += [found["note"]] if found["note"] else []
+    for name, section in found["sections"].items():
+        lines += ["", f"{name}: {about[name]} ({section['seconds']} s)"]
+        lines += _table(section["figures"])
+        lines += [f"  ended early: {section['reason']}"] if "reason" in section else []
+    if found["goals"]:
+        lines += ["", "goals"]
+    for goal in found["goals"]:
+        word = {None: "not measured", True: "met", False: "missed"}[goal["met"]]
+        measured = "" if goal["measured"] is None else f", measured {goal['measured']}"
+        lines.append(f"  {word:12}  {goal['goal']}: at least {goal['at least']}{measured}")
+    return "\n".join(lines)
+
+
+def _table(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    columns = list(dict.fromkeys(column for row in figures.values() for column in row))
+    cells = [
+        ["", *columns],
+        *([name, *(str(row.get(column, "")) for column in columns)] for name, row in figures.items()),
+    ]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(columns) + 1)]
+    return (
+        [
+            "  " + "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+            for row in cells
+        ]
+        if figures
+        else []
+    )

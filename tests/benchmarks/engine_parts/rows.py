@@ -1,0 +1,80 @@
+"""Rows of our own decoder that stand in the middle of an answer, and how fast they go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from jupyter_mistral.engine.decode import Decoder
+from jupyter_mistral.engine.kv import BLOCK
+from jupyter_mistral.engine.kv import Sequence as KeysAndValues
+from jupyter_mistral.engine.prompt import Prompt
+from jupyter_mistral.engine.row import Need, Row
+from jupyter_mistral.engine.sampling import Chooser
+from jupyter_mistral.protocol import Sampling
+from row_driver import drive
+
+from .shapes import Shape
+
+_READ = 1024  # tokens of a context that are really read; those before are random keys and values
+
+
+def ids(shape: Shape, count: int, seed: int = 0) -> list[int]:
+    """Tokens that do not follow each other as the model has it, and of which none occurs often."""
+    return [(n * 7919 + seed * 104729) % (shape.vocabulary - 10) + 5 for n in range(count)]
+
+
+def begun(decoder: Decoder, shape: Shape, context: int, room: int, tail: Sequence[int] = ()) -> Row:
+    """A row that holds `context` tokens, the last ones `tail`, and has the scores for the next. `room`: tokens to come."""
+    row = decoder.take(np.zeros(0, dtype=np.int64), "")
+    row.drop()
+    filled = max(0, context - _READ) // BLOCK * BLOCK
+    if filled:
+        with torch.inference_mode():
+            _fill(row.sequence, shape, filled, context + room, decoder.device)
+        row.units = np.zeros(filled, dtype=np.int64)
+    prompt = Prompt([0] * filled + ids(shape, context - filled - len(tail)) + list(tail))
+    for _ in drive(decoder, row.read(prompt, "", room, lambda: None)):
+        pass
+    return row
+
+
+def _fill(sequence: KeysAndValues, shape: Shape, tokens: int, wanted: int, device: torch.device) -> None:
+    sequence.reserve(wanted)
+    for layer in sequence.rows:
+        pair = torch.randn(2, 1, shape.kv_heads, BLOCK, shape.size, dtype=torch.bfloat16, device=device)
+        for _ in layer.stretches(pair[0], pair[1]):
+            pass
+        block = layer.copy_out(0).clone()
+        layer.cut(0)
+        for _ in range(tokens // BLOCK):
+            layer.copy_in(block)
+
+
+def stream(row: Row, decoder: Decoder) -> Iterator[Any]:
+    """Greedy tokens and needs, without end."""
+    return row.tokens(Chooser(Sampling(temperature=0), decoder.device), lambda: None, None, lambda: None)
+
+
+def step_seconds(decoder: Decoder, rows: Sequence[Row], steps: int) -> float:
+    """Of one step of all these rows together, greedy, after some that do not count."""
+    streams: list[Any] = [stream(row, decoder) for row in rows]
+    needs = [next(need for need in islice(one, 2) if isinstance(need, Need)) for one in streams]
+    for n in range(3 + steps):
+        if n == 3:
+            begin = time.perf_counter()
+        for at, scores in enumerate(decoder.forward(needs)):
+            streams[at].send(scores)
+            needs[at] = next(streams[at])
+    return (time.perf_counter() - begin) / steps
+
+
+def end(decoder: Decoder, rows: Sequence[Row]) -> None:
+    """Give their memory back."""
+    for row in rows:
+        row.drop()
+        decoder.give_back(row)

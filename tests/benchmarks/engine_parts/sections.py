@@ -1,0 +1,92 @@
+"""Runs sections of a benchmark, each in a process of its own and for its own time: one that fails or hangs takes no other along."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from .shapes import Shape
+
+Figures = dict[str, Any]
+Tell = Callable[[str, Figures], None]  # a row of the section's table: its name, its figures by column
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all sections are measured on."""
+
+    shape: Shape
+    device: str  # cuda or cpu
+    llama_cpp: Path | None = None
+
+    @property
+    def is_tiny(self) -> bool:
+        return self.shape.name == "tiny"
+
+
+@dataclass(frozen=True)
+class Section:
+    """After so many seconds its figures are no more waited for."""
+
+    name: str
+    about: str
+    seconds: int
+    measure: str  # module of this package, and its function `(Plan, Tell) -> None` that tells each figure at once
+
+
+def run(section: Section, plan: Plan) -> dict[str, Any]:
+    """Its figures by row, and the `reason` where it ended early."""
+    # forked: torch is imported once for all. The parent never touches the device, which would not survive a fork;
+    # importing bitsandbytes does, so that sections are imported by their processes
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(theirs, section, plan))
+    begin = time.monotonic()
+    child.start()
+    theirs.close()
+    found = _received(ours, begin + section.seconds)
+    child.join(timeout=0 if "reason" in found else 10)
+    if child.exitcode and "reason" not in found:
+        found["reason"] = f"its process ended with {child.exitcode}"
+    with contextlib.suppress(ProcessLookupError):  # it is late or stuck in its end, or has left others behind
+        os.killpg(child.pid or 0, signal.SIGKILL)
+    child.join()
+    found["seconds"] = round(time.monotonic() - begin, 1)
+    return found
+
+
+def _received(pipe: Connection, deadline: float) -> dict[str, Any]:
+    found: dict[str, Any] = {"figures": {}}
+    while pipe.poll(max(0.0, deadline - time.monotonic())):
+        try:
+            name, figures = pipe.recv()
+        except EOFError:
+            return found
+        if name is None:
+            return found | {"reason": figures}
+        found["figures"][name] = figures
+    return found | {"reason": "its time was over"}
+
+
+def _child(pipe: Connection, section: Section, plan: Plan) -> None:
+    os.setsid()  # so that what it starts ends with it
+    try:
+        module, _, function = section.measure.partition(".")
+        measure = getattr(importlib.import_module(f".{module}", __package__), function)
+        measure(plan, lambda name, figures: pipe.send((name, figures)))
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        text = str(error).strip().splitlines()
+        pipe.send((None, f"{type(error).__name__}: {text[0] if text else ''}"))
+    pipe.close()
