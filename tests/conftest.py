@@ -17,9 +17,11 @@ ROOT = Path(__file__).parent.parent
 SMALL = "smollm2-135m"
 EMBEDDED = "qwen2.5-coder-0.5b"
 
-# how long an example takes is the machine's business: no test is timed
-settings.register_profile("ours", deadline=None)
-settings.load_profile("ours")
+# how long an example takes is the machine's business: no test is timed. The same examples each time: what a check of a
+# change says is about that change. HYPOTHESIS_PROFILE=search tries others.
+settings.register_profile("ours", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ours"))
 
 # a shell that starts us in the background has us, and all that we start, ignore interrupts, which some tests send
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(1800)  # its first test installs an environment
+
 ROOT = Path(__file__).parent.parent.parent
 # the versions that jupyter-ai 3.2 takes
 PACKAGES = ("jupyter-ai-persona-manager>=0.2,<0.3", "jupyterlab-chat>=0.25,<0.26", "httpx>=0.27,<1", "ipython>=8.18")

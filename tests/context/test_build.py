@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.context import Built, Count, Counter, build
 from jupyter_mistral.protocol import Failure, Image, Message
@@ -44,6 +44,8 @@ _TEXTS = st.text(
     variables=st.lists(_TEXTS, max_size=3),
     budget=st.integers(300, 3000),
 )
+@example(sources=[], question="", variables=["0", "0"], budget=396)
+@example(sources=[], question="", variables=["0", "0"], budget=384)
 def test_the_ledger_adds_up_to_what_is_sent_for_any_text(
     count: Count, sources: Any, question: str, variables: list[str], budget: int
 ) -> None:
@@ -72,6 +74,18 @@ def test_a_conversation_and_its_template_are_counted(count: Count, long_notebook
     assert [m.role for m in built.messages] == ["system", "user", "assistant", "user"]
     assert built.total_tokens == real_total(built, count) + 20
     assert built.ledger[0].segment == "template"
+
+
+def test_what_stands_in_for_turns_without_room_is_counted(count: Count) -> None:
+    turns = [Message("assistant" if i % 2 == 0 else "user", (f"word {i} " * 40,)) for i in range(10)]
+    variables = [{"name": "v", "type": "str", "summary": "0"}] * 40
+    notebook = {"cells": []}
+    seen = 0
+    for budget in range(700, 1600, 5):
+        built = build(turns, notebook, variables=variables, budget=budget, count=count)
+        assert built.total_tokens == real_total(built, count) <= budget
+        seen += any("goes on below" in message.text for message in built.messages)
+    assert seen > 20
 
 
 def test_tokens_are_counted_once_and_together(count: Count, long_notebook: dict[str, Any]) -> None:

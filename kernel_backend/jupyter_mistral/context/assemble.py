@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from ..protocol import Image, Message
-from .given import TITLE, Given
+from .given import GOES_ON, TITLE, Given
 from .ledger import Piece, Segment
 
 Part: TypeAlias = tuple[Piece | None, str | Image]
@@ -24,7 +24,7 @@ def assemble(
         ledger.append(Segment("system", given.count([given.system])[0]))
     turns = list(turns)
     if content and turns[0].role != "user":
-        turns = [Message("user", ("(The conversation goes on below.)",)), *turns]
+        turns = [Message("user", (GOES_ON,)), *turns]
     for i, turn in enumerate(turns):
         name = "question" if i == len(turns) - 1 else "conversation"
         parts: list[Part] = [(None, part) for part in turn.content]

@@ -23,6 +23,8 @@ If what you need was left out, say so."""
 TAIL_SHARE, TURNS_SHARE = 0.25, 0.4
 TURN_STEP = 4
 TITLE = "Question:\n"
+# a first turn of the user's, where the one that was there had no room
+GOES_ON = "(The conversation goes on below.)"
 
 Overhead: TypeAlias = Callable[[Sequence[Message]], int]
 
@@ -85,7 +87,8 @@ class Given:
         """What the budget leaves beside all that stands whatever is left out: template, system text, question. Raises
         `context_too_long` where that is less than nothing."""
         sent = [*([Message("system", (self.system,))] if self.system else []), *turns]
-        frame = self.count([title])[0] + 2 if self.cells else 0
+        opening = [title, *([GOES_ON] if len(turns) > 1 else [])]
+        frame = sum(self.count(opening)) + 2 if self.cells or self.variables or self.figures else 0
         begun = self.count([self.begun.text])[0] if self.begun else 0
         fixed = self.overhead(sent) + self.count([self.system])[0] + self.message_tokens(turns[-1]) + frame + begun
         if fixed > self.budget:
