@@ -61,6 +61,11 @@ export class Assistant {
     return this.context.notebook;
   }
 
+  /** A picture is attached, and the loaded model cannot see. */
+  get isBlindToPictures(): boolean {
+    return this.host.isBlind && this.context.attached.pictures.length > 0;
+  }
+
   /** Send what stands in the composer. `/clear` starts a chat, `/fix` and kin run a task. Throws a `Failure`. */
   async send(text: string, replaces: string | null = null): Promise<void> {
     const command = splitCommand(text);
@@ -203,8 +208,7 @@ export class Assistant {
   ): Promise<void> {
     const extras = { ...this.context.extras(), ...task?.extras };
     const content = this.context.content(text, task?.shape);
-    const hasPicture = this.context.attached.pictures.length > 0;
-    if (hasPicture && this.host.isBlind) {
+    if (this.isBlindToPictures) {
       throw new Failure(
         'blind_model',
         trans.__(

@@ -3,11 +3,12 @@ import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { ISignal, Signal } from '@lumino/signaling';
 import { Attachments, baseName, cellName, fenced, IText } from './attachments';
 import { IServer } from './chat';
-import { IMessage, textOf } from './message';
+import { IMessage, toPrompt } from './message';
 import {
   cellTokens,
   ILedger,
   ledgerOf,
+  pictureTokens,
   questionTokens,
   segmentTokens
 } from './ledger';
@@ -213,8 +214,16 @@ export class Context {
     return this._variables;
   }
 
-  /** Ask the server for exact counts of what would be sent now; silent where no tokenizer is at hand. */
-  async count(draft: string, before: IMessage[]): Promise<void> {
+  /**
+   * Ask the server for exact counts of what would be sent now; silent where no tokenizer is at hand. `canSee`: whether
+   * the model takes pictures, else they are not counted.
+   */
+  async count(
+    draft: string,
+    before: IMessage[],
+    canSee = false,
+    sampling: Record<string, unknown> = {}
+  ): Promise<void> {
     this._abort?.abort();
     const abort = (this._abort = new AbortController());
     const panel = this.notebook;
@@ -225,29 +234,37 @@ export class Context {
       }
     }
     const texts = this._texts();
-    const messages = [
-      ...before
-        .filter(message => textOf(message))
-        .map(m => ({ role: m.role, content: textOf(m) })),
-      {
-        role: 'user',
-        // parts of their own, so that each is counted
-        content: [draft || '?', ...texts.map(t => `\n\n${t.text}`)].map(
-          text => ({ type: 'text', text })
-        )
-      }
-    ];
+    const pictures = this.attached.all.filter(a => a.kind === 'image');
+    const asked = {
+      role: 'user' as const,
+      // parts of their own, so that each is counted
+      content: [
+        draft || '?',
+        ...texts.map(t => `\n\n${t.text}`),
+        ...pictures.map(({ picture }) => ({ image_url: picture.url }))
+      ]
+    };
+    const messages = toPrompt([...before, asked], canSee);
     try {
       const data = await this._server.ask(
         'POST',
         '/api/context',
         // of one prompt: what a thorough reading would spare is what is asked about
-        { messages, mistral: { ...this.extras(), thorough: false } },
+        {
+          ...sampling,
+          messages,
+          mistral: { ...this.extras(), thorough: false }
+        },
         abort.signal
       );
       this.ledger = ledgerOf(data);
-      const counts = questionTokens(this.ledger).slice(1);
+      // what is asked now stands last
+      const counts = questionTokens(this.ledger).slice(-texts.length);
+      const sizes = pictureTokens(this.ledger).slice(-pictures.length);
       this._counts = new Map(texts.map(({ id }, i) => [id, counts[i] ?? 0]));
+      if (canSee) {
+        pictures.forEach(({ id }, i) => this._counts.set(id, sizes[i] ?? 0));
+      }
     } catch {
       if (abort.signal.aborted) {
         return;

@@ -64,6 +64,13 @@ export function segmentTokens(ledger: ILedger, ...segments: string[]): number {
   return sum(ledger.rows.filter(row => segments.includes(row.segment)));
 }
 
+/** Tokens of each picture that goes along, in their order. */
+export function pictureTokens(ledger: ILedger): number[] {
+  return ledger.rows
+    .filter(row => row.segment === 'image' && row.cell === null)
+    .map(row => row.tokens);
+}
+
 /** Tokens of each text part of the question, in their order. */
 export function questionTokens(ledger: ILedger): number[] {
   return ledger.rows

@@ -6,6 +6,7 @@ import {
   asText,
   Failure,
   IUsage,
+  MAX_IMAGES,
   Part,
   usageOf
 } from './protocol';
@@ -33,6 +34,36 @@ export function toWire(part: Part): unknown {
   return typeof part === 'string'
     ? part
     : { image_url: { url: part.image_url } };
+}
+
+/**
+ * Messages as a prompt has them, for counting: without empty ones, with the pictures that a model which can see gets,
+ * which are the latest.
+ */
+export function toPrompt(
+  messages: Pick<IMessage, 'role' | 'content'>[],
+  canSee: boolean
+): unknown[] {
+  let room = MAX_IMAGES;
+  const toPart = (part: Part): unknown[] => {
+    if (typeof part === 'string') {
+      return part ? [{ type: 'text', text: part }] : [];
+    }
+    if (!canSee) {
+      return [];
+    }
+    return --room >= 0
+      ? [{ type: 'image_url', ...(toWire(part) as object) }]
+      : [{ type: 'text', text: '[an earlier picture]' }];
+  };
+  return [...messages]
+    .reverse()
+    .map(({ role, content }) => ({
+      role,
+      content: [...content].reverse().flatMap(toPart).reverse()
+    }))
+    .filter(({ content }) => content.length)
+    .reverse();
 }
 
 function partOf(data: unknown): Part {

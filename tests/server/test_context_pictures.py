@@ -51,6 +51,33 @@ def requests() -> list[dict[str, Any]]:
     ]
 
 
+async def test_the_panel_s_meter_is_what_its_chat_sends(own_host: Callable[[Options], Own], tmp_path: Path) -> None:
+    """The system text that a chat begins with counts too, and the pictures of earlier questions."""
+    pytest.importorskip("mistral_common", reason="the extra [engine] brings it")
+    import tiny_mistral3
+
+    own = own_host(Options(default_model=str(tiny_mistral3.build(tmp_path / "tiny"))))
+    notebook = {"cells": [{"cell_type": "code", "source": "x = 1", "id": "a"}], "path": "a.ipynb", "language": "python"}
+    mistral = {"client": "panel", "notebook": notebook, "focus": 0}
+    _, chat = await own.peer.ask("POST", "/mistral/api/chats", {})
+    path = f"/mistral/api/chats/{chat['id']}/ask"
+    messages: list[dict[str, Any]] = []
+    for question in ("What is x?", "What is shown?"):
+        content = [{"type": "text", "text": question}, part("image/png", picture(57, 28))]
+        messages.append({"role": "user", "content": content})
+        sent = {"messages": messages, "max_tokens": 1, "temperature": 0, "mistral": mistral}
+        if len(messages) > 1:  # the model is loaded
+            status, meter = await own.peer.ask("POST", "/mistral/api/context", sent)
+            assert status == 200, meter
+        reply = await own.peer.send("POST", path, {"content": content, "max_tokens": 1, "mistral": mistral})
+        chunks = [chunk async for chunk in reply.chunks() if isinstance(chunk, dict)]
+        usage = next(chunk["usage"] for chunk in chunks if chunk.get("usage"))
+        text = "".join(c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"])
+        if text:
+            messages.append({"role": "assistant", "content": text})
+    assert meter["tokens"] == usage["prompt_tokens"]
+
+
 async def test_the_meter_counts_pictures_exactly(own_host: Callable[[Options], Own], tmp_path: Path) -> None:
     pytest.importorskip("mistral_common", reason="the extra [engine] brings it")
     import tiny_mistral3

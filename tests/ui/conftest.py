@@ -61,6 +61,10 @@ class Lab(NamedTuple):
         with urllib.request.urlopen(request, timeout=30) as reply:
             return json.load(reply)
 
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(120)
+
 
 def _free_port() -> int:
     with socket.socket() as s:
@@ -211,6 +215,11 @@ class Ui:
         text = answer.inner_text()
         assert answer.get_attribute("data-state") == state, text
         return text
+
+    def wait_idle(self) -> None:
+        """Until the server answers nobody: the page hears of an end before its place in the line is free."""
+        while self.lab.ask("/mistral/api/status")["running"]:
+            self.page.wait_for_timeout(100)
 
     def ask_again(self, button: str) -> None:
         """Press a button that has the last answer written again; wait for the new one."""

@@ -200,6 +200,65 @@ describe('the context of a question', () => {
     expect(context.ledger?.isExact).toBe(true);
   });
 
+  it('counts pictures for a model that sees, and what stood before as a chat sends it', async () => {
+    const scripted = new ScriptedServer(() => ({
+      tokens: 90,
+      context_length: 100,
+      ledger: [
+        { segment: 'image', tokens: 7 },
+        { segment: 'question', tokens: 1 },
+        { segment: 'question', tokens: 4 },
+        { segment: 'question', tokens: 9 },
+        { segment: 'image', tokens: 20 },
+        { segment: 'image', tokens: 30, cell: 2 }
+      ],
+      left_out: []
+    }));
+    const context = new Context(scripted, null);
+    context.attached.addFile('a.csv', 'x,y');
+    context.attached.addPicture(picture);
+    const message = { id: 'u', state: 'done', created: 1 };
+    const before = [
+      { ...message, role: 'user', content: ['Seen?', { image_url: 'data:1' }] },
+      { ...message, role: 'assistant', content: [] }
+    ] as never[];
+    await context.count('Why?', before, true, { max_tokens: 9 });
+    const part = (url: string): object => ({
+      type: 'image_url',
+      image_url: { url }
+    });
+    const text = 'The file a.csv:\n```\nx,y\n```';
+    expect(scripted.sent[0].body).toMatchObject({
+      max_tokens: 9,
+      messages: [
+        {
+          role: 'user',
+          content: [{ type: 'text', text: 'Seen?' }, part('data:1')]
+        },
+        {
+          role: 'user',
+          content: [
+            { type: 'text', text: 'Why?' },
+            { type: 'text', text: `\n\n${text}` },
+            part(picture.url)
+          ]
+        }
+      ]
+    });
+    expect(context.chips().map(chip => chip.tokens)).toEqual([9, 20]);
+    // of more than a request holds the oldest are words
+    for (let i = 0; i < 7; i++) {
+      context.attached.addPicture(picture);
+    }
+    await context.count('Why?', before, true);
+    expect(JSON.stringify(scripted.sent[1].body)).toContain(
+      'an earlier picture'
+    );
+    await context.count('Why?', before);
+    expect(JSON.stringify(scripted.sent[2].body)).not.toContain('image');
+    expect(context.chips()[1].tokens).toBeNull();
+  });
+
   it('knows counts that are only estimated', async () => {
     const counted = { tokens: 3, ledger: [], counted: 'estimated' };
     const context = new Context(new ScriptedServer(() => counted), null);

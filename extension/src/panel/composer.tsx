@@ -68,7 +68,8 @@ export function Composer(): JSX.Element {
   };
   const send = (): void => {
     const question = text.trim();
-    if ((!question && assistant.context.isEmpty) || isBusy) {
+    const isEmpty = !question && assistant.context.isEmpty;
+    if (isEmpty || isBusy || assistant.isBlindToPictures) {
       return;
     }
     if (question === '/help') {
@@ -222,7 +223,10 @@ export function Composer(): JSX.Element {
             className="jp-MistralSend"
             aria-label={trans.__('Send')}
             title={trans.__('Send (Enter)')}
-            disabled={!text.trim() && assistant.context.isEmpty}
+            disabled={
+              (!text.trim() && assistant.context.isEmpty) ||
+              assistant.isBlindToPictures
+            }
             onClick={send}
           >
             <sendIcon.react tag="span" width="16px" />

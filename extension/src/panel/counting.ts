@@ -1,13 +1,15 @@
 /** Counting the next prompt while it is written. */
 import { useEffect } from 'react';
-import { textOf } from '../message';
-import { useServices } from './services';
+import { useServices, useSignal } from './services';
 
 const COUNT_MS = 400;
 
-/** Count what would be sent, a moment after it last changed. */
+/** Count what would be sent, a moment after it or the model last changed. */
 export function useCounting(text: string): void {
   const { assistant } = useServices();
+  const { host } = assistant;
+  useSignal(host.changed);
+  const model = host.isReady ? host.status?.model?.name : '';
   useEffect(() => {
     let timer: number | null = null;
     const later = (): void => {
@@ -15,9 +17,13 @@ export function useCounting(text: string): void {
         clearTimeout(timer);
       }
       timer = window.setTimeout(() => {
-        if (assistant.host.isReady && !assistant.chat.isBusy) {
-          const before = assistant.chat.messages.filter(m => textOf(m));
-          void assistant.context.count(text, before);
+        if (host.isReady && !assistant.chat.isBusy) {
+          void assistant.context.count(
+            text,
+            assistant.chat.messages,
+            !host.isBlind,
+            assistant.sampling
+          );
         }
       }, COUNT_MS);
     };
@@ -30,5 +36,5 @@ export function useCounting(text: string): void {
         clearTimeout(timer);
       }
     };
-  }, [text]);
+  }, [text, model]);
 }

@@ -2,13 +2,12 @@
 import React from 'react';
 import { useServices, useSignal } from './services';
 
-/** Said before sending, not after. */
+/** Said before sending, not after; until then nothing is sent. */
 export function Blindness(): JSX.Element | null {
   const { assistant, trans } = useServices();
   useSignal(assistant.context.changed);
   useSignal(assistant.host.changed);
-  return assistant.host.isBlind &&
-    assistant.context.attached.pictures.length ? (
+  return assistant.isBlindToPictures ? (
     <div className="jp-MistralFailure" role="alert">
       {trans.__(
         '%1 cannot see pictures. Load a model that can, or remove the picture.',

@@ -120,7 +120,7 @@ class Conversations:
             stored = (user["id"], question)
         await self.history.add_turn(chat, stored, assistant["id"], now, ask.replaces, title_of(question))
         request = ChatRequest(
-            messages=_to_engine([*((m["role"], m["content"]) for m in kept), ("user", question)]),
+            messages=to_engine([*((m["role"], m["content"]) for m in kept), ("user", question)]),
             sampling=ask.sampling,
             form=ask.form,
             model=ask.model,
@@ -174,7 +174,7 @@ def _before(messages: Sequence[dict[str, Any]], ask: Ask) -> tuple[list[dict[str
     return list(messages[: place - 1]), tuple(messages[place - 1]["content"]), "assistant"
 
 
-def _to_engine(turns: Sequence[tuple[str, Sequence[str | Image]]]) -> tuple[Message, ...]:
+def to_engine(turns: Sequence[tuple[str, Sequence[str | Image]]]) -> tuple[Message, ...]:
     """The conversation as an engine wants it: roles take turns, and at most `MAX_IMAGES` pictures, the latest.
 
     A question that got no answer is read together with the next one.
@@ -194,5 +194,4 @@ def _to_engine(turns: Sequence[tuple[str, Sequence[str | Image]]]) -> tuple[Mess
                 room -= 1
                 if room < 0:
                     parts[i] = "[an earlier picture]"
-    roles = {"system": "system", "user": "user", "assistant": "assistant"}
-    return tuple(Message(roles[role], tuple(parts)) for role, parts in merged)  # type: ignore[arg-type]  # roles are checked above
+    return tuple(Message(role, tuple(parts)) for role, parts in merged)  # type: ignore[arg-type]  # roles of messages

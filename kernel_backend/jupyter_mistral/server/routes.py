@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..parsing import parse_chat
 from ..protocol import KV, ChatRequest, Failure, Loading
 from ..wire import to_chunk
 from . import v1
+from .conversations import to_engine
 from .counting import is_exact
 from .engine import Engine
 from .prompt import PromptBuilder
@@ -91,6 +93,8 @@ class Context(Route):
 
     async def post(self) -> None:
         request: ChatRequest = await self.take(parse_chat)
+        if request.extras.client == "panel":  # as its chat will send it
+            request = replace(request, messages=to_engine([(m.role, m.content) for m in request.messages]))
         request = await self._prompts.checked(request)
         target = await self._engine.target(request.model)
         told = {

@@ -1,0 +1,268 @@
+"""A model that really looks, in the panel: pictures reach its worker as pixels, are counted before, and are kept from a blind one."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, Request, expect
+
+from .conftest import ANSWER_MS, ASK, TOKEN, Lab, Ui, _start, numbers
+
+TESTS = Path(__file__).parent.parent
+BLIND = "smollm2-135m"
+SHORT = {"max_tokens": 6, "temperature": 0}
+# of the shipped model: pixels of a side at most, of the square that is one token
+LONGEST, SQUARE = 112, 28
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="84" height="56"><circle cx="30" cy="30" r="20"/></svg>'
+PLOT = "import matplotlib.pyplot as plt\nplt.bar(['a', 'b'], [1, 3])\nplt.title('Counts');"
+# puts a picture on the clipboard, as a screenshot does
+COPY = """async () => {
+  const canvas = document.createElement('canvas');
+  canvas.width = 40; canvas.height = 20;
+  canvas.getContext('2d').fillRect(0, 0, 40, 20);
+  const picture = await new Promise(done => canvas.toBlob(done, 'image/png'));
+  await navigator.clipboard.write([new ClipboardItem({ 'image/png': picture })]);
+}"""
+# all that the panel says while an answer is waited for
+LABELS = """() => {
+  window.labels = [];
+  new MutationObserver(() => {
+    const label = document.querySelector('.jp-MistralWait')?.textContent ?? '';
+    if (label !== window.labels[window.labels.length - 1]) { window.labels.push(label); }
+  }).observe(document.body, { childList: true, subtree: true, characterData: true });
+}"""
+
+
+@pytest.fixture(scope="module")
+def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of `tests/vision` that names plots. Its window is made wider than it was taught with: for lengths only."""
+    folder = tmp_path_factory.mktemp("seer") / "plots"
+    shutil.copytree(TESTS / "vision" / "model", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 8192
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(seer: Path, tmp_path_factory: pytest.TempPathFactory, models_home: Path) -> Iterator[Lab]:
+    """A JupyterLab of its own, whose model sees; a blind one lies beside it."""
+    models = tmp_path_factory.mktemp("models")
+    (models / "models").mkdir(mode=0o700)
+    (models / "models" / BLIND).symlink_to(models_home / "models" / BLIND)
+    more = ["--LabApp.expose_app_in_browser=True", f"--MistralExtension.default_model={seer}"]
+    found = _start("jupyterlab", tmp_path_factory.mktemp("seeing"), models, *more)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def bodies(page: Page) -> list[dict[str, Any]]:
+    """The questions that left the page."""
+    found: list[dict[str, Any]] = []
+
+    def watch(request: Request) -> None:
+        if ASK.search(request.url):
+            found.append(request.post_data_json or {})
+
+    page.on("request", watch)
+    return found
+
+
+def post(lab: Lab, path: str, body: dict[str, Any]) -> str:
+    headers = {"Authorization": f"token {TOKEN}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{lab.url}{path}", json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=ANSWER_MS / 1000) as reply:
+        return str(reply.read().decode())
+
+
+def receipt(ui: Ui) -> tuple[int, int]:
+    """Tokens of the last answer's prompt, and those known before; the panel's figures are the server's."""
+    shown = ui.page.locator(".jp-MistralFacts").last.get_attribute("title") or ""
+    found = re.fullmatch(r"Read ([\d,]+) tokens \(([\d,]+) known already\), wrote [\d,]+", shown)
+    assert found, shown
+    prompt, known = (int(number.replace(",", "")) for number in found.groups())
+    last = ui.lab.ask("/mistral/api/status")["last"]
+    assert (last["prompt_tokens"], last["prompt_tokens_details"]["cached_tokens"]) == (prompt, known)
+    return prompt, known
+
+
+def without_pictures(lab: Lab, body: dict[str, Any]) -> int:
+    """Tokens of the same question in words alone."""
+    text = [{"type": "text", "text": part} for part in body["content"] if isinstance(part, str)]
+    asked = {**SHORT, "messages": [{"role": "user", "content": text}], "mistral": body["mistral"]}
+    return int(json.loads(post(lab, "/mistral/api/context", asked))["tokens"])
+
+
+def picture_of(body: dict[str, Any]) -> tuple[str, bytes]:
+    """Type and bytes of the one picture of a question."""
+    (url,) = [part["image_url"]["url"] for part in body["content"] if not isinstance(part, str)]
+    head, _, data = url.partition(";base64,")
+    return head.removeprefix("data:"), base64.b64decode(data)
+
+
+def tokens_of(width: int, height: int) -> int:
+    """As Pixtral cuts a picture: one for each square, and one for each row of them."""
+    ratio = max(width / LONGEST, height / LONGEST, 1)
+    columns, rows = (-(-int(side / ratio) // SQUARE) for side in (width, height))
+    return rows * (columns + 1)
+
+
+def test_a_blind_model_refuses_the_picture_that_another_then_looks_at(
+    ui: Ui,
+    page: Page,
+    seer: Path,
+    bodies: list[dict[str, Any]],
+    reshaped: Callable[[dict[str, Any]], None],
+    tmp_path: Path,
+) -> None:
+    sys.path.insert(0, str(TESTS / "vision"))  # pytest's importlib mode does not
+    import plots
+
+    pie, heatmap = tmp_path / "pie.png", tmp_path / "heatmap.png"
+    for path in (pie, heatmap):
+        path.write_bytes(plots.draw(path.stem, 20_000, plots.HELD_OUT))
+    post(ui.lab, "/mistral/api/load", {"model": BLIND})
+    ui.open(["x = 1"], "seeing_attached.ipynb")
+    ui.show_panel()
+    reshaped(SHORT)
+    field = page.get_by_label("Your question")
+    chip = page.locator(".jp-MistralChip[data-kind=image]")
+
+    def attach(path: Path) -> None:
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Attach a picture, a PDF or a text file").click()
+        chooser.value.set_files(path)
+        expect(chip).to_contain_text("112×112")
+
+    def ask_anew(path: Path | None) -> tuple[int, int]:
+        """A chat of its own: the meter is right before, the receipt after."""
+        page.get_by_role("button", name="New chat").click()
+        if path:
+            attach(path)
+        field.fill(plots.QUESTION)
+        if path:
+            expect(chip.locator(".jp-MistralChip-tokens")).to_have_text("20")
+        field.press("Enter")
+        ui.wait_answer()
+        return receipt(ui)
+
+    attach(pie)
+    field.fill(plots.QUESTION)
+    field.press("Enter")
+    note = page.locator(".jp-MistralFailure")
+    expect(note).to_have_count(1)
+    expect(note).to_contain_text(
+        "SmolLM2 135M Instruct cannot see pictures. Load a model that can, or remove the picture."
+    )
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_disabled()
+    assert bodies == []
+    expect(field).to_have_value(plots.QUESTION)
+    expect(chip.locator(".jp-MistralChip-tokens")).to_have_count(0)
+
+    # another model, by its folder: what was typed and attached goes to it
+    card = page.locator(".jp-MistralCard")
+    card.locator(".jp-MistralCard-head").click()
+    card.get_by_role("button", name="Other models…").click()
+    card.get_by_label("Another model").fill(str(seer))
+    card.get_by_label("Another model").press("Enter")
+    expect(chip.locator(".jp-MistralChip-tokens")).to_have_text("20", timeout=ANSWER_MS)
+    meter = page.locator(".jp-MistralMeter")
+    counted = int(meter.get_attribute("aria-valuenow") or 0)
+    field.press("Enter")
+    ui.wait_answer()
+    assert picture_of(bodies[0]) == ("image/png", pie.read_bytes())
+    seen, _ = receipt(ui)
+    assert seen == counted, "the meter said so before"
+    bare, _ = ask_anew(None)
+    assert seen - bare == tokens_of(112, 112) == 20
+
+    # what the worker knows already is told by the pixels: the same ones again, then others of the same size
+    again, known = ask_anew(pie)
+    other, less = ask_anew(heatmap)
+    assert again == other == seen
+    assert known - less >= 20 and less < bare
+
+
+def test_plots_of_the_notebook_and_the_clipboard_are_looked_at(
+    ui: Ui, page: Page, seer: Path, bodies: list[dict[str, Any]], reshaped: Callable[[dict[str, Any]], None]
+) -> None:
+    post(ui.lab, "/mistral/api/load", {"model": str(seer)})
+    ui.open([PLOT, f"from IPython.display import SVG\nSVG({SVG!r})"], "seeing_plots.ipynb")
+    ui.show_panel()
+    ui.run_all()
+    reshaped(SHORT)
+    buttons = page.locator(".jp-Notebook").get_by_role("button", name="Explain plot")
+    expect(buttons).to_have_count(2)
+    for cell in (0, 1):
+        page.get_by_role("button", name="New chat").click()
+        buttons.nth(cell).click(force=True)
+        expect(page.locator(".jp-MistralQuestion").last).to_contain_text(f"Explain the plot of [cell {cell}].")
+        ui.wait_answer()
+        mime, data = picture_of(bodies[-1])
+        # a drawing goes as it is, and the server's sealed child makes pixels of it: many, so that nothing blurs
+        size = (840, 560) if cell else Image.open(io.BytesIO(data)).size
+        assert mime == ("image/svg+xml" if cell else "image/png")
+        assert receipt(ui)[0] - without_pictures(ui.lab, bodies[-1]) == tokens_of(*size)
+
+    page.get_by_role("button", name="New chat").click()
+    page.evaluate(COPY)
+    page.get_by_label("Your question").click()
+    page.keyboard.press("Control+V")
+    expect(page.locator(".jp-MistralChip[data-kind=image]")).to_contain_text("40×20")
+    ui.ask("What is this?")
+    ui.wait_answer()
+    mime, data = picture_of(bodies[-1])
+    assert mime == "image/png" and Image.open(io.BytesIO(data)).convert("RGB").getcolors() == [(40 * 20, (0, 0, 0))]
+    assert receipt(ui)[0] - without_pictures(ui.lab, bodies[-1]) == tokens_of(40, 20) == 3
+
+
+def test_all_of_a_long_notebook_is_read_part_by_part_and_stop_frees_the_model(
+    ui: Ui, page: Page, seer: Path, bodies: list[dict[str, Any]], reshaped: Callable[[dict[str, Any]], None]
+) -> None:
+    post(ui.lab, "/mistral/api/load", {"model": str(seer)})
+    lines = [f"value_{i} = {i * i}  # the square of {i}" for i in range(550)]
+    ui.open(["\n".join(lines[i : i + 50]) for i in range(0, len(lines), 50)], "seeing_long.ipynb")
+    ui.show_panel()
+    page.evaluate(LABELS)
+    reshaped(numbers(1500))
+    field = page.get_by_label("Your question")
+    field.fill("Which value is the largest?")
+    read_all = page.get_by_role("button", name="read all")
+    read_all.click()
+    expect(read_all).to_have_attribute("aria-pressed", "true")
+    field.press("Enter")
+    waiting = page.locator(".jp-MistralWait")
+    expect(waiting).to_contain_text("Reading part", timeout=ANSWER_MS)
+    expect(waiting.get_by_role("progressbar")).to_be_visible()
+    assert ui.lab.ask("/mistral/api/status")["running"] == 1
+    page.get_by_role("button", name="Stop", exact=True).click()
+    assert "Stopped here." in ui.wait_answer("interrupted")
+    ui.wait_idle()
+
+    # the same again is read as thoroughly, to the end
+    reshaped({**numbers(5), "max_tokens": 64})
+    page.evaluate("() => { window.labels = []; }")
+    ui.ask_again("Answer again")
+    assert [body["mistral"]["thorough"] for body in bodies] == [True, True]
+    answer = page.locator(".jp-MistralAnswer .jp-MistralMarkdown").last.inner_text()
+    assert len(json.loads(answer)) == 5
+    told = [re.fullmatch(r"Reading part (\d+) of (\d+)….*", label) for label in page.evaluate("() => window.labels")]
+    parts = [(int(found[1]), int(found[2])) for found in told if found]
+    last = ui.lab.ask("/mistral/api/status")["last"]
+    assert len(last["mistral"]["parts"]) > 2
+    assert parts and parts == sorted(parts)
+    assert {of for _, of in parts} == {len(last["mistral"]["parts"])}
+    assert len({part for part, _ in parts}) > 1
+    assert receipt(ui)[0] == last["prompt_tokens"] > len("\n".join(lines)), "a token is a character or less"
