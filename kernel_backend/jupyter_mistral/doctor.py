@@ -5,6 +5,7 @@ Nothing is changed and nothing heavy imported; the one thing started is a worker
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any, Literal
 
 from . import models
 from .models import catalogue, memory, store
+from .models.entry import Entry
 from .protocol import Failure
 
 NAME = "jupyter-mistral"
@@ -51,10 +53,12 @@ def main(*, as_json: bool = False) -> int:
     return int(is_blocked)
 
 
-def examine() -> Iterator[Check]:
-    """All checks, each as soon as it is known."""
+def examine(model: str = "") -> Iterator[Check]:
+    """All checks, each as soon as it is known. model: the one to look for; empty is what fits this machine."""
     looks: tuple[Callable[[], Iterator[Check]], ...] = (
-        _python, _packages, _gpu, _cpu, _home, _memory, _disk, _model, _seal, _extension, _panel, _host,
+        _python, _packages, _gpu, _cpu, _home,
+        lambda: _memory(model), lambda: _disk(model), lambda: _model(model),
+        _seal, _extension, _panel, _host,
     )  # fmt: skip
     for look in looks:
         yield from look()
@@ -159,8 +163,17 @@ def _home() -> Iterator[Check]:
         yield Check("folder", "ok", str(home))
 
 
-def _memory() -> Iterator[Check]:
-    entry, here = catalogue.find(models.default_name()), memory.machine()
+def _entry(model: str) -> Entry:
+    return catalogue.find(model or models.default_name())
+
+
+def _memory(model: str = "") -> Iterator[Check]:
+    with contextlib.suppress(Failure):  # a model that is not known is told by `_model`
+        yield from _memory_for(_entry(model))
+
+
+def _memory_for(entry: Entry) -> Iterator[Check]:
+    here = memory.machine()
     fit = memory.fits(entry, 4096, here)
     if fit.where == "no":
         yield Check(
@@ -177,8 +190,12 @@ def _memory() -> Iterator[Check]:
         yield Check("memory", "ok", found)
 
 
-def _disk() -> Iterator[Check]:
-    entry = catalogue.find(models.default_name())
+def _disk(model: str = "") -> Iterator[Check]:
+    with contextlib.suppress(Failure):
+        yield from _disk_for(_entry(model))
+
+
+def _disk_for(entry: Entry) -> Iterator[Check]:
     free = shutil.disk_usage(store.home()).free
     wanted = max(entry.download_bytes + memory.weight_bytes(entry) - store.disk_bytes(entry.name), 0)
     if free < wanted:
@@ -190,12 +207,13 @@ def _disk() -> Iterator[Check]:
         yield Check("disk", "ok", f"{memory.gib(free)} free")
 
 
-def _model() -> Iterator[Check]:
-    entry = catalogue.find(models.default_name())
+def _model(model: str = "") -> Iterator[Check]:
     try:
+        entry = _entry(model)
         found = store.locate(entry)
         if found.state == "absent":
-            yield Check("model", "blocked", f"{entry.name} is not on this machine", "jupyter mistral pull")
+            todo = f"jupyter mistral pull {model}".rstrip()
+            yield Check("model", "blocked", f"{entry.name} is not on this machine", todo)
             return
         folder = found.path if found.path.is_dir() else found.path.parent
         deep = store.disk_bytes(entry.name) <= DEEP

@@ -26,6 +26,18 @@ async def test_the_route_gives_the_doctors_checks_with_what_to_do(jp_fetch: Any,
     assert told["ok"] is not any(check["state"] == "blocked" for check in told["checks"])
 
 
+async def test_the_model_that_the_admin_chose_is_the_one_that_is_looked_for(mistral_home: Any) -> None:
+    for model, state, todo in (
+        ("smollm2-135m", "ok", ""),
+        ("mistral-small-3.2", "blocked", "jupyter mistral pull mistral-small-3.2"),
+        ("no such model", "blocked", None),
+    ):
+        checks = {check["name"]: check for check in await Health(model).checks()}
+        assert model in checks["model"]["found"]
+        assert checks["model"]["state"] == state and todo in (None, checks["model"]["todo"])
+        assert ("memory" in checks) == (model != "no such model")
+
+
 async def test_who_asks_meanwhile_gets_the_same_checks_and_later_ones_are_new(
     mistral_home: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,10 +13,10 @@ FRESH_S = 20.0  # the checks start a worker without a model and read the weights
 
 
 class Health:
-    """The latest checks; whoever asks while they run waits for the same ones."""
+    """The latest checks; whoever asks while they run waits for the same ones. model: the one that answers here, see `examine`."""
 
-    def __init__(self, fresh_s: float = FRESH_S) -> None:
-        self._fresh_s = fresh_s
+    def __init__(self, model: str = "", fresh_s: float = FRESH_S) -> None:
+        self._model, self._fresh_s = model, fresh_s
         self._checks: list[dict[str, Any]] = []
         self._until = 0.0
         self._lock = asyncio.Lock()
@@ -24,15 +24,15 @@ class Health:
     async def checks(self) -> list[dict[str, Any]]:
         async with self._lock:
             if time.monotonic() >= self._until:
-                self._checks = await asyncio.to_thread(_examined)
+                self._checks = await asyncio.to_thread(_examined, self._model)
                 self._until = time.monotonic() + self._fresh_s
             return self._checks
 
 
-def _examined() -> list[dict[str, Any]]:
+def _examined(model: str) -> list[dict[str, Any]]:
     from .. import doctor  # it looks at everything, this server included
 
-    return [asdict(check) for check in doctor.examine()]
+    return [asdict(check) for check in doctor.examine(model)]
 
 
 class Doctor(Route):
@@ -44,5 +44,5 @@ class Doctor(Route):
         self.answer({"ok": all(check["state"] != "blocked" for check in checks), "checks": checks})
 
 
-def table() -> Table:
-    return [(r"/mistral/api/doctor", Doctor, {"health": Health()})]
+def table(model: str) -> Table:
+    return [(r"/mistral/api/doctor", Doctor, {"health": Health(model)})]

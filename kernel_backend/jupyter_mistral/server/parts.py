@@ -60,7 +60,7 @@ def join(
         *reading.table(decoder),
         *figure.table(),
         *chats.table(conversations),
-        *health.table(),
+        *health.table(options.default_model),
         *routes.NOTHING,
     ]
     return Parts(engine, table, Channel(table, log), conversations, decoder, meter)
