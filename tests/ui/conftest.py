@@ -5,22 +5,23 @@ Without a Chromium or Playwright these tests fail, they are never skipped.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 FLAGS = [
     "--no-sandbox",
@@ -34,6 +35,8 @@ FLAGS = [
 TOKEN = "ui-tests"
 ASK = re.compile(r"/mistral/api/chats/[^/]+/ask")
 ANSWER_MS = 300_000  # a busy machine loads the model and answers within this
+PATIENCE_MS = 120_000  # and draws, starts kernels and moves files within this
+expect.set_options(timeout=PATIENCE_MS)
 KERNEL_IDLE = "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
 
 
@@ -56,20 +59,21 @@ class Lab(NamedTuple):
     process: subprocess.Popen[bytes]
     home: Path
 
-    def ask(self, path: str) -> Any:
-        request = urllib.request.Request(f"{self.url}{path}", headers={"Authorization": f"token {TOKEN}"})
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            return json.load(reply)
+    def ask(self, path: str, method: str = "GET") -> Any:
+        headers = {"Authorization": f"token {TOKEN}"}
+        request = urllib.request.Request(f"{self.url}{path}", headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=120) as reply:
+            return json.loads(reply.read() or "null")
+
+    def end_kernels(self) -> None:
+        """So that no test finds what another one's cells have left."""
+        for session in self.ask("/api/sessions"):
+            with contextlib.suppress(urllib.error.HTTPError):  # its kernel has ended by itself
+                self.ask(f"/api/sessions/{session['id']}", "DELETE")
 
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(120)
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 @pytest.fixture(scope="package")
@@ -94,7 +98,6 @@ def _start(module: str, home: Path, models_home: Path, *more: str, port: int = 0
     # the 'Jupyter news' toast covers the panel's buttons
     disabled = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     (config / "labconfig" / "page_config.json").write_text(json.dumps(disabled))
-    port = port or _free_port()
     env = {
         **os.environ,
         "JUPYTER_CONFIG_DIR": str(config),
@@ -105,19 +108,22 @@ def _start(module: str, home: Path, models_home: Path, *more: str, port: int = 0
         "IPYTHONDIR": str(home / "ipython"),
         "JUPYTER_MISTRAL_HOME": str(mistral),
     }
-    command = [sys.executable, "-m", module, f"--port={port}", "--no-browser", "--allow-root"]
+    # port 0: a free one that the server picks itself, so that nobody takes it in between
+    command = [sys.executable, "-m", module, f"--port={port}", "--ServerApp.port_retries=0"]
+    command += ["--no-browser", "--allow-root"]
     command += [f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={root}", *more]
     log = home / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
+    told = home / "runtime" / f"jpserver-{process.pid}.json"
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
-        try:
-            urllib.request.urlopen(f"{url}/api", timeout=1).close()
+        # not a file that is half written
+        with contextlib.suppress(OSError, ValueError):
+            url = f"http://127.0.0.1:{json.loads(told.read_text())['port']}"
+            urllib.request.urlopen(f"{url}/api", timeout=10).close()
             return Lab(url, root, process, mistral)
-        except OSError:
-            time.sleep(0.25)
+        time.sleep(0.25)
     process.kill()
     pytest.fail(f"the server did not start:\n{log.read_text()[-3000:]}")
 
@@ -127,8 +133,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, models_home: Path) -> Iterator
     home = tmp_path_factory.mktemp("lab")
     found = _start("jupyterlab", home, models_home, "--LabApp.expose_app_in_browser=True")
     yield found
-    found.process.terminate()
-    found.process.wait(30)
+    found.stop()
 
 
 @pytest.fixture(scope="package")
@@ -136,8 +141,7 @@ def notebook7(tmp_path_factory: pytest.TempPathFactory, models_home: Path) -> It
     home = tmp_path_factory.mktemp("notebook7")
     found = _start("notebook", home, models_home, "--JupyterNotebookApp.expose_app_in_browser=True")
     yield found
-    found.process.terminate()
-    found.process.wait(30)
+    found.stop()
 
 
 @pytest.fixture
@@ -151,12 +155,13 @@ def page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path, page_
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(PATIENCE_MS)
     page.on("pageerror", lambda error: page_errors.append(str(error)))
     yield page
     if getattr(request.node, "failed", False):
         page.screenshot(path=tmp_path / "failed.png")
         print(f"screenshot: {tmp_path / 'failed.png'}")
+    page.unroute_all(behavior="ignoreErrors")  # answers to a page that goes away are nobody's
     context.close()
     # Notebook 7 has one of its own, seen without this extension too
     assert [error for error in page_errors if "reading 'schema'" not in error] == []
@@ -186,9 +191,19 @@ class Ui:
 
     def open(self, sources: list[str], name: str = "t.ipynb") -> None:
         write_notebook(self.lab.root, name, sources)
+        self.open_written(name)
+
+    def open_written(self, name: str) -> None:
+        """A notebook that stands in the root folder, with a kernel of its own."""
+        self.page.goto("about:blank")  # a page of before would miss its kernel
+        self.lab.end_kernels()
         self.page.goto(f"{self.lab.url}/lab/tree/{name}?token={TOKEN}&reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         self.page.wait_for_function(KERNEL_IDLE)
+
+    def wait_model(self) -> None:
+        """Until the page knows that a model is in memory: what it does for a loaded one alone, it does from then on."""
+        self.page.locator(".jp-MistralCard-head .jp-MistralDot.jp-mod-ready").wait_for(timeout=ANSWER_MS)
 
     def command(self, id: str) -> None:
         # its promise may take as long as an answer: not waited for
@@ -227,6 +242,13 @@ class Ui:
         answers.last.evaluate("node => { node.dataset.old = 'yes'; }")
         self.page.get_by_role("button", name=button).click()
         self.page.locator(".jp-MistralAnswer[data-state=done]:not([data-old])").last.wait_for(timeout=ANSWER_MS)
+
+    def wait_sources(self, sources: list[str]) -> None:
+        expected = "() => window.jupyterapp.shell.currentWidget.content.model.cells"
+        self.page.wait_for_function(
+            f"wanted => JSON.stringify(Array.from(({expected})(), c => c.sharedModel.getSource())) === wanted",
+            arg=json.dumps(sources, separators=(",", ":"), ensure_ascii=False),
+        )
 
     def sources(self) -> list[str]:
         return list(

@@ -25,18 +25,22 @@ def test_every_control_of_the_panel_has_a_name(ui: Ui, page: Page, scripted: Scr
     scripted([ANSWER])
     ui.ask("How?")
     ui.wait_answer()
+    page.locator(".jp-MistralCodeBar").wait_for()
     panel = page.locator("#jupyter-mistral-panel")
-    seen = set()
+    seen: set[str] = set()
 
     def look(what: str) -> None:
         assert page.evaluate(NAMELESS) == [], what
-        for button in panel.get_by_role("button").all():
-            seen.add(button.get_attribute("aria-label") or button.inner_text())
+        # all at one moment: buttons come and go
+        buttons = panel.get_by_role("button")
+        seen.update(buttons.evaluate_all("nodes => nodes.map(node => node.ariaLabel || node.innerText)"))
 
     look("an answer with code")
     page.get_by_role("button", name="Replace").first.click()
+    page.locator(".jp-MistralDiff").wait_for()
     look("a change to accept")
     page.get_by_role("button", name="Edit and ask again").click()
+    page.get_by_label("Edit the question").wait_for()
     look("a question that is edited")
     page.get_by_label("Edit the question").press("Escape")
     ui.page.get_by_label("Your question").fill("/")

@@ -31,7 +31,9 @@ trailer<</Root 1 0 R>>
 
 
 def drag(page: Page, what: Locator, onto: Locator) -> None:
-    what.scroll_into_view_if_needed()
+    # waits until neither moves any more
+    onto.hover()
+    what.hover()
     start, end = what.bounding_box(), onto.bounding_box()
     assert start and end
     page.mouse.move(start["x"] + start["width"] / 2, start["y"] + start["height"] / 2)
@@ -149,7 +151,7 @@ def test_clear_help_and_the_status_bar(ui: Ui, page: Page, scripted: Script) -> 
     ui.ask("First question")
     ui.wait_answer()
     ui.ask("/help")
-    assert page.get_by_label("Suggestions").get_by_role("option").count() >= 8
+    expect(page.get_by_label("Suggestions").get_by_role("option")).to_have_count(8)
     page.get_by_label("Your question").fill("")
     ui.ask("/clear")
     expect(page.locator(".jp-MistralQuestion")).to_have_count(0)

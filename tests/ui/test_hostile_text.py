@@ -99,6 +99,11 @@ class Sink(ThreadingHTTPServer):
         names = {"sink": f"http://{self.bare}", "SINK": f"HTTP://{self.bare}", "bare": self.bare}
         return "\n\n".join(vector.format(**names) for vector in MARKDOWN)
 
+    def wait(self, page: Page, least: int) -> None:
+        """Until so many different addresses were asked for."""
+        while len(set(self.hits)) < least:
+            page.wait_for_timeout(100)
+
     def tricks(self) -> str:
         return "\n\n".join(vector.format(sink=f"http://{self.bare}") for vector in TRICKS)
 
@@ -139,7 +144,7 @@ def test_answer_in_the_panel(ui: Ui, page: Page, sink: Sink, scripted: Script, s
     # nothing of the page is shadowed or covered
     own = ":not(mjx-container, mjx-container *, .jp-MistralCodeHost *)"
     shadows = answer.locator(f"[id]{own}, [name]{own}, [style]{own}, [contenteditable], [accesskey]")
-    found = [node.evaluate("node => node.outerHTML") for node in shadows.all()]
+    found = shadows.evaluate_all("nodes => nodes.map(node => node.outerHTML)")
     assert not found, found
     assert page.evaluate("() => typeof window.jupyterapp.commands.execute") == "function"
     field = page.get_by_label("Your question")
@@ -161,7 +166,8 @@ def test_a_stream_is_drawn_as_the_whole_text_would_be(ui: Ui, page: Page, sink: 
         ui.wait_answer(nth=len(drawn))
         last = page.locator(".jp-MistralAnswer").nth(len(drawn))
         last.get_by_text("The end.").wait_for()
-        last.locator("mjx-container, .jp-MistralCodeBar").first.wait_for()
+        last.locator("mjx-container").first.wait_for()
+        last.locator(".jp-MistralCodeBar").first.wait_for()
         drawn.append(last.locator(".jp-MistralMarkdown").all_inner_texts())
     assert all(one == drawn[0] for one in drawn)
 
@@ -188,7 +194,7 @@ def test_names_of_chats_files_and_models_are_plain_text(ui: Ui, page: Page, sink
     assert page.locator(".jp-Mistral img").count() == 0
 
 
-def test_question_and_attachments_are_plain_text(ui: Ui, page: Page, sink: Sink) -> None:
+def test_question_and_attachments_are_plain_text(ui: Ui, page: Page, sink: Sink, endless: None) -> None:
     ui.open(["x = 1"])
     ui.show_panel()
     ui.ask(f"<img src='http://{sink.bare}/q.png' onerror='window.pwned=1'> ![a](http://{sink.bare}/q2.png)")
@@ -222,6 +228,7 @@ def test_a_link_opens_only_after_a_look_at_it(ui: Ui, page: Page, sink: Sink, sc
     scripted([f"[docs](http://{sink.bare}/asked) and [bad](javascript:window.pwned=1)"])
     ui.ask("?")
     ui.wait_answer()
+    assert page.locator(".jp-MistralMarkdown a", has_text="bad").get_attribute("data-href") is None
     page.locator("[data-href]").click()
     dialog = page.locator(".jp-Dialog")
     expect(dialog).to_contain_text(f"http://{sink.bare}/asked")
@@ -234,7 +241,6 @@ def test_a_link_opens_only_after_a_look_at_it(ui: Ui, page: Page, sink: Sink, sc
     assert opened.value.evaluate("() => window.opener") is None
     opened.value.close()
     assert page.evaluate("() => window.pwned") is None
-    assert page.locator(".jp-MistralMarkdown a", has_text="bad").get_attribute("data-href") is None
 
 
 @pytest.mark.threat("T3")
@@ -257,8 +263,7 @@ def test_the_vectors_do_work_where_nothing_guards(ui: Ui, page: Page, sink: Sink
     ui.open([f"from IPython.display import Markdown\nMarkdown({sink.vectors()!r})"])
     ui.run_all()
     page.wait_for_function("() => window.pwned === 1")
-    page.wait_for_timeout(1500)
-    assert len(sink.hits) >= 3
+    sink.wait(page, 3)
     page_errors.clear()  # the vectors' own
 
 
@@ -268,16 +273,15 @@ def test_right_to_left(ui: Ui, page: Page, scripted: Script) -> None:
     scripted(["مرحبا! الدالة `plot()` ترسم الأعمدة.\n\n```python\nplot()\n```\n\nIn English."])
     field = page.get_by_label("Your question")
     field.fill("اشرح")
-    assert field.evaluate("e => getComputedStyle(e).direction") == "rtl"
+    expect(field).to_have_css("direction", "rtl")
     page.keyboard.press("Enter")
     ui.wait_answer()
 
-    def direction(selector: str, nth: int = 0) -> str:
-        found = page.locator(f".jp-MistralMarkdown {selector}").nth(nth)
-        return str(found.evaluate("e => getComputedStyle(e).direction"))
+    def has_direction(direction: str, selector: str, nth: int = 0) -> None:
+        expect(page.locator(f".jp-MistralMarkdown {selector}").nth(nth)).to_have_css("direction", direction)
 
-    page.locator(".jp-MistralMarkdown pre").wait_for()
-    assert direction("p") == "rtl"
-    assert direction("p code") == "ltr"
-    assert direction("pre") == "ltr"
-    assert direction("p", 1) == "ltr"
+    page.locator(".jp-MistralCodeBar").wait_for()
+    has_direction("rtl", "p")
+    has_direction("ltr", "p code")
+    has_direction("ltr", "pre")
+    has_direction("ltr", "p", 1)

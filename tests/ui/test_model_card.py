@@ -19,17 +19,19 @@ def test_without_a_model_each_check_says_what_to_do(page: Page, tmp_path_factory
     ui = Ui(page, lab)
     try:
         ui.open(["x = 1"])
-        ui.show_panel()
+        # as the page was told them: free memory is another the next moment
+        with page.expect_response(lambda reply: "/mistral/api/doctor" in reply.url) as told:
+            ui.show_panel()
         first = page.locator(".jp-MistralReadiness")
         expect(first.get_by_role("heading")).to_have_text("Almost ready")
         expect(first).to_contain_text("is not on this machine")
         # every check that the doctor makes is there, and each that is not well has a next step
-        checks = lab.ask("/mistral/api/doctor")["checks"]
-        for check in checks:
+        for check in told.value.json()["checks"]:
             if check["name"] != "model":
                 expect(first).to_contain_text(check["found"].split(",")[0][:20])
-        for item in first.locator("li.jp-mod-warn, li.jp-mod-blocked").all():
-            assert item.locator(".jp-MistralReadiness-next, button").count()
+        unwell = first.locator("li.jp-mod-warn, li.jp-mod-blocked")
+        expect(unwell.filter(has_not=page.locator(".jp-MistralReadiness-next, button"))).to_have_count(0)
+        expect(unwell.first).to_be_visible()
         first.get_by_role("button", name="Download…").click()
         dialog = page.locator(".jp-Dialog")
         expect(dialog).to_contain_text("will be downloaded")
@@ -39,8 +41,7 @@ def test_without_a_model_each_check_says_what_to_do(page: Page, tmp_path_factory
         ui.ask("Hello?")
         expect(page.locator(".jp-MistralFailure").first).to_contain_text("jupyter mistral pull", timeout=ANSWER_MS)
     finally:
-        lab.process.terminate()
-        lab.process.wait(30)
+        lab.stop()
 
 
 def test_the_card_tells_what_the_status_measured(ui: Ui, page: Page) -> None:
@@ -70,7 +71,7 @@ def test_a_gpus_figures_and_the_energy_of_an_answer_are_shown_where_they_are_mea
     usage = {"completion_tokens": 9, "mistral": {"tokens_per_second": 20.0, "energy_j": 41.2}}
     sizes = {"weights": 5, "kv": 1, "free": 9, "total": 20, "others": 3}
     memory: dict[str, Any] = {name: size * 2**30 for name, size in sizes.items()}
-    memory |= {"device": "cuda", "gpu": "NVIDIA L4", "power_w": 31.5, "temperature_c": 48}
+    memory |= {"device": "cuda", "gpu": "NVIDIA L4", "power_w": 31.5, "temperature_c": 48, "spilled": 2**31}
 
     def measured(route: Route) -> None:
         reply = route.fetch()
@@ -83,6 +84,7 @@ def test_a_gpus_figures_and_the_energy_of_an_answer_are_shown_where_they_are_mea
     card.locator(".jp-MistralCard-head").click()
     expect(card.locator("dd", has_text="tokens/s")).to_have_text("20.0 tokens/s · 41\u00a0J")
     expect(card.locator("dd", has_text="NVIDIA")).to_have_text("NVIDIA L4 · 32\u00a0W · 48\u00a0°C")
+    expect(card.locator("dt", has_text="In host memory").locator("+ dd")).to_have_text("2.0\u00a0GiB")
     label = card.get_by_role("img", name="Memory of cuda").get_attribute("aria-label") or ""
     assert [part.split("\u00a0")[0] for part in label.split(": ")[1].split(", ")] == [
         "weights 5.0",

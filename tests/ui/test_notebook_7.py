@@ -11,6 +11,7 @@ from .conftest import ANSWER_MS, KERNEL_IDLE, TOKEN, Lab, Script, Ui, write_note
 @pytest.fixture
 def seven(page: Page, notebook7: Lab) -> Ui:
     """Notebook 7 with a cell that fails and the panel open in a new chat."""
+    notebook7.end_kernels()
     write_notebook(notebook7.root, "n.ipynb", ["values = [1, 2, 3]", "print(sum(valuse))"])
     page.goto(f"{notebook7.url}/notebooks/n.ipynb?token={TOKEN}")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
@@ -38,11 +39,12 @@ def test_an_error_is_fixed_and_code_is_inserted(seven: Ui, page: Page, scripted:
     seven.run_all()
     page.locator(".jp-MistralError-buttons").get_by_role("button", name="Fix").click()
     page.get_by_role("button", name="Accept").click()
-    assert seven.sources()[1] == "print(sum(values))"
+    fixed = ["values = [1, 2, 3]", "print(sum(values))"]
+    seven.wait_sources(fixed)
     page.get_by_role("button", name="Insert below the active cell").click()
-    assert len(seven.sources()) == 3
+    seven.wait_sources([*fixed, fixed[1]])
     page.locator(".jp-MistralCellLink").click()
-    assert page.evaluate("() => window.jupyterapp.shell.currentWidget.content.activeCellIndex") == 0
+    page.wait_for_function("() => window.jupyterapp.shell.currentWidget.content.activeCellIndex === 0")
     page.get_by_role("button", name="Run in a new cell").click()
     page.get_by_text("6", exact=True).wait_for()
 

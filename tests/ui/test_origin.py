@@ -25,7 +25,7 @@ def test_a_cell_says_where_it_comes_from_until_the_mark_is_removed(
     ui.wait_answer()
     page.get_by_role("button", name="Insert below the active cell").click()
     page.wait_for_function(f"() => ({MARKS})().some(mark => mark !== null)")
-    assert ui.sources() == ["x = 1", "y = 2"]
+    ui.wait_sources(["x = 1", "y = 2"])
     own, made = marks()
     assert own is None and made is not None
     assert set(made) == {"v", "origin", "model", "time"}

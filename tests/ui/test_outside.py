@@ -39,8 +39,7 @@ def lab_over_a_shared_host(models_home: Path, tmp_path: Path) -> Iterator[tuple[
         try:
             yield lab, url.split("/")[2]
         finally:
-            lab.process.terminate()
-            lab.process.wait(30)
+            lab.stop()
     finally:
         host.send_signal(signal.SIGTERM)
         host.wait(60)

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from .conftest import KERNEL_IDLE, TOKEN, Script, Ui
+from .conftest import Script, Ui
 
 PLOTLY = "application/vnd.plotly.v1+json"
 VEGA = "application/vnd.vegalite.v5+json"
@@ -35,9 +35,7 @@ def open_saved(ui: Ui, outputs: list[dict[str, Any]]) -> None:
     meta = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     text = json.dumps({"cells": [cell], "metadata": meta, "nbformat": 4, "nbformat_minor": 5})
     (ui.lab.root / "saved.ipynb").write_text(text)
-    ui.page.goto(f"{ui.lab.url}/lab/tree/saved.ipynb?token={TOKEN}&reset")
-    ui.page.wait_for_selector(".jp-Notebook .jp-Cell")
-    ui.page.wait_for_function(KERNEL_IDLE)
+    ui.open_written("saved.ipynb")
 
 
 def test_a_saved_description_is_explained_with_its_own_numbers(ui: Ui, page: Page, scripted: Script) -> None:

@@ -74,7 +74,10 @@ def open_hostile(page: Page, lab: Lab, sink: Sink) -> None:
         page.locator(".jp-WindowedPanel-outer").last.hover()
         page.mouse.wheel(0, 600)
         page.wait_for_timeout(50)
-    page.locator(".jp-MarkdownOutput").get_by_text("The end.").wait_for()
+    end = page.locator(".jp-MarkdownOutput").get_by_text("The end.")
+    while not end.is_visible():  # a busy machine scrolls in larger steps, and some are lost
+        page.mouse.wheel(0, 600)
+        page.wait_for_timeout(50)
     page.wait_for_timeout(1500)  # what would load, loads by now
 
 
@@ -84,8 +87,7 @@ def sovereign_lab(tmp_path_factory: pytest.TempPathFactory, models_home: Path) -
     more = ("--LabApp.expose_app_in_browser=True", "--MistralExtension.sovereign=True")
     found = _start("jupyterlab", home, models_home, *more)
     yield found
-    found.process.terminate()
-    found.process.wait(30)
+    found.stop()
 
 
 @pytest.mark.threat("T3", "T4")
@@ -138,8 +140,7 @@ def test_notebook_7_works_under_the_policy_too(
         Ui(page, found).run_all()
         expect(page.locator(".jp-OutputArea-output").first).to_contain_text("42")
     finally:
-        found.process.terminate()
-        found.process.wait(30)
+        found.stop()
     assert refused == []
 
 
@@ -155,5 +156,5 @@ def test_without_the_mode_the_same_notebook_calls_home(
     page: Page, lab: Lab, sink: Sink, page_errors: list[str]
 ) -> None:
     open_hostile(page, lab, sink)
-    assert len(set(sink.hits)) >= 20, sorted(set(sink.hits))
+    sink.wait(page, 20)
     page_errors.clear()

@@ -43,6 +43,7 @@ def test_in_jupyterlab_beside_the_notebook_and_in_the_panel(ui: Ui, page: Page) 
 
 
 def test_in_notebook_7(page: Page, notebook7: Lab) -> None:
+    notebook7.end_kernels()
     write_notebook(notebook7.root, "w.ipynb", CELLS)
     page.goto(f"{notebook7.url}/notebooks/w.ipynb?token={TOKEN}")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
