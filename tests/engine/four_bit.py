@@ -1,0 +1,23 @@
+"""Linear layers as bitsandbytes quantizes them."""
+
+from __future__ import annotations
+
+import torch
+from bitsandbytes.nn import Linear4bit
+
+
+def layer(rows: int, columns: int, is_nested: bool, seed: int = 0, is_biased: bool = False) -> Linear4bit:
+    """In NF4, with rows of different sizes; its weights keep their order on every CPU."""
+    torch.manual_seed(seed)
+    made = Linear4bit(
+        columns,
+        rows,
+        bias=is_biased,
+        compute_dtype=torch.bfloat16,
+        compress_statistics=is_nested,
+        quant_type="nf4",
+    )
+    made.weight.data.copy_(torch.randn(rows, columns) * torch.rand(rows, 1))
+    made = made.to("cpu")
+    made.support_avx512bf16_for_cpu = False
+    return made.requires_grad_(False).eval()
