@@ -19,5 +19,7 @@ def layer(rows: int, columns: int, is_nested: bool, seed: int = 0, is_biased: bo
     )
     made.weight.data.copy_(torch.randn(rows, columns) * torch.rand(rows, 1))
     made = made.to("cpu")
+    if made.bias is not None:
+        made.bias.data = made.bias.data.bfloat16()  # as its first forward would
     made.support_avx512bf16_for_cpu = False
     return made.requires_grad_(False).eval()
