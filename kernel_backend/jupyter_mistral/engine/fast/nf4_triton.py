@@ -103,7 +103,7 @@ def _finish(found, BIAS, OUT, row, token, rows, m, BIASED: tl.constexpr, INTERPR
     tl.store(OUT + token[None, :] * rows + row[:, None], found.to(OUT.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["m", "per"])  # one kernel for all of them
 def _nf4(
     X, PACKED, ABSMAX, CODES, CODE, STARTS, OFFSETS, VALUES, BIAS, OUT, PARTS, ARRIVED,
     m, rows, pairs, per, shrink,
@@ -181,7 +181,7 @@ def _nf4(
                 _finish(found * shrink, BIAS, OUT, row, token, rows, m, BIASED, INTERPRETED)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["m"])
 def _int8(
     X, WEIGHTS, SCALES, OUT, m, rows, columns,
     HALVES: tl.constexpr, WIDTH: tl.constexpr, EVEN: tl.constexpr, TOKENS: tl.constexpr, INTERPRETED: tl.constexpr,
