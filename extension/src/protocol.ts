@@ -136,6 +136,8 @@ export interface IStatus {
     gpu: string;
     power_w: number | null;
     temperature_c: number | null;
+    /** Bytes of layers that did not fit and stay in host memory. */
+    spilled: number;
   };
   seal: { kind: string; measured: boolean; reason: string };
   last: IUsage | null;
@@ -338,7 +340,8 @@ export function statusOf(data: unknown): IStatus {
       others: asNumberOrNull(memory.others),
       gpu: asText(memory.gpu),
       power_w: asNumberOrNull(memory.power_w),
-      temperature_c: asNumberOrNull(memory.temperature_c)
+      temperature_c: asNumberOrNull(memory.temperature_c),
+      spilled: asNumber(memory.spilled)
     },
     seal: {
       kind: asText(seal.kind) || 'none',

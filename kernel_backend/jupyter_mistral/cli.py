@@ -68,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     load = add("load", _load, "Load a model (the default one) in the running model host.", asks_name="?")
     load.add_argument("--download", action="store_true", help="fetch it first where it is absent")
     load.add_argument("--adapter", metavar="NAME", help="use this LoRA adapter from now on; '' uses none")
+    load.add_argument(
+        "--spill",
+        action=argparse.BooleanOptionalAction,
+        help="from now on, keep in host memory the layers that do not fit on the GPU (slower), or do not",
+    )
     load.add_argument("--kv", choices=KV, help="store keys and values of what is read so from now on")
     add("unload", _unload, "Take the model out of memory.")
     add("park", _park, "Lend the GPU: the weights wait in host memory and come back with the next request.")
@@ -253,7 +258,7 @@ def _load(args: argparse.Namespace) -> int:
     client = _client()
     progress = Progress()
     try:
-        for event in client.load(args.name, args.download, args.kv, args.adapter):
+        for event in client.load(args.name, args.download, args.kv, args.adapter, args.spill):
             progress(event)
     finally:
         progress.close()

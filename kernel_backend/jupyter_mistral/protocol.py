@@ -583,6 +583,7 @@ class Seal:
 @dataclass(frozen=True)
 class Memory:
     """Bytes on the device that holds the model. others: of other processes, None where that is not known, as on the CPU.
+    spilled: of layers that did not fit there and stay in host memory.
 
     gpu: its name; power_w and temperature_c (Celsius): its, as NVML tells them, None where it does not.
     """
@@ -596,6 +597,7 @@ class Memory:
     gpu: str = ""
     power_w: float | None = None
     temperature_c: int | None = None
+    spilled: int = 0
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ def status_text(told: dict[str, Any]) -> str:
         lines.append(("model", f"{model['name']} ({kinds}, context {model['context_length']:,} tokens)"))
     if memory["total"]:
         others = f", {gib(memory['others'])} of other processes" if memory.get("others") is not None else ""
-        used = f"{gib(memory['weights'])} weights, {gib(memory['kv'])} cache{others} on {memory.get('gpu') or memory['device']}"
+        away = f" and {gib(memory['spilled'])} in host memory" if memory.get("spilled") else ""
+        used = f"{gib(memory['weights'])} weights{away}, {gib(memory['kv'])} cache{others} on {memory.get('gpu') or memory['device']}"
         lines.append(("memory", used))
     lines.append(("requests", f"{told['running']} running, {told['queued']} waiting"))
     has_seal = told["worker_pid"] or seal["kind"] == "outside"

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 from IPython.core.error import UsageError
-from jupyter_mistral.kernel.arguments import COMMANDS, Command, Options, Question, parse_header, parse_line, reference
+from jupyter_mistral.kernel.arguments import (
+    COMMANDS,
+    Command,
+    Options,
+    Question,
+    load_words,
+    parse_header,
+    parse_line,
+    reference,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +66,8 @@ def test_a_bare_word_is_a_command(name: str) -> None:
         ("load small --no-download", "load", ("small", "--no-download")),
         ("load small --kv int8", "load", ("small", "--kv", "int8")),
         ("load --adapter sql", "load", ("--adapter", "sql")),
+        ("load big --spill", "load", ("big", "--spill")),
+        ("load --no-spill", "load", ("--no-spill",)),
         ("load --kv int4 --no-download", "load", ("--kv", "int4", "--no-download")),
         ("list all", "list", ("all",)),
         ("list local", "list", ("local",)),
@@ -73,6 +84,12 @@ def test_a_bare_word_is_a_command(name: str) -> None:
 )
 def test_words_that_fit_a_commands_grammar_make_a_command(line: str, name: str, words: tuple[str, ...]) -> None:
     assert parse_line(line, {"known"}) == Command(name, words)
+
+
+def test_loading_keeps_layers_in_host_memory_only_where_that_is_said() -> None:
+    assert load_words(["big", "--spill"]) == ("big", True, None, None, True)
+    assert load_words(["--kv", "int8", "--no-spill"]) == ("", True, "int8", None, False)
+    assert load_words(["big"]) == ("big", True, None, None, None)
 
 
 def test_an_empty_line_and_the_usual_flags_ask_for_help_and_version() -> None:

@@ -106,6 +106,8 @@ def test_get_post_and_load_speak_json(peer: Peer) -> None:
     assert client.post("/mistral/api/unload") == {}
     assert list(client.load("x", download=True)) == [Loading("download", 0.5, "qwen", 3.0), Loading("load", 1.0)]
     assert peer.posts == [("/mistral/api/unload", {}), ("/mistral/api/load", {"model": "x", "download": True})]
+    list(client.load("x", spill=False))
+    assert peer.posts[-1] == ("/mistral/api/load", {"model": "x", "download": False, "spill": False})
     with pytest.raises(Failure, match="There is nothing here"):
         client.get("/mistral/api/nothing")
 

@@ -1,12 +1,14 @@
-"""What a GPU's figures are worth: they are those of now."""
+"""The GPU as the server sees it: figures of now, and whether layers may stay in host memory."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from jupyter_mistral.protocol import End, Usage
+from jupyter_mistral.server.engine import Options
 from jupyter_mistral.server.shapes import total
 from jupyter_mistral.server.worker import Worker
 
@@ -30,3 +32,21 @@ async def test_bytes_of_others_are_asked_for_anew_and_a_busy_worker_keeps_nobody
 def test_several_answers_to_one_prompt_cost_their_energies_together() -> None:
     assert total([End("stop", Usage(energy_j=1.5)), End("stop", Usage(energy_j=0.25))]).energy_j == 1.75
     assert total([End("stop", Usage()), End("stop", Usage())]).energy_j is None
+
+
+async def test_spilling_is_asked_for_over_http_and_stays_so(own_host: Any) -> None:
+    peer = own_host(Options(default_model="smollm2-135m")).peer
+
+    async def details(**body: Any) -> str:
+        await peer.ask("POST", "/mistral/api/unload", {})
+        reply = await peer.send("POST", "/mistral/api/load", {"model": None, **body})
+        assert reply.status == 200
+        return str([chunk async for chunk in reply.chunks()])
+
+    fits = "every layer has its place on the device"
+    assert fits not in await details()
+    assert fits in await details(spill=True)
+    assert fits in await details(), "as before"
+    assert fits not in await details(spill=False)
+    code, told = await peer.ask("POST", "/mistral/api/load", {"model": None, "spill": 1})
+    assert (code, told["error"]["param"]) == (400, "spill")

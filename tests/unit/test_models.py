@@ -143,6 +143,18 @@ def test_what_fits_where() -> None:
     assert memory.fits(find("mistral-small-3.2"), 131_072, BIG, "int4").where == "gpu"
 
 
+def test_a_model_that_would_fit_with_layers_in_host_memory_says_so() -> None:
+    find = catalogue.find
+    half = Machine("A card", 12 * GIB, 11 * GIB, 64 * GIB, 60 * GIB)
+    assert memory.fits(find("mistral-small-3.2"), 8192, half).where == "cpu"
+    assert "With `--spill` the GPU runs it" in memory.fits(find("mistral-small-3.2"), 8192, half).reason
+    assert "--spill" not in memory.fits(find("mistral-small-3.2"), 131_072, half).reason, (
+        "its context alone is too much"
+    )
+    for other in (LAPTOP, Machine("A card", 12 * GIB, 11 * GIB, 8 * GIB, 8 * GIB)):
+        assert "--spill" not in memory.fits(find("mistral-small-3.2"), 8192, other).reason
+
+
 def test_the_largest_gpu_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 'NVIDIA T4, 15360, 15000'\necho 'NVIDIA A, B, 24564, 20000'\necho '[N/A], x, y'\n")

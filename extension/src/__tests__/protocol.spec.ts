@@ -89,7 +89,8 @@ describe('the samples that the Python side writes', () => {
         others: 500,
         gpu: 'NVIDIA L4',
         power_w: 31.5,
-        temperature_c: 48
+        temperature_c: 48,
+        spilled: 90
       },
       seal: { kind: 'seccomp', measured: true },
       running: 1,

@@ -4,7 +4,7 @@ import React, { useState } from 'react';
 import { sealIcon } from '../icons';
 import { ILoading, IStatus } from '../protocol';
 import { Catalogue, loadAsked } from './catalogue';
-import { count, joules, seconds } from './format';
+import { bytes, count, joules, seconds } from './format';
 import { MemoryBar } from './memory';
 import { Button, FailureNote, ProgressBar } from './parts';
 import { IServices, useServices, useSignal } from './services';
@@ -183,6 +183,12 @@ function Details(): JSX.Element {
           <>
             <dt>{trans.__('GPU')}</dt>
             <dd>{gpuText(status.memory)}</dd>
+          </>
+        )}
+        {!!status?.memory.spilled && (
+          <>
+            <dt>{trans.__('In host memory')}</dt>
+            <dd>{bytes(status.memory.spilled)}</dd>
           </>
         )}
         {status?.last && (

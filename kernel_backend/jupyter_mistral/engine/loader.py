@@ -29,7 +29,8 @@ from .prefix import PrefixMemory
 from .progress import told
 from .quantize import model_class, quantize
 from .schedule import Schedule
-from .shelf import Shelf
+from .shelf import Shelf, move
+from .spill import Plan, Spill, planned
 from .template import ChatTemplate
 from .vision import Eyes
 from .vocabulary import TEXT_TOKENIZER, Vocabulary, write_text_tokenizer
@@ -66,7 +67,8 @@ class Engine:
         return Schedule(self.decoder, self.width, self.room, name, meter)
 
     def memory(self) -> Memory:
-        return memory.state(self.device, self.shelf.held, self.decoder.kv_bytes, self.gpu)
+        found = memory.state(self.device, self.shelf.held, self.decoder.kv_bytes, self.gpu)
+        return replace(found, spilled=self.shelf.spilled)
 
     def close(self) -> None:
         """Finish writing, so that another model may be loaded or the process may end."""
@@ -83,16 +85,25 @@ def load(order: Mapping[str, Any], tell: Tell) -> Engine:
     folder = _ready_folder(order, device, tell)
     config = _config(folder)
     memory.clear()
-    context, room = _admitted(order, folder, config.get_text_config(), device, 1.0)
-    with told(tell, "load", 0.2, 0.8, "copying the weights"):
-        model = _model(folder, config, device)
-    return _engine(order, folder, model, (context, room), device, tell)
+    plan = _plan(order, folder, config.get_text_config(), device)
+    admitted = _admitted(order, folder, config.get_text_config(), device, 1.0, plan)
+    away = "; every layer has its place on the device" if order.get("spill") else ""
+    if plan:
+        away = f"; {plan.count} layers stay in host memory, {memory.size(plan.host)} to copy in each step"
+    with told(tell, "load", 0.2, 0.8, f"copying the weights{away}"):
+        model, spill = _model(folder, config, device, plan)
+    return _engine(order, folder, (model, spill), admitted, device, tell)
 
 
 def _engine(
-    order: Mapping[str, Any], folder: Path, model: Any, admitted: tuple[int, int], device: str, tell: Tell
+    order: Mapping[str, Any],
+    folder: Path,
+    loaded: tuple[Any, Spill | None],
+    admitted: tuple[int, int],
+    device: str,
+    tell: Tell,
 ) -> Engine:
-    (context, room), kv = admitted, kv_of(order)
+    (model, spill), (context, room), kv = loaded, admitted, kv_of(order)
     tell("load", 0.8, "reading the tokenizer", None)
     if not (folder / TEXT_TOKENIZER).is_file():
         raise store.corrupt(folder / TEXT_TOKENIZER, "is missing")
@@ -121,7 +132,8 @@ def _engine(
         adapters.load(str(wanted["name"]), Path(wanted["path"]))
         adapters.use(str(wanted["name"]))
     card = replace(card, adapter=adapters.used)
-    shelf = Shelf(model, decoder, device, int(model.get_memory_footprint()))
+    weights = int(model.get_memory_footprint()) + (spill.device_bytes - spill.host_bytes if spill else 0)
+    shelf = Shelf(model, decoder, device, weights, spill)
     width = min(_WIDTH[device], int(order.get("width") or _WIDTH[device])) if decoder.is_packing else 1
     gpu = current() if device == "cuda" else None
     return Engine(
@@ -156,7 +168,8 @@ def _ready_folder(order: Mapping[str, Any], device: str, tell: Tell) -> Path:
         raise Failure("bad_request", f"{path.name} is not 4 bit, and no folder was given to make it so.", "Give `out`.")
     if path.is_dir():
         # what cannot fit once it is 4 bit is not worth an hour of quantizing: no model falls below this share
-        _admitted(order, path, _config(path).get_text_config(), device, _LEAST_SHARE)
+        if not order.get("spill"):
+            _admitted(order, path, _config(path).get_text_config(), device, _LEAST_SHARE)
         quantize(path, Path(out), device, tell)
     else:
         convert(path, Path(out), tell)
@@ -191,11 +204,22 @@ def kv_of(order: Mapping[str, Any]) -> str:
     return kv
 
 
-def _admitted(order: Mapping[str, Any], folder: Path, text: Any, device: str, share: float) -> tuple[int, int]:
-    """The context length to load with, and the tokens that all requests may hold together, for weights of this share of the folder's. Raises `Failure("no_memory")`."""
-    weights = int(share * sum(path.stat().st_size for path in folder.glob("*.safetensors")))
+def _longest(text: Any) -> int:
+    return int(getattr(text, "max_position_embeddings", 0) or 4096)
+
+
+def _plan(order: Mapping[str, Any], folder: Path, text: Any, device: str) -> Plan | None:
+    return planned(order, folder, _longest(text), memory.kv_bytes_per_token(text, kv_of(order)), device)
+
+
+def _admitted(
+    order: Mapping[str, Any], folder: Path, text: Any, device: str, share: float, plan: Plan | None = None
+) -> tuple[int, int]:
+    """The context length to load with, and the tokens that all requests may hold together, for weights of this share of the
+    folder's, or for what a plan puts on the device. Raises `Failure("no_memory")`."""
+    weights = plan.device if plan else int(share * sum(path.stat().st_size for path in folder.glob("*.safetensors")))
     free, _ = memory.free_bytes(device)
-    longest = int(getattr(text, "max_position_embeddings", 0) or 4096)
+    longest = _longest(text)
     kv = kv_of(order)
     if kv != "bf16" and not attention.is_fit(text):
         raise Failure(
@@ -207,31 +231,36 @@ def _admitted(order: Mapping[str, Any], folder: Path, text: Any, device: str, sh
     return memory.admit(weights, per_token, order.get("context_length"), longest, free, device)
 
 
-def _model(folder: Path, config: Any, device: str) -> Any:
+def _model(folder: Path, config: Any, device: str, plan: Plan | None) -> tuple[Any, Spill | None]:
+    """Ready to run on the device; with a plan it is read into host memory first, and a part of it stays there."""
+    first = "cpu" if plan else device
     is_mixed = (folder / experts.FILE).is_file()
     try:
         model = model_class(config).from_pretrained(
             folder,
             config=experts.narrowed(config) if is_mixed else config,
-            device_map={"": device},
+            device_map={"": first},
             use_safetensors=True,
             dtype=torch.bfloat16,
             attn_implementation="sdpa",
         )
         if is_mixed:
-            experts.put_into(model, config, folder, device)
+            experts.put_into(model, config, folder, first)
+        model.eval()
+        spill = Spill(model, plan.count, device) if plan else None
+        if spill:
+            move(spill.resident(model), device)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         if memory.is_out_of_memory(error):
             raise memory.out_of_memory(device) from error
-        first = (str(error).splitlines() or [""])[0]
-        raise Failure("corrupt_model", f"The weights do not load: {first}", "Load the model again.") from error
-    model.eval()
+        line = (str(error).splitlines() or [""])[0]
+        raise Failure("corrupt_model", f"The weights do not load: {line}", "Load the model again.") from error
     text = model.config.get_text_config()
     if attention.is_fit(text):
         attention.register()
         text._attn_implementation = attention.NAME
     narrow(model)
-    return model
+    return model, spill
 
 
 def _eyes(folder: Path, config: Any, vocabulary: Vocabulary) -> Eyes | None:

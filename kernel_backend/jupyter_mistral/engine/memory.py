@@ -70,7 +70,8 @@ def admit(weights: int, per_token: int, wanted: int | None, longest: int, free: 
     if fits >= least:
         return least if wanted else min(longest, fits), fits
     need = weights + _MARGIN[device] + per_token * least
-    todo = "Close other programs, or load a smaller model."
+    away = ", keep in host memory what does not fit (`%mistral load NAME --spill`)" if device == "cuda" else ""
+    todo = f"Close other programs{away}, or load a smaller model."
     if fits >= LEAST_CONTEXT:
         todo = f"Load it with a context of at most {fits:,} tokens."
     raise Failure(

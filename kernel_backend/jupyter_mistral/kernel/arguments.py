@@ -273,10 +273,14 @@ def _fits(name: str, words: list[str], aliases: Collection[str]) -> bool:
     return not words
 
 
-def load_words(words: Sequence[str]) -> tuple[str, bool, str | None, str | None] | None:
-    """Name, whether it may be downloaded, kind of KV and adapter of `load NAME --no-download --kv int8 --adapter sql`; None for
-    anything else. The adapter `none` is ""."""
-    left, may_download, kv, adapter = list(words), True, None, None
+def load_words(words: Sequence[str]) -> tuple[str, bool, str | None, str | None, bool | None] | None:
+    """Name, whether it may be downloaded, kind of KV, adapter and spill of `load NAME --no-download --kv int8 --adapter sql --spill`
+    (or `--no-spill`; neither: as it is); None for anything else. The adapter `none` is ""."""
+    left, may_download, kv, adapter, spill = list(words), True, None, None, None
+    for word in ("--spill", "--no-spill"):
+        if word in left:
+            left.remove(word)
+            spill = word == "--spill"
     if "--no-download" in left:
         left.remove("--no-download")
         may_download = False
@@ -292,7 +296,7 @@ def load_words(words: Sequence[str]) -> tuple[str, bool, str | None, str | None]
         del left[at : at + 2]
     if len(left) > 1 or any(word.startswith("--") for word in left):
         return None
-    return left[0] if left else "", may_download, kv, adapter
+    return left[0] if left else "", may_download, kv, adapter, spill
 
 
 COMMANDS = (

@@ -63,11 +63,17 @@ class Client:
         yield from self._stream("/mistral/v1/chat/completions", request.to_dict())
 
     def load(
-        self, name: str | None = None, download: bool = False, kv: str | None = None, adapter: str | None = None
+        self,
+        name: str | None = None,
+        download: bool = False,
+        kv: str | None = None,
+        adapter: str | None = None,
+        spill: bool | None = None,
     ) -> Iterator[Loading]:
         """Make a model ready (the default one for None), downloading it only if `download`. Raises `Failure`."""
         wanted: dict[str, Any] = {"model": name, "download": download} | ({"kv": kv} if kv else {})
         wanted |= {} if adapter is None else {"adapter": adapter}
+        wanted |= {} if spill is None else {"spill": spill}
         for event in self._stream("/mistral/api/load", wanted):
             if isinstance(event, Loading):
                 yield event

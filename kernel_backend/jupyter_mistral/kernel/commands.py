@@ -129,12 +129,12 @@ class Commands:
     def _load(self, command: Command) -> None:
         found = load_words(command.words)
         assert found is not None, "the grammar let it through"
-        asked, may_download, kv, adapter = found
+        asked, may_download, kv, adapter, spill = found
         name = self._magics.resolve(asked or self._magics.model) or None
         client = Client.find(say=self._magics.say)
         progress = _Progress(self._magics.is_notebook)
         try:
-            for event in client.load(name, download=may_download, kv=kv, adapter=adapter):
+            for event in client.load(name, download=may_download, kv=kv, adapter=adapter, spill=spill):
                 progress.show(event)
         except KeyboardInterrupt:
             progress.end("Stopped loading.")

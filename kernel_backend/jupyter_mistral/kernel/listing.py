@@ -33,7 +33,8 @@ def _status_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
     else:
         rows.append(("default", str(status.get("default_model", ""))))
     if memory.get("weights"):
-        used = f"weights {_gb(memory['weights'])}, remembered text {_gb(memory.get('kv', 0))}"
+        away = f" and {_gb(memory['spilled'])} in host memory" if memory.get("spilled") else ""
+        used = f"weights {_gb(memory['weights'])}{away}, remembered text {_gb(memory.get('kv', 0))}"
         if memory.get("others") is not None:
             used += f", other processes {_gb(memory['others'])}"
         rows.append(

@@ -37,7 +37,7 @@ Ask the model that this machine hosts; `%mistral status` tells which, and how it
 | `%mistral alt [NOTEBOOK]` | alt text for the saved notebook's figures, as a diff; `alt --apply` writes it (`--overwrite`: also over a person's words) |
 | `%mistral chat` | the side panel's chats, here below the cell |
 | `%mistral status` | the model, its memory, its speed, how it is sealed off |
-| `%mistral load [NAME]` | make a model ready, downloading it if need be (`--no-download`: not); `--kv int8` or `int4`: longer notebooks in the same memory; `--adapter NAME` or `none`: a LoRA adapter |
+| `%mistral load [NAME]` | make a model ready, downloading it if need be (`--no-download`: not); `--kv int8` or `int4`: longer notebooks in the same memory; `--adapter NAME` or `none`: a LoRA adapter; `--spill`: layers that do not fit on the GPU stay in host memory |
 | `%mistral unload` | give its memory back |
 | `%mistral park` · `with jupyter_mistral.lend_gpu():` | lend the GPU to this kernel: the weights wait in host memory |
 | `%mistral list` | the models there are, and which fit this machine |

@@ -78,6 +78,12 @@ def need(entry: Entry, context: int, *, device: Literal["gpu", "cpu"] = "gpu", k
     return weights + kv_bytes(entry, context, kv) + margin
 
 
+def spilled_need(entry: Entry, context: int, kv: str = "bf16") -> int:
+    """Bytes on a GPU where all layers stay in host memory, two at a time beside it; for a machine that can do no better."""
+    linears = (entry.parameters - entry.sixteen_bit) * NF4_BYTES
+    return need(entry, context, kv=kv) - int(linears * (1 - 2 / max(2, entry.layers)))
+
+
 @cache
 def machine() -> Machine:
     """The memory of this machine, asked once a process (nvidia-smi takes a while)."""
@@ -96,10 +102,13 @@ def fits(entry: Entry, context: int, of: Machine | None = None, kv: str = "bf16"
     on_gpu, on_cpu = need(entry, context, kv=kv), need(entry, context, device="cpu", kv=kv)
     if here.gpu_total >= on_gpu:
         return Fit("gpu", f"It needs {gib(on_gpu)} of the {gib(here.gpu_total)} of {here.gpu_name or 'the GPU'}.")
-    if here.ram_total * CPU_SHARE >= on_cpu:
-        return Fit("cpu", f"It needs {gib(on_cpu)} of {gib(here.ram_total)} of memory.")
+    room, hint = here.ram_total * CPU_SHARE, ""
+    if here.gpu_total >= spilled_need(entry, context, kv) and room >= weight_bytes(entry):
+        hint = " With `--spill` the GPU runs it, a part of it kept in host memory."
+    if room >= on_cpu:
+        return Fit("cpu", f"It needs {gib(on_cpu)} of {gib(here.ram_total)} of memory.{hint}")
     card = f" ({gib(on_gpu)} on a GPU, which has {gib(here.gpu_total)})" if here.gpu_total else ""
-    return Fit("no", f"It needs {gib(on_cpu)} of memory{card}, there are {gib(here.ram_total)}.")
+    return Fit("no", f"It needs {gib(on_cpu)} of memory{card}, there are {gib(here.ram_total)}.{hint}")
 
 
 def gib(count: int) -> str:

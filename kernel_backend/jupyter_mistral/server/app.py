@@ -45,6 +45,9 @@ class MistralExtension(ExtensionApp):
         "bf16",
         help="How keys and values of what was read are stored: fewer bits hold longer notebooks in the same memory.",
     ).tag(config=True)
+    spill = Bool(
+        False, help="A model that does not fit on the GPU keeps its last layers in host memory, which makes it slower."
+    ).tag(config=True)
     parallel = Int(0, min=0, help="So many requests are answered at once; 0: as many as the engine takes.").tag(
         config=True
     )
@@ -97,6 +100,7 @@ class MistralExtension(ExtensionApp):
             max_queue=self.max_queue,
             kv=self.kv,
             parallel=self.parallel,
+            spill=self.spill,
         )
 
     def initialize_handlers(self) -> None:

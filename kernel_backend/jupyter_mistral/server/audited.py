@@ -92,12 +92,18 @@ class _Audited:
             await asyncio.shield(asyncio.ensure_future(self._note(name, action, **told)))
 
     async def load(
-        self, name: str | None, *, download: bool = False, kv: str | None = None, adapter: str | None = None
+        self,
+        name: str | None,
+        *,
+        download: bool = False,
+        kv: str | None = None,
+        adapter: str | None = None,
+        spill: bool | None = None,
     ) -> AsyncGenerator[Loading, None]:
         identity, told = secrets.token_hex(8), "left"
         try:
             async with contextlib.aclosing(
-                self._engine.load(name, download=download, kv=kv, adapter=adapter)
+                self._engine.load(name, download=download, kv=kv, adapter=adapter, spill=spill)
             ) as events:
                 async for progress in events:
                     yield progress

@@ -84,7 +84,13 @@ class Engine(Protocol):
     def complete(self, request: CompletionRequest) -> AsyncGenerator[Event, None]: ...
     async def embed(self, request: EmbeddingRequest) -> Embeddings: ...
     def load(
-        self, name: str | None, *, download: bool = False, kv: str | None = None, adapter: str | None = None
+        self,
+        name: str | None,
+        *,
+        download: bool = False,
+        kv: str | None = None,
+        adapter: str | None = None,
+        spill: bool | None = None,
     ) -> AsyncGenerator[Loading, None]: ...
     async def unload(self) -> None: ...
     async def park(self) -> None: ...
@@ -99,7 +105,8 @@ class Engine(Protocol):
 class Options:
     """What an admin may set. An empty `default_model` is the one that fits the machine. Times in seconds, 0 is never.
 
-    kv: how keys and values are stored. parallel: requests answered at once, 0 for as many as the engine takes.
+    kv: how keys and values are stored. parallel: requests answered at once, 0 for as many as the engine takes. spill: whether
+    layers that do not fit on the GPU stay in host memory.
     """
 
     default_model: str = ""
@@ -109,6 +116,7 @@ class Options:
     max_queue: int = LONGEST
     kv: str = "bf16"
     parallel: int = 0
+    spill: bool = False
     deaths: int = 3
     deaths_within_s: float = 600.0
     watch: Watch = field(default_factory=Watch)
@@ -134,6 +142,7 @@ class LocalEngine:
         self._ends: set[asyncio.Task[None]] = set()
         self._default = options.default_model
         self._kv: str = options.kv
+        self._spill = options.spill
         self._adapted: tuple[str, dict[str, str]] = ("", {})  # a model, and the adapter that it is loaded with
         self._salts: dict[str, str] = {}
         self._spare = Spare(options.spare_after_s, log)
@@ -285,17 +294,24 @@ class LocalEngine:
     # ------------------------------------------------------------------------------------------ loading
 
     async def load(
-        self, name: str | None, *, download: bool = False, kv: str | None = None, adapter: str | None = None
+        self,
+        name: str | None,
+        *,
+        download: bool = False,
+        kv: str | None = None,
+        adapter: str | None = None,
+        spill: bool | None = None,
     ) -> AsyncGenerator[Loading, None]:
         """Make a model ready, fetched from the network only where `download`; also the "try again" after a crash loop.
 
         kv: from now on, how keys and values are stored; None leaves that as it is. adapter: from now on, the LoRA adapter of
-        that name on this model, "" for none.
+        that name on this model, "" for none. spill: from now on, whether layers that do not fit on the GPU stay in host memory.
         """
         path = str(await asyncio.to_thread(loads.find_adapter, adapter)) if adapter else ""
         self._deaths.clear()
         self._failure = None
         self._kv = kv or self._kv
+        self._spill = self._spill if spill is None else spill
         async with contextlib.aclosing(self._made_ready(name, download)) as events:
             async for progress in events:
                 yield progress
@@ -313,6 +329,8 @@ class LocalEngine:
     def _ready(self, name: str | None) -> Worker | None:
         worker = self._worker
         if worker is None or worker.card is None or worker.gone.is_set() or worker.card.kv != self._kv:
+            return None
+        if worker.memory.spilled and not self._spill:
             return None
         return worker if name in (None, "default", worker.card.name) else None
 
@@ -387,7 +405,7 @@ class LocalEngine:
         worker = await Worker.start(self._died, self._log, folder=folder)
         try:
             order = found.order(self._options.context_length, self._options.device)
-            order |= {"kv": self._kv, "width": self._options.parallel}
+            order |= {"kv": self._kv, "width": self._options.parallel, "spill": self._spill}
             if self._adapted[0] == found.entry.name:
                 order["adapter"] = self._adapted[1]
             async with contextlib.aclosing(worker.load(order)) as progress:

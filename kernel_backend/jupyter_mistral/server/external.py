@@ -261,7 +261,13 @@ class ExternalEngine:
         return self._counts.target(await self._known(name))
 
     async def load(
-        self, name: str | None, *, download: bool = False, kv: str | None = None, adapter: str | None = None
+        self,
+        name: str | None,
+        *,
+        download: bool = False,
+        kv: str | None = None,
+        adapter: str | None = None,
+        spill: bool | None = None,
     ) -> AsyncGenerator[Loading, None]:
         """Get to know the engine anew, and make this model the one that is asked; its own business is where it runs."""
         yield Loading("load", None, f"asking the engine at {self.host} what it can")

@@ -51,6 +51,7 @@ def configured(folders: Sequence[str]) -> Options:
         max_queue=int(told.get("max_queue", default.max_queue)),
         kv=str(told.get("kv", default.kv)),
         parallel=int(told.get("parallel", default.parallel)),
+        spill=bool(told.get("spill", default.spill)),
     )
 
 
@@ -109,6 +110,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", default="", help="load this model now, and answer requests that name none with it")
     parser.add_argument(
+        "--spill", action="store_true", help="keep in host memory the layers that do not fit on the GPU"
+    )
+    parser.add_argument(
         "--idle-exit", type=float, default=0, metavar="SECONDS", help="end after so long without a request"
     )
     args = parser.parse_args(argv)
@@ -119,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, elsewhere, audit = configured(jupyter_config_path()), elsewhere_of(settings), audit_of(settings)
     if args.model:
         options = replace(options, default_model=args.model)
+    if args.spill:
+        options = replace(options, spill=True)
     for pid in hosts.running(hosts.runtime_dir()):
         print(
             f"jupyter mistral: a model host runs already (process {pid}). A second model needs memory of its own; "

@@ -58,7 +58,7 @@ class Catalogue(EngineRoute):
 
 class Load(EngineRoute):
     async def post(self) -> None:
-        name, download, kv, adapter = await self.take(_parse_load)
+        name, download, kv, adapter, spill = await self.take(_parse_load)
 
         async def last() -> Mapping[str, Any]:
             return {"mistral": {"event": "ready", "status": (await self._engine.status()).to_dict()}}
@@ -66,7 +66,8 @@ class Load(EngineRoute):
         def chunk(progress: Loading) -> dict[str, Any]:
             return to_chunk(progress, {"object": "mistral.load"})
 
-        await self.stream(self._engine.load(name, download=download, kv=kv, adapter=adapter), chunk, last=last)
+        events = self._engine.load(name, download=download, kv=kv, adapter=adapter, spill=spill)
+        await self.stream(events, chunk, last=last)
 
 
 class Unload(EngineRoute):
@@ -130,9 +131,9 @@ def _parts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _parse_load(body: Any) -> tuple[str | None, bool, str | None, str | None]:
-    if not isinstance(body, dict) or not body.keys() <= {"model", "download", "kv", "adapter"}:
-        raise Failure("bad_request", "Only model, download, kv and adapter may be given.", "Leave the rest out.")
+def _parse_load(body: Any) -> tuple[str | None, bool, str | None, str | None, bool | None]:
+    if not isinstance(body, dict) or not body.keys() <= {"model", "download", "kv", "adapter", "spill"}:
+        raise Failure("bad_request", "Only model, download, kv, adapter and spill may be given.", "Leave the rest out.")
     name, download = body.get("model"), body.get("download", False)
     if name is not None and (not isinstance(name, str) or not 0 < len(name) <= 300 or "\0" in name):
         raise Failure("bad_request", "model must be a name of up to 300 characters.", "Change it.", "model")
@@ -144,7 +145,10 @@ def _parse_load(body: Any) -> tuple[str | None, bool, str | None, str | None]:
     adapter = body.get("adapter")
     if adapter is not None and not isinstance(adapter, str):
         raise Failure("bad_request", "adapter must be a name, or empty for none.", "Change it.", "adapter")
-    return name, download, kv, adapter
+    spill = body.get("spill")
+    if spill is not None and not isinstance(spill, bool):
+        raise Failure("bad_request", "spill must be true or false.", "Change it.", "spill")
+    return name, download, kv, adapter, spill
 
 
 def _parse_nothing(body: Any) -> None:
