@@ -122,6 +122,8 @@ class Adapters:
             raise Failure("unknown_model", f"There is no adapter {name} here.", f"There are: {', '.join(self.names)}.")
         for layer in self._layers():
             layer.used = name
+        if self._decoder.fast:  # it reads the model's own weights
+            self._decoder.fast.pause("adapter") if name else self._decoder.fast.resume("adapter")
         if name != self.used:
             # what was read was read with other weights
             self._decoder.drop()

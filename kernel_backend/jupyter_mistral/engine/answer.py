@@ -56,11 +56,8 @@ _Part: TypeAlias = Generator[Reading | Delta | CallPiece | Need, torch.Tensor, T
 class Answerer:
     """Runs jobs on one model. `usage` holds what does not change: model, quantization, context length."""
 
-    def __init__(
-        self, decoder: Decoder, vocabulary: Vocabulary, grammars: Grammars, usage: Usage, lookup: bool
-    ) -> None:
-        self._decoder, self._vocabulary, self._grammars = decoder, vocabulary, grammars
-        self._usage, self._lookup = usage, lookup
+    def __init__(self, decoder: Decoder, vocabulary: Vocabulary, grammars: Grammars, usage: Usage) -> None:
+        self._decoder, self._vocabulary, self._grammars, self._usage = decoder, vocabulary, grammars, usage
 
     def answer(self, job: Job, is_cancelled: Callable[[], bool]) -> Answering:
         """Events of one request; where it yields a `Need`, it is sent that need's scores. Raises `Failure` instead of
@@ -138,7 +135,7 @@ class Answerer:
         stops = job.sampling.stop if job.form.kind == "text" else ()
         names = [tool.name for tool in job.calling.tools] if grammar is not None and grammar.is_free else []
         speaker = Speaker(self._vocabulary, stops, job.dialect, names, job.starts_anew)
-        lookup = Lookup(job.prompt.ids) if self._lookup else None
+        lookup = Lookup(job.prompt.ids, self._decoder.draft) if self._decoder.draft else None
         reason: Literal["stop", "length"] = "length"
 
         def allowed() -> torch.Tensor | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,18 +18,31 @@ from .prefix import PrefixMemory, common
 from .prompt import Units
 from .row import Need, Row
 
+if TYPE_CHECKING:
+    from .fast.choose import Fast
+
+_DRAFT = 16  # tokens of a guess on the CPU
 _IDLE = 2  # sequences that stay on the device between requests
 
 
 class Decoder:
-    """Owns the model and its sequences. chunk: prompt tokens read at once; shared_chunk: while others are being answered."""
+    """Owns the model and its sequences. chunk: prompt tokens read at once; shared_chunk: while others are being answered.
+    fast: what steps are taken with where it can."""
 
     def __init__(
-        self, model: Any, chunk: int, memory: PrefixMemory | None, kv: str = "bf16", shared_chunk: int = 0
+        self,
+        model: Any,
+        chunk: int,
+        memory: PrefixMemory | None,
+        kv: str = "bf16",
+        shared_chunk: int = 0,
+        fast: Fast | None = None,
     ) -> None:
+        self.fast = fast
         self._model, self._chunk, self._shared_chunk, self.memory = model, chunk, shared_chunk or chunk, memory
         self.device: torch.device = model.device
         text = model.config.get_text_config()
+        self.words = int(text.vocab_size)
         self.is_packing = text._attn_implementation == NAME
         assert self.is_packing or kv == "bf16", "only our own attention reads other kinds"
         self._empty, self._scratch = new_sequence(int(text.num_hidden_layers), kv)
@@ -90,9 +103,17 @@ class Decoder:
 
     @torch.inference_mode()
     def forward(self, needs: Sequence[Need]) -> list[torch.Tensor]:
-        """For each need, the scores [keep, vocabulary] of its last tokens. Without packing, needs go one by one."""
+        """For each need, the scores [keep, vocabulary] of its last tokens."""
+        found = self.fast.run(needs) if self.fast else {}
+        rest = [place for place in range(len(needs)) if place not in found]
+        if rest:
+            found |= zip(rest, self._ordinary([needs[place] for place in rest]), strict=True)
+        return [found[place] for place in range(len(needs))]
+
+    def _ordinary(self, needs: Sequence[Need]) -> list[torch.Tensor]:
+        """One forward of transformers' model. Without packing, needs go one by one."""
         if not self.is_packing and len(needs) > 1:
-            return [self.forward([need])[0] for need in needs]
+            return [self._ordinary([need])[0] for need in needs]
         given = torch.cat([need.embedded() for need in needs], 1)
         counts = [need.count for need in needs]
         starts = [need.row.sequence.length for need in needs]
@@ -112,6 +133,14 @@ class Decoder:
         if self.device.type == "cuda":
             torch.cuda.synchronize()  # else reading would be told, and a cancel seen, chunks too early
         return list(found.logits[0].split([need.keep for need in needs]))
+
+    @property
+    def draft(self) -> int:
+        """Tokens that a guess may have, 0 where guessing does not pay."""
+        if self.fast is not None and self.fast.is_on:
+            return self.fast.draft
+        # verifying a draft costs a batch-1 kernel nothing on the CPU; on a GPU it leaves bitsandbytes' fast path (6 rows)
+        return _DRAFT if self.device.type == "cpu" else 0
 
     def note_speed(self, speed: float) -> None:
         self.speed = speed if not self.speed else 0.5 * (self.speed + speed)

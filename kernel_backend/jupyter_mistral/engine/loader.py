@@ -20,6 +20,7 @@ from .answer import Answerer
 from .convert import convert
 from .decode import Decoder
 from .energy import Meter
+from .fast.choose import WISH, fast_path
 from .folder import Tell, check_folder
 from .gpu import Gpu, current
 from .grammar import Grammars
@@ -113,9 +114,12 @@ def _engine(
     template = ChatTemplate(folder, vocabulary, image)
     ends = _ends(model, template, vocabulary)
     memory_of_prefixes = _prefix_memory(order, folder, f"{device}/{kv}" if kv != "bf16" else device)
-    decoder = Decoder(model, _CHUNK[device], memory_of_prefixes, kv, _SHARED_CHUNK[device])
+    tell("warm", None, "first steps", None)
+    fast, reason = fast_path(model, kv, os.environ.get(WISH, "auto"))
+    decoder = Decoder(model, _CHUNK[device], memory_of_prefixes, kv, _SHARED_CHUNK[device], fast)
     own = "" if decoder.is_packing else "; its attention is not ours: one request at a time, keys and values in bf16"
-    tell("warm", None, f"first steps{own}", None)
+    off = f"; fast path off: {reason}" if reason else "; fast path on" if fast else ""
+    tell("warm", None, f"first steps{own}{off}", None)
     decoder.warm()
     name = str(order.get("name") or folder.name)
     fim = order.get("fim")
@@ -124,8 +128,7 @@ def _engine(
     card = ModelCard(name, parameters=_parameters(model), quantization="nf4", context_length=context, can=can, kv=kv)
     usage = Usage(model=name, quantization="nf4", context_length=context)
     grammars = Grammars(vocabulary, int(model.config.get_text_config().vocab_size), sorted(ends))
-    # verifying a draft costs a batch-1 kernel nothing on the CPU; on a GPU it leaves bitsandbytes' fast path (6 rows)
-    answerer = Answerer(decoder, vocabulary, grammars, usage, lookup=device == "cpu")
+    answerer = Answerer(decoder, vocabulary, grammars, usage)
     adapters = Adapters(model, decoder, device)
     wanted = order.get("adapter") or {}
     if wanted:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 class Lookup:
-    """Drafts for greedy decoding. Being wrong costs only time, so drafts shrink and pause when they fail."""
+    """Drafts of up to `longest` tokens. Being wrong costs only time, so they shrink and pause when they fail."""
 
     def __init__(self, ids: list[int], longest: int = 16, gram: int = 3) -> None:
         self._ids = list(ids)
         self._gram, self._longest = gram, longest
-        self._draft, self._pause, self._failures = 4, 0, 0
+        self._draft, self._pause, self._failures = min(4, longest), 0, 0
         self._places: dict[tuple[int, ...], int] = {}
         for end in range(gram, len(ids)):
             self._places[tuple(ids[end - gram : end])] = end
@@ -32,6 +32,6 @@ class Lookup:
             self._draft, self._failures = min(self._draft * 2, self._longest), 0
         elif right == 0:
             self._failures += 1
-            self._draft, self._pause = 2, min(2**self._failures, 32)
+            self._draft, self._pause = min(2, self._longest), min(2**self._failures, 32)
         else:
             self._draft, self._failures = max(2, right), 0

@@ -34,13 +34,18 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Need:
-    """`count` tokens to append to the row's sequence; the scores [keep, vocabulary] of the last ones are wanted."""
+    """`count` tokens to append to the row's sequence; the scores [keep, vocabulary] of the last ones are wanted. tokens: their
+    ids, where it is an answer that goes on; empty while a prompt is read, which may have pictures in it."""
 
     row: Row
     count: int
     keep: int
     embedded: Callable[[], torch.Tensor]
-    is_reading: bool = False
+    tokens: tuple[int, ...] = ()
+
+    @property
+    def is_reading(self) -> bool:
+        return not self.tokens
 
 
 class Row:
@@ -76,7 +81,7 @@ class Row:
         check()
 
     def _to_read(self, prompt: Prompt, start: int, stop: int) -> Need:
-        return Need(self, stop - start, 1, lambda: self._embedded(prompt, start, stop), is_reading=True)
+        return Need(self, stop - start, 1, lambda: self._embedded(prompt, start, stop))
 
     def _eta(self, tokens: int) -> float | None:
         return tokens / self._decoder.speed if self._decoder.speed else None
@@ -142,7 +147,7 @@ class Row:
 
     def step(self, tokens: list[int]) -> Need:
         self.units = np.append(self.units[: self.sequence.length], np.array(tokens, dtype=np.int64))
-        return Need(self, len(tokens), len(tokens), lambda: self._decoder.embed(tokens))
+        return Need(self, len(tokens), len(tokens), lambda: self._decoder.embed(tokens), tuple(tokens))
 
     def _forget(self, tokens: int) -> None:
         wanted = self.sequence.length - tokens

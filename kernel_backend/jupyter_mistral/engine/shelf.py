@@ -40,6 +40,8 @@ class Shelf:
         if self._device != "cpu":
             self._refuse("cpu", "Unload it instead: that needs no memory, and takes longer to come back from.")
         self._decoder.drop()
+        if self._decoder.fast:
+            self._decoder.fast.pause("parked", keeps_weights=self._device == "cpu")
         if self._spill:
             self._spill.release()
         self._move("cpu")
@@ -57,6 +59,8 @@ class Shelf:
         self._move(self._device)
         if self._spill:
             self._spill.bring()
+        if self._decoder.fast:
+            self._decoder.fast.resume("parked")
         self.is_parked = False
 
     def _refuse(self, device: str, todo: str) -> None:

@@ -1,0 +1,74 @@
+"""What a decode step is made of: the reference in plain torch, and Triton's kernels, with the same arguments."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn import functional
+
+from . import nf4, small
+from .nf4 import Nf4
+from .slots import Slots
+from .small import Norms
+
+
+class Ops(Protocol):
+    """m tokens of a step, 1 to 16; all tensors in bfloat16 on one device unless said."""
+
+    def linear(self, x: Tensor, weight: Nf4, bias: Tensor | None) -> Tensor:
+        """[m, columns] to [m, rows], added up in 32 bit."""
+
+    def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """As `linear`, of weights [rows, columns] in 16 bit."""
+
+    def int8(self, x: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
+        """As `linear`, of weights int8 [rows, columns] times scales bfloat16 [rows]."""
+
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """[n, size], each row for itself, in 32 bit within."""
+
+    def add_rms_norm(self, x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """x + delta, and its norm."""
+
+    def rotate_and_append(
+        self, qkv: Tensor, cos: Tensor, sin: Tensor, slots: Slots, layer: int, norms: Norms | None = None
+    ) -> Tensor:
+        """qkv [m, (heads + 2 kv_heads) * size] to the rotated queries [m, heads, size]; rotated keys, and values, are
+        written to the sequences at their positions. cos, sin: [m, size]. norms: of each head's query and key, before."""
+
+    def attend(self, q: Tensor, slots: Slots, layer: int, scale: float) -> Tensor:
+        """[m, heads, size] to [m, heads * size]; each token sees its sequence up to and with itself."""
+
+    def silu_mul(self, gate_up: Tensor) -> Tensor:
+        """[m, 2 n] to silu of the first half times the second."""
+
+
+class Reference:
+    """Plain torch, on any device."""
+
+    linear = staticmethod(nf4.linear)
+    int8 = staticmethod(lambda x, weight, scales: ((x.float() @ weight.float().T) * scales.float()).to(x.dtype))
+    dense = staticmethod(functional.linear)
+    rms_norm = staticmethod(small.rms_norm)
+    add_rms_norm = staticmethod(small.add_rms_norm)
+    rotate_and_append = staticmethod(small.rotate_and_append)
+    attend = staticmethod(small.attend)
+    silu_mul = staticmethod(small.silu_mul)
+
+
+def triton() -> Ops:
+    """Triton's kernels. Raises ImportError where there is no Triton."""
+    from . import attention_triton, nf4_triton, small_triton
+
+    class Triton:
+        linear = staticmethod(nf4_triton.linear)
+        int8 = staticmethod(nf4_triton.int8_head)
+        dense = staticmethod(functional.linear)
+        rms_norm = staticmethod(small_triton.rms_norm)
+        add_rms_norm = staticmethod(small_triton.add_rms_norm)
+        rotate_and_append = staticmethod(small_triton.rotate_and_append)
+        attend = staticmethod(attention_triton.attend)
+        silu_mul = staticmethod(small_triton.silu_mul)
+
+    return Triton()
