@@ -3,13 +3,18 @@
     python tests/benchmarks/context_grounding.py NOTEBOOKS_FOLDER TOKENIZER_JSON [--set held_out|tuned_on] [--misses]
 
 `grounding/held_out.json` was written before the search was tuned and is never tuned on; `tuned_on.json` was.
+--follow-ups: instead, the same questions five in a row on each notebook, in an order drawn once: how many facts of the second to
+the fifth stand in their prompts, and which share of the prompt stood at the start of the one before.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +69,59 @@ def _fill(texts: list[str], order: list[int], budget: int, count: Counter) -> st
     return "\n".join(kept)
 
 
+# ------------------------------------------------------------------------------------------------ follow-ups
+
+IN_A_ROW = 5
+ANSWER = "As the notebook shows, that is so [cell 1]. " * 6
+
+
+def rows_in_a_row(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Questions on one notebook, most of them about another part of it than the one before."""
+    for name in sorted({row["notebook"] for row in rows}):
+        mine = [row for row in rows if row["notebook"] == name]
+        random.Random(name).shuffle(mine)
+        for start in range(0, len(mine), IN_A_ROW):
+            yield mine[start : start + IN_A_ROW]
+
+
+def follow_ups(
+    rows: list[dict[str, Any]], is_chat: bool, budget: int, count: Counter, folder: Path
+) -> tuple[float, float, list[str]]:
+    """The share of facts found and the share of tokens that begin the prompt before too; and what was not found. is_chat: the
+    earlier questions and an answer of some length are sent along."""
+    found = total = same = tokens = 0
+    misses = []
+    for asked in rows_in_a_row(rows):
+        turns: list[Message] = []
+        snapshot, before = None, ""
+        for i, row in enumerate(asked):
+            turns = [*(turns if is_chat else []), Message("user", (row["question"],))]
+            built = build(turns, read(folder / row["notebook"]), budget=budget, count=count, snapshot=snapshot)
+            assert built.total_tokens <= budget
+            snapshot, text = built.snapshot, "\n".join(message.text for message in built.messages)
+            turns.append(Message("assistant", (ANSWER,)))
+            if i:
+                hits = [fact for fact in row["facts"] if " ".join(fact.split()) in " ".join(text.split())]
+                found += len(hits)
+                total += len(row["facts"])
+                misses += [f"{row['question']} -> {fact}" for fact in row["facts"] if fact not in hits]
+                same += count([common(before, text)])[0]
+                tokens += built.total_tokens
+            before = text
+    return found / total, same / tokens, misses
+
+
+def common(one: str, other: str) -> str:
+    """What both begin with."""
+    return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+@cache
+def read(path: Path) -> dict[str, Any]:
+    notebook: dict[str, Any] = json.loads(path.read_text())
+    return notebook
+
+
 def share(
     rows: list[dict[str, Any]], method: Method, budget: int, count: Counter, folder: Path
 ) -> tuple[float, list[str]]:
@@ -71,7 +129,7 @@ def share(
     found = total = 0
     misses = []
     for row in rows:
-        notebook = json.loads((folder / row["notebook"]).read_text())
+        notebook = read(folder / row["notebook"])
         text = " ".join(method(notebook, row, budget, count).split())
         for fact in row["facts"]:
             total += 1
@@ -88,12 +146,23 @@ def main() -> None:
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("--set", default="both", choices=("held_out", "tuned_on", "both"))
     parser.add_argument("--misses", action="store_true", help="list what was not found (not for the held-out set)")
+    parser.add_argument("--follow-ups", action="store_true", help="questions in a row on each notebook")
     given = parser.parse_args()
     count = Counter(Tokens(given.tokenizer).count)
     for name in ("tuned_on", "held_out") if given.set == "both" else (given.set,):
         rows = json.loads((Path(__file__).parent / "grounding" / f"{name}.json").read_text())
         facts = sum(len(row["facts"]) for row in rows)
         print(f"{name}: {len(rows)} questions, {facts} facts")
+        if given.follow_ups:
+            for told, is_chat in (("each alone", False), ("in one chat", True)):
+                print(f"  {told:12}", end="", flush=True)
+                for budget in BUDGETS:
+                    grounded, same, missed = follow_ups(rows, is_chat, budget, count, given.notebooks)
+                    print(f" {budget // 1000}k {grounded:6.1%} same {same:6.1%}", end="", flush=True)
+                    if given.misses:
+                        print(*(f"\n      {line}" for line in missed), end="")
+                print()
+            continue
         for method in (nearest, bm25, ours_without_focus, ours):
             results = [share(rows, method, budget, count, given.notebooks) for budget in BUDGETS]
             print(

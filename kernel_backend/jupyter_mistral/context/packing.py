@@ -10,7 +10,7 @@ from ..protocol import Image, Message, ToolCall
 from .given import Job
 from .ledger import Piece, Segment
 from .prompt import Built
-from .snapshot import Snapshot
+from .snapshot import Mark, Snapshot
 from .thorough import Note, Plan, Window
 from .work import Work
 
@@ -147,7 +147,8 @@ def pack_snapshot(snapshot: Snapshot | None) -> dict[str, Any] | None:
         "level": snapshot.level,
         "cells": _rows(snapshot.cells),
         "log": _rows(snapshot.log),
-        "told": snapshot.told,
+        "keys": snapshot.keys,
+        "marks": _rows(snapshot.marks),
         "ran": snapshot.ran,
     }
 
@@ -160,10 +161,11 @@ def unpack_snapshot(told: Mapping[str, Any] | None) -> Snapshot | None:
         told["level"],
         tuple(Piece(*row) for row in told["cells"]),
         tuple(Piece(*row) for row in told["log"]),
-        tuple((key, digest, run, shown) for key, digest, run, shown in told["told"]),
+        tuple(told["keys"]),
+        tuple(Mark(*row) for row in told["marks"]),
         {key: (run, mark) for key, (run, mark) in told["ran"].items()},
     )
 
 
-def _rows(things: Sequence[Piece] | Sequence[Segment]) -> list[list[Any]]:
+def _rows(things: Sequence[Piece] | Sequence[Segment] | Sequence[Mark]) -> list[list[Any]]:
     return [[getattr(thing, f.name) for f in fields(thing)] for thing in things]

@@ -115,7 +115,7 @@ class _Building:
         shown = reader.read(old, room)
         if not shown.is_whole and given.count.total(shown.pieces) > room - LEFT_OUT_TOKENS:
             room = max(0, room - LEFT_OUT_TOKENS)
-            shown = reader.read(None, room)
+            shown = reader.read(old, room)
         return shown if given.count.total(shown.pieces) <= room else None
 
     def _known_marks(self) -> Iterable[str]:
@@ -143,7 +143,8 @@ class _Building:
         doubts: tuple[str, ...],
     ) -> Built:
         given = self._given
-        missing = [c.index for i, c in enumerate(given.cells) if not c.is_empty and not (shown and shown.shows(i))]
+        told = shown.told() if shown else {}
+        missing = [c.index for i, c in enumerate(given.cells) if not c.is_empty and i not in told]
         before = list(shown.pieces) if shown else []
         if shown is not None:
             before.append(CLOSING)

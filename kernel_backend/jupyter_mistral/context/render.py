@@ -29,7 +29,7 @@ LEVELS = (
 )
 
 # Lines in a cell that would read as our own headings or as the end of the data
-_FORGED = re.compile(r"(?im)^([ \t]*)(?=\[(?:cell|output)\b|changes since|question:)")
+_FORGED = re.compile(r"(?im)^([ \t]*)(?=\[(?:cell|output)\b|changes since|more cells of|question:)")
 _FORGED_TAG = re.compile(r"(?i)<(?=/?notebook\b)")
 
 
@@ -58,12 +58,12 @@ class Renderer:
             self._masked[text] = secrets.mask(text, self.known)
         return self._masked[text]
 
-    def cell(self, cell: Cell, level: Level, wanted: Wanted | None = None, note: str = "") -> tuple[Piece, ...]:
+    def cell(self, cell: Cell, level: Level, wanted: Wanted | None = None) -> tuple[Piece, ...]:
         """The cell's source, then each output, as a piece of its own."""
         clean, hits = self._mask(cell.source)
         text = shorten.cut(clean, level.source, wanted)
         state, why = _why(text != clean or cell.left_out > 0, hits)
-        found = [piece("source", f"{head(cell)}{note}\n{guard(text)}", cell.index, state, why)]
+        found = [piece("source", f"{head(cell)}\n{guard(text)}", cell.index, state, why)]
         outputs = cell.outputs
         gap = len(outputs) - level.outputs
         if gap > 0:
