@@ -80,7 +80,7 @@ def main() -> None:
         parser.error("there is no GPU here, without which these sections run as --tiny alone")
     if of_shapes:
         shape = SHAPES["tiny" if options.tiny else options.shape]
-        plan = sections.Plan(shape, "cuda" if has_gpu else "cpu", options.llama_cpp)
+        plan = sections.Plan(shape, "cuda" if has_gpu else "cpu", options.llama_cpp, 1 if has_gpu else 20)
         found |= measured(plan, of_shapes)
     print(json.dumps(found, indent=1) if options.json else text(found))
 

@@ -12,6 +12,11 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "engine.py"
+sys.path.insert(0, str(SCRIPT.parent))
+
+from engine_parts import goals  # noqa: E402
+from engine_parts.shapes import LAYER  # noqa: E402
+
 SECTIONS = (
     "ceilings", "ways", "identical", "kernels", "head", "contexts", "kinds", "together", "edits", "small-card", "build", "peer",
 )  # fmt: skip
@@ -57,7 +62,7 @@ def test_the_fast_path_says_the_references_tokens(page: dict[str, Any]) -> None:
 
 def test_a_guess_that_is_right_saves_steps(page: dict[str, Any]) -> None:
     told = {name: row["tokens a step"] for name, row in page["sections"]["edits"]["figures"].items()}
-    assert told["no lookup"] < 1.1 < told["draft of 3"] < told["draft of 7"] < told["draft of 15"]
+    assert told["no lookup"] < 1.1 < told["draft of 3"] < min(told["draft of 7"], told["draft of 15"])
 
 
 def test_kernels_are_as_exact_as_16_bit_allows(page: dict[str, Any]) -> None:
@@ -71,6 +76,29 @@ def test_a_tiny_shape_judges_no_speed(page: dict[str, Any]) -> None:
     judged = {goal["goal"]: goal["met"] for goal in page["goals"]}
     assert judged.pop("share of greedy tokens that are the reference's") is True
     assert len(judged) == 6 and set(judged.values()) == {None}
+
+
+def test_goals_are_met_missed_or_not_measured() -> None:
+    ways = {
+        "generate of transformers": {"tokens/s": 30.0, "GB a step": 12.0},
+        "ours": {"tokens/s": 190.0, "GB a step": 12.0},
+        "broken": {"reason": "no such kernel"},
+    }
+    kernels = {f"{LAYER}, {m} rows": {"ours, of copy": 0.85 - m / 100} for m in (1, 2, 4, 8, 16)}
+    peer = {
+        "llama.cpp": {"tokens/s": 110.0, "GB a step": 15.0}
+    }  # of our bytes it would read 137.5 times as many a second
+    found = {"ways": ways, "kernels": kernels, "peer": peer, "small-card": {"131072 tokens": {"fits": False}}}
+    told = goals.judged({name: {"figures": figures} for name, figures in found.items()}, measures_speed=True)
+    assert [(goal["measured"], goal["met"]) for goal in told] == [
+        (190.0, True),
+        (None, None),
+        (6.33, True),
+        (1.38, True),
+        (0, False),
+        (None, None),
+        (0.77, False),
+    ]
 
 
 def test_a_peer_is_given_a_model_of_the_same_shape(page: dict[str, Any]) -> None:

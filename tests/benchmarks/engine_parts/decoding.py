@@ -175,7 +175,9 @@ def together(plan: Plan, tell: Tell) -> None:
 
 def identical(plan: Plan, tell: Tell) -> None:
     """Both paths are given the reference's tokens: as long as each of its choices is the reference's, so is its answer."""
-    model, count = _ready(plan), 48 if plan.is_tiny else GREEDY
+    model = _ready(plan)
+    # Triton's interpreter takes seconds for a step
+    count = GREEDY if not plan.is_tiny else 48 if the_wish(plan) == "reference" else 4
     decoders = fast(plan, model), plain(model)
     held = [rows.begun(decoder, plan.shape, context_of(plan), count + 1) for decoder in decoders]
     assert held[1].scores is not None
@@ -198,8 +200,10 @@ def small_card(plan: Plan, tell: Tell) -> None:
     if plan.device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, SMALL_CARD / total))
-    decoder = ours(plan, "int4")
-    found = measured(plan, decoder, context - 64, "int4")
+    try:
+        found = measured(plan, ours(plan, "int4"), context - 64, "int4") | {"fits": True}
+    except torch.OutOfMemoryError:
+        found = {"fits": False}
     if plan.device == "cuda":
         found |= {"GB, most": round(torch.cuda.max_memory_reserved() / 1e9, 2), "cap, GB": SMALL_CARD / 1e9}
     tell(f"{context} tokens", found)

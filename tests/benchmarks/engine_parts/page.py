@@ -25,16 +25,7 @@ def page(found: Mapping[str, Any], about: Mapping[str, str]) -> str:
 
 def _table(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     columns = list(dict.fromkeys(column for row in figures.values() for column in row))
-    cells = [
-        ["", *columns],
-        *([name, *(str(row.get(column, "")) for column in columns)] for name, row in figures.items()),
-    ]
-    widths = [max(len(row[at]) for row in cells) for at in range(len(columns) + 1)]
-    return (
-        [
-            "  " + "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-            for row in cells
-        ]
-        if figures
-        else []
-    )
+    lines = [[name, *(str(row.get(column, "")) for column in columns)] for name, row in figures.items()]
+    lines = [["", *columns], *lines] if lines else []
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    return ["  ".join(["", line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]

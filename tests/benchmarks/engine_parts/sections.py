@@ -29,6 +29,7 @@ class Plan:
     shape: Shape
     device: str  # cuda or cpu
     llama_cpp: Path | None = None
+    patience: int = 1  # times the seconds of a section; one that is only to run may take its time
 
     @property
     def is_tiny(self) -> bool:
@@ -55,7 +56,7 @@ def run(section: Section, plan: Plan) -> dict[str, Any]:
     begin = time.monotonic()
     child.start()
     theirs.close()
-    found = _received(ours, begin + section.seconds)
+    found = _received(ours, begin + plan.patience * section.seconds)
     child.join(timeout=0 if "reason" in found else 10)
     if child.exitcode and "reason" not in found:
         found["reason"] = f"its process ended with {child.exitcode}"
