@@ -23,6 +23,10 @@ with serving(folder, lab=False, log=folder / "server.log") as server:
 """
 
 
+# the first of these tests runs a whole notebook, on slow machines longer than any test may take
+pytestmark = pytest.mark.timeout(1800)
+
+
 @pytest.fixture(scope="module")
 def executed(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
     folder = tmp_path_factory.mktemp("pdf")
@@ -32,7 +36,7 @@ def executed(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> nbf
     (folder / NAME).write_bytes((Path(__file__).parent.parent / "examples" / NAME).read_bytes())
     command = [sys.executable, "-c", RUN, str(folder), NAME]
     env = {**os.environ, "JUPYTER_MISTRAL_HOME": str(home)}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=580, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=1700, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return nbformat.read(folder / NAME, 4)
 

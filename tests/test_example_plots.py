@@ -24,6 +24,10 @@ with serving(folder, lab=False, log=folder / "server.log") as server:
 """
 
 
+# the first of these tests runs a whole notebook, on slow machines longer than any test may take
+pytestmark = pytest.mark.timeout(1800)
+
+
 @pytest.fixture(scope="module")
 def executed(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nbformat.NotebookNode]:
     """The folder, and the notebook as its run left it."""
@@ -38,7 +42,7 @@ def executed(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
         capture_output=True,
         text=True,
         env={**os.environ, "JUPYTER_MISTRAL_HOME": str(home)},
-        timeout=580,
+        timeout=1700,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -10,6 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+# the first of these tests runs a whole notebook, on slow machines longer than any test may take
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture(scope="module")
 def demo(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, nbformat.NotebookNode]:
@@ -20,7 +23,7 @@ def demo(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[s
     (home / "models").symlink_to(models_home / "models")
     command = [sys.executable, "-m", "jupyter_mistral.cli", "demo", "--no-lab", "--folder", str(folder)]
     env = {**os.environ, "JUPYTER_MISTRAL_HOME": str(home)}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=1700, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout, nbformat.read(folder / "01_first_cell.ipynb", 4)
 

@@ -20,6 +20,9 @@ import pytest
 
 pytestmark = pytest.mark.timeout(1800)  # its first test installs an environment
 
+# the first test of a run waits for pip
+pytestmark = pytest.mark.timeout(2400)
+
 ROOT = Path(__file__).parent.parent.parent
 # the versions that jupyter-ai 3.2 takes
 PACKAGES = ("jupyter-ai-persona-manager>=0.2,<0.3", "jupyterlab-chat>=0.25,<0.26", "httpx>=0.27,<1", "ipython>=8.18")
@@ -55,13 +58,14 @@ def hosting(python: str | Path, folder: Path, *words: str, **environ: str) -> It
         host = subprocess.Popen(command, env=told, stdout=log, stderr=log)
     try:
         file = folder / f"mistral-{host.pid}.json"
-        while not file.exists():
+        # a port is printed a moment after the file is there
+        while not file.exists() or ("--port" in words and "/mistral/v1" not in (folder / "log").read_text()):
             assert host.poll() is None, (folder / "log").read_text()
             time.sleep(0.1)
         yield json.loads(file.read_text())
     finally:
         host.send_signal(signal.SIGTERM)
-        host.wait(60)
+        host.wait(120)
 
 
 def test_jupyter_ai_finds_the_persona_which_answers_and_stops(

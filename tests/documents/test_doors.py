@@ -48,7 +48,7 @@ def host(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield file
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, (folder / "log").read_text()
+        assert process.wait(120) == 0, (folder / "log").read_text()
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +19,7 @@ from kernel_peer import Peer
 from playwright.sync_api import Page, sync_playwright
 
 CHROMIUM = os.environ.get("JUPYTER_MISTRAL_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+PATIENCE_MS = 120_000  # a busy machine starts kernels and draws within this
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 HOSTILE = r"""# Title
@@ -63,8 +64,6 @@ def lab(peer: Peer, tmp_path: Path) -> Iterator[str]:
     startup.mkdir(parents=True)
     # the Jupyter server sets the variable to its own host: the kernels of this test go to the scripted one
     (startup / "00.py").write_text(f"import os; os.environ['JUPYTER_MISTRAL_CONNECTION_FILE'] = {str(peer.file)!r}")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     environ = os.environ | {
         "JUPYTER_CONFIG_DIR": str(config.parent),
         "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
@@ -72,24 +71,28 @@ def lab(peer: Peer, tmp_path: Path) -> Iterator[str]:
         "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces"),
         "IPYTHONDIR": str(tmp_path / "ipython"),
     }
-    command = [sys.executable, "-m", "jupyterlab", f"--port={port}", "--no-browser", "--allow-root"]
+    # a free port that the server picks itself, so that nobody takes it in between
+    command = [sys.executable, "-m", "jupyterlab", "--port=0", "--no-browser", "--allow-root"]
     command += ["--IdentityProvider.token=tok", f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True"]
     with (tmp_path / "server.log").open("w") as log:
         server = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}"
+    told = tmp_path / "runtime" / f"jpserver-{server.pid}.json"
+    url = ""
     try:
-        while not _answers(f"{url}/api"):
+        while not url or not _answers(f"{url}/api"):
             assert server.poll() is None, (tmp_path / "server.log").read_text()[-3000:]
             time.sleep(0.2)
+            with contextlib.suppress(OSError, ValueError):  # not there yet, or half written
+                url = f"http://127.0.0.1:{json.loads(told.read_text())['port']}"
         yield url
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
 
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2):
+        with urllib.request.urlopen(url, timeout=10):
             return True
     except OSError:
         return False
@@ -101,6 +104,7 @@ def page() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1300, "height": 1600})
+        page.set_default_timeout(PATIENCE_MS)
         yield page
         browser.close()
 
@@ -115,9 +119,9 @@ def run_all(page: Page, lab: str, root: Path, *sources: str) -> None:
     (root / "t.ipynb").write_text(json.dumps({"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
     page.goto(f"{lab}/lab/tree/t.ipynb?token=tok&reset")
     session = "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session"
-    page.wait_for_function(f"() => {session}?.kernel?.status === 'idle'", timeout=90_000)
+    page.wait_for_function(f"() => {session}?.kernel?.status === 'idle'")
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    page.wait_for_function(f"() => {session}?.kernel?.status === 'idle'", timeout=90_000)
+    page.wait_for_function(f"() => {session}?.kernel?.status === 'idle'")
 
 
 @pytest.mark.threat("T3", "T4")
@@ -169,8 +173,9 @@ def test_a_failure_shows_one_sentence_and_the_cells_below_are_not_run(
     lab: str, page: Page, peer: Peer, tmp_path: Path
 ) -> None:
     run_all(page, lab, tmp_path / "root", "%mistral fix", "print('never')")
-    page.wait_for_selector(".jp-OutputArea-output")
-    shown = page.locator(".jp-Cell").nth(1).locator(".jp-OutputArea-output pre").all_inner_texts()
+    sentence = page.locator(".jp-Cell").nth(1).locator(".jp-OutputArea-output pre")
+    sentence.first.wait_for()
+    shown = sentence.all_inner_texts()
     assert [text.strip() for text in shown] == [
         "MistralError: No cell has failed in this kernel yet. Run the cell that fails, then ask again."
     ]

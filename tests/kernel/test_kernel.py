@@ -192,7 +192,7 @@ def test_a_terminals_ipython_streams_text_and_offers_code(peer: Peer, tmp_path: 
     peer.say("Sure:\n```python\nx = 41 + 1\n```")
     command = ["-m", "IPython", "--no-banner", "--no-confirm-exit", "--colors=NoColor"]
     environ = os.environ | {"TERM": "xterm", "IPYTHONDIR": str(tmp_path), "PROMPT_TOOLKIT_NO_CPR": "1"}
-    child = pexpect.spawn(sys.executable, command, env=environ, encoding="utf-8", timeout=30, dimensions=(50, 200))
+    child = pexpect.spawn(sys.executable, command, env=environ, encoding="utf-8", timeout=120, dimensions=(50, 200))
     try:
         child.expect("In \\[1\\]")
         child.send("%load_ext jupyter_mistral\r")

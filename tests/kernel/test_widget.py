@@ -54,7 +54,7 @@ def connection(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         yield path
     finally:
         host.send_signal(signal.SIGTERM)
-        assert host.wait(30) == 0, (folder / "log").read_text()
+        assert host.wait(120) == 0, (folder / "log").read_text()
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ def host_info(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         yield _info(folder, host.pid)
     finally:
         host.send_signal(signal.SIGTERM)
-        assert host.wait(30) == 0, (folder / "log").read_text()
+        assert host.wait(120) == 0, (folder / "log").read_text()
 
 
 @pytest.fixture

@@ -43,8 +43,9 @@ sys.modules["broken_engine"] = broken
 _spec.loader.exec_module(broken)
 
 CHAT = broken.CHAT
-# short, so that a test is; which of the waits comes first is what a test looks at, not how long it takes
-QUICK = Patience(told_s=0.05, checked_s=0.15, alive_s=0.2, tail_s=0.2, first_wait_s=0.01, tries=4, wait_s=5)
+# short, so that a test is; which of the waits comes first is what a test looks at, not how long it takes. A healthy engine
+# has seconds to answer: a busy machine takes them
+QUICK = Patience(told_s=0.05, checked_s=0.15, alive_s=3, tail_s=3, first_wait_s=0.01, tries=4, wait_s=30)
 KEY = "sk-very-secret-0123456789"
 ASK = ChatRequest((Message("user", ("hello there",)),), Sampling(0.0))
 Make = Callable[..., Parts]
@@ -118,7 +119,8 @@ async def test_text_call_and_end_may_come_in_one_chunk(peer: Any, make: Make) ->
     )
     events, failure = await gathered(make().engine.stream(ASK))
     assert failure is None
-    assert [type(event).__name__ for event in events] == ["Delta", "CallPiece", "CallPiece", "End"]
+    told = [type(event).__name__ for event in events if not isinstance(event, Loading)]  # a busy machine is told of
+    assert told == ["Delta", "CallPiece", "CallPiece", "End"]
     assert events[-1].reason == "tool_calls"  # type: ignore[union-attr]
 
 
@@ -157,9 +159,9 @@ async def test_a_busy_engine_is_asked_again_when_it_said(peer: Any, make: Make) 
     events, failure = await gathered(engine.stream(ASK))
     assert failure is None
     assert words(events) == "at last"
-    waits = [event.eta_s for event in events if isinstance(event, Loading)]
+    waits = [event.eta_s for event in events if isinstance(event, Loading) and event.eta_s is not None]
     assert len(waits) == 2
-    assert waits[0] is not None and waits[0] >= 1
+    assert waits[0] >= 1
 
 
 async def test_who_does_not_want_to_wait_is_told_at_once(peer: Any, make: Make) -> None:
@@ -168,7 +170,7 @@ async def test_who_does_not_want_to_wait_is_told_at_once(peer: Any, make: Make) 
     peer.asked.clear()
     peer.always[CHAT] = broken.say(429, {"error": {"message": "slow down"}})
     events, failure = await gathered(engine.stream(replace(ASK, extras=Extras(if_busy="refuse"))))
-    assert not events
+    assert not [event for event in events if not isinstance(event, Loading) or event.eta_s is not None]
     assert failure is not None and failure.code == "busy"
     assert len(peer.of(CHAT)) == 1
 

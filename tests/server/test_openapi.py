@@ -59,7 +59,7 @@ def host(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     url, token = process.stdout.readline().strip(), process.stdout.readline().strip().removeprefix("token: ")
     yield url, {"Authorization": f"Bearer {token}"}
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(120) == 0
     process.stdout.close()
 
 

@@ -58,10 +58,12 @@ async def test_one_persons_many_questions_do_not_hold_up_anothers_one(own_host: 
         done.append(who)
 
     many = [asyncio.create_task(ask("ann", ann)) for _ in range(12)]
-    await host.peer.until(lambda status: status["running"] + status["queued"] == 12)
+    # on some machines the first are answered before the last have asked
+    await host.peer.until(lambda status: status["running"] + status["queued"] + len(done) >= 12)
+    before = len(done)
     await asyncio.gather(ask("bob", bob), *many)
     # behind those that ran already, and before most of those that waited
-    assert done.index("bob") < 9, done
+    assert done.index("bob") < before + 9, done
 
 
 async def test_a_users_own_server_asks_a_shared_one(

@@ -37,7 +37,7 @@ def _server(folder: Path, cwd: Path) -> Iterator[tuple[subprocess.Popen[bytes], 
         yield server, runtime
     finally:
         server.terminate()
-        assert server.wait(30) == 0, log.read_text()
+        assert server.wait(120) == 0, log.read_text()
         assert not list(runtime.glob("mistral-*")), "files were left behind"
 
 

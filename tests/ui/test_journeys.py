@@ -84,7 +84,10 @@ def test_code_is_inserted_and_run_by_clicks_alone(ui: Ui, page: Page, scripted: 
     assert page.evaluate("() => navigator.clipboard.readText()") == "print(x + 1)"
 
 
-def test_error_fix_diff_accept(ui: Ui, page: Page, scripted: Script) -> None:
+def test_error_fix_diff_accept(
+    ui: Ui, page: Page, scripted: Script, reshaped: Callable[[dict[str, Any]], None]
+) -> None:
+    reshaped({"max_tokens": 100})  # how long a model likes to talk is not what is tried
     ui.open(["values = [1, 2, 3]", "print(sum(valuse))"])
     ui.show_panel()
     ui.run_all()
@@ -151,7 +154,8 @@ def test_a_fix_that_changes_nothing_says_so_and_asks_for_another(ui: Ui, page: P
     ui.wait_sources(["values = [1, 2, 3]", "print(sum(values))"])
 
 
-def test_plot_explain(ui: Ui, page: Page) -> None:
+def test_plot_explain(ui: Ui, page: Page, reshaped: Callable[[dict[str, Any]], None]) -> None:
+    reshaped({"max_tokens": 60})
     ui.open([PLOT])
     ui.show_panel()
     ui.run_all()
