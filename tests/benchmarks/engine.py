@@ -35,18 +35,18 @@ NOTE = "note: a tiny shape on the CPU. It shows that every section runs; its tim
 SECTIONS = {
     section.name: section
     for section in (
-        sections.Section("ceilings", "what this machine can do at most", 20, "ceilings.measure"),
-        sections.Section("ways", "a fresh answer, from transformers' generate to all that we do", 100, "decoding.ways"),
+        sections.Section("ceilings", "what this machine can do at most", 15, "ceilings.measure"),
+        sections.Section("ways", "a fresh answer, from transformers' generate to all that we do", 120, "decoding.ways"),
         sections.Section(
             "identical", "greedy tokens of the fast path against the reference's", 45, "decoding.identical"
         ),
-        sections.Section("kernels", "4-bit matrices alone", 90, "kernels.measure"),
-        sections.Section("head", "the last layer alone", 30, "kernels.head"),
-        sections.Section("contexts", "a fresh answer after so much context", 65, "decoding.contexts"),
-        sections.Section("kinds", "ways to store keys and values, at one long context", 55, "decoding.kinds"),
-        sections.Section("together", "requests answered at once", 40, "decoding.together"),
-        sections.Section("edits", "prompt lookup on recorded edits of cells", 55, "edits.measure"),
-        sections.Section("small-card", "the longest context on a card of 24 GB", 40, "decoding.small_card"),
+        sections.Section("kernels", "4-bit matrices alone", 80, "kernels.measure"),
+        sections.Section("head", "the last layer alone", 20, "kernels.head"),
+        sections.Section("contexts", "a fresh answer after so much context", 60, "decoding.contexts"),
+        sections.Section("kinds", "ways to store keys and values, at one long context", 70, "decoding.kinds"),
+        sections.Section("together", "requests answered at once", 35, "decoding.together"),
+        sections.Section("edits", "prompt lookup on recorded edits of cells", 50, "edits.measure"),
+        sections.Section("small-card", "the longest context on a card of 24 GB", 35, "decoding.small_card"),
         sections.Section("build", "the peer, where its sources are given", 900, "peer.build"),
         sections.Section("peer", "llama.cpp on a random model of the same shape", 60, "peer.measure"),
     )

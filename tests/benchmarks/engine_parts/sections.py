@@ -56,13 +56,16 @@ def run(section: Section, plan: Plan) -> dict[str, Any]:
     begin = time.monotonic()
     child.start()
     theirs.close()
-    found = _received(ours, begin + plan.patience * section.seconds)
-    child.join(timeout=0 if "reason" in found else 10)
-    if child.exitcode and "reason" not in found:
-        found["reason"] = f"its process ended with {child.exitcode}"
-    with contextlib.suppress(ProcessLookupError):  # it is late or stuck in its end, or has left others behind
-        os.killpg(child.pid or 0, signal.SIGKILL)
-    child.join()
+    try:
+        found = _received(ours, begin + plan.patience * section.seconds)
+        child.join(timeout=0 if "reason" in found else 10)
+        if child.exitcode and "reason" not in found:
+            found["reason"] = f"its process ended with {child.exitcode}"
+    finally:  # it is late or stuck in its end, or has left others behind
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid or 0, signal.SIGKILL)
+        child.kill()
+        child.join()
     found["seconds"] = round(time.monotonic() - begin, 1)
     return found
 
