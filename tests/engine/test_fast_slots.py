@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from typing import Any
 
@@ -133,3 +134,94 @@ def test_an_unused_sequence_does_not_fit(kind: str) -> None:
     sequence, _ = new_sequence(LAYERS, kind)
     assert not Slots.fits([(sequence, 1)])
     assert Slots.fits([(empty(kind), 1)])
+
+
+def test_two_sequences_and_padding_keep_to_themselves(kind: str) -> None:
+    """Padding is not a number here; each sequence is as if it were alone."""
+    slots = Slots(LAYERS, 8, kind, "cpu")
+    texts = Text(200, 1), Text(60, 2)
+    plain, fast = [empty(kind) for _ in texts], [empty(kind) for _ in texts]
+    for group in (plain, fast):
+        for sequence, text, held in zip(group, texts, (190, 41), strict=True):
+            forward([(sequence, held)], text.qkv[:, :held])
+    at = [190, 41]
+    for counts in ((1, 1), (1, 4), (0, 1), (2, 0)):
+        pairs = [(n, count) for n, count in enumerate(counts) if count]
+        new = [texts[n].qkv[:, at[n] : at[n] + count] for n, count in pairs]
+        expected = torch.cat(
+            [forward([(plain[n], count)], part) for (n, count), part in zip(pairs, new, strict=True)], 1
+        )
+        found = step(slots, [(fast[n], count) for n, count in pairs], torch.cat(new, 1))
+        assert torch.equal(found, expected)
+        at = [a + count for a, count in zip(at, counts, strict=True)]
+    for ours, theirs in zip(fast, plain, strict=True):
+        assert same(state(ours), state(theirs))
+
+
+@pytest.mark.parametrize("length", [40, 60, 61, 127])
+def test_a_rejected_draft_leaves_no_trace(kind: str, length: int) -> None:
+    """Also where the draft's end made a block whole: it is packed anew from what took the draft's place."""
+    text, other, slots = Text(length + 140), Text(8, 5), Slots(LAYERS, 4, kind, "cpu")
+    plain, fast = empty(kind), empty(kind)
+    for sequence in (plain, fast):
+        forward([(sequence, length)], text.qkv[:, :length])
+    draft = min(4, BLOCK - length % BLOCK)
+    step(slots, [(fast, draft)], other.qkv[:, :draft])
+    assert fast.cut(length) == length
+    for at in range(length, length + 140):
+        new = text.qkv[:, at : at + 1]
+        assert torch.equal(step(slots, [(fast, 1)], new), forward([(plain, 1)], new))
+    assert same(state(plain), state(fast))
+
+
+def test_blocks_that_steps_wrote_come_back_elsewhere(kind: str) -> None:
+    text, slots, fast = Text(150), Slots(LAYERS, 1, kind, "cpu"), empty(kind)
+    for at in range(130):
+        step(slots, [(fast, 1)], text.qkv[:, at : at + 1])
+    other = fast.twin()
+    for block in range(2):
+        other.copy_in(fast.copy_out(block))
+    for at in (128, 129):
+        step(slots, [(other, 1)], text.qkv[:, at : at + 1])
+    assert [torch.equal(fast.copy_out(n), other.copy_out(n)) for n in range(2)] == [True, True]
+    new = text.qkv[:, 130:131]
+    assert torch.equal(step(slots, [(fast, 1)], new), step(slots, [(other, 1)], new))
+
+
+def test_buffers_grow_between_steps_and_the_device_is_told(kind: str) -> None:
+    """Across 512 tokens, where every buffer is made anew; what the device reads stays where it is."""
+    text, slots = Text(530), Slots(LAYERS, 2, kind, "cpu")
+    plain, fast = empty(kind), empty(kind)
+    for sequence in (plain, fast):
+        forward([(sequence, 500)], text.qkv[:, :500])
+    told: list[torch.Tensor] = [slots.positions, slots.firsts, slots.counts, slots.places]
+    stays = [t.data_ptr() for t in told]
+    seen = set()
+    for at in range(500, 530):
+        new = text.qkv[:, at : at + 1]
+        assert torch.equal(step(slots, [(fast, 1)], new), forward([(plain, 1)], new))
+        assert (
+            slots.positions.tolist() == [at, 0] and slots.firsts.tolist() == [0, 1] and slots.counts.tolist() == [1, 1]
+        )
+        seen.add(tuple(slots.places[0, [0, 3], 0].tolist()))
+    assert len(seen) > 1 and stays == [t.data_ptr() for t in told]
+    assert same(state(plain), state(fast))
+
+
+def test_a_place_is_where_the_next_token_belongs(kind: str) -> None:
+    """What kernels take addresses for: number by number, read through them."""
+    text, slots, fast = Text(72), Slots(LAYERS, 1, kind, "cpu"), empty(kind)
+    forward([(fast, 70)], text.qkv[:, :70])
+    pack = [(fast, 1)]
+    step(slots, pack, text.qkv[:, 70:71])
+    place = fast.rows[1].place()
+    keys, values = (t[0, 2, 70] for t in fast.rows[1].seen(0))
+    token = 70 if kind == "bf16" else 70 % BLOCK
+    for start, expected in ((place.keys, keys), (place.values, values)):
+        address = start + 2 * (2 * place.stride + token * SIZE)
+        found = torch.frombuffer((ctypes.c_char * (2 * SIZE)).from_address(address), dtype=torch.bfloat16)
+        assert torch.equal(found, expected)
+    if kind != "bf16":
+        packed = fast.copy_out(0).view(LAYERS, -1)[1]
+        found = torch.frombuffer((ctypes.c_char * packed.numel()).from_address(place.rows), dtype=torch.uint8)
+        assert torch.equal(found, packed)
