@@ -129,7 +129,7 @@ async def test_a_stock_client_works(peer: Any) -> None:
 @pytest.mark.threat("T26")
 @pytest.mark.fault("F16")
 async def test_leaving_frees_the_engine(peer: Any) -> None:
-    reply = await peer.chat(LONG, max_tokens=4000)
+    reply = await peer.chat(LONG, max_tokens=4000, response_format=ENDLESS)
     async for chunk in reply.chunks():
         if chunk["choices"]:
             break
@@ -145,7 +145,7 @@ async def test_leaving_frees_the_engine(peer: Any) -> None:
 @pytest.mark.threat("T26")
 @pytest.mark.fault("F16")
 async def test_leaving_an_answer_in_one_piece_frees_the_engine_too(peer: Any) -> None:
-    asking = asyncio.ensure_future(peer.chat(LONG, max_tokens=4000, stream=False))
+    asking = asyncio.ensure_future(peer.chat(LONG, max_tokens=4000, stream=False, response_format=ENDLESS))
     await peer.until(lambda status: status["running"] == 1)
     asking.cancel()
     peer.close()
@@ -186,7 +186,8 @@ async def test_a_short_question_does_not_wait_for_a_long_answer(peer: Any) -> No
 
 
 async def test_ghost_text_makes_room_for_a_question(peer: Any) -> None:
-    body = {"prompt": "def add(", "max_tokens": 4000, "stream": True, "mistral": {"if_busy": "refuse"}}
+    numbers = ", ".join(map(str, range(1, 60)))  # it goes on, whatever model it is
+    body = {"prompt": numbers, "max_tokens": 4000, "temperature": 0, "stream": True, "mistral": {"if_busy": "refuse"}}
     ghost = await peer.send("POST", "/mistral/v1/completions", body)
     texts = ghost.chunks()
     await anext(texts)
@@ -217,7 +218,7 @@ async def test_newer_ghost_text_is_not_refused_for_older_and_none_is_given_besid
 
 
 async def test_who_does_not_want_to_wait_is_refused(peer: Any) -> None:
-    first = await peer.chat(LONG, max_tokens=4000)
+    first = await peer.chat(LONG, max_tokens=4000, response_format=ENDLESS)
     await peer.until(lambda status: status["running"] == 1)
     reply = await peer.chat("hi", mistral={"if_busy": "refuse"})
     assert reply.status == 429

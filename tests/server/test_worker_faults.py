@@ -220,7 +220,8 @@ async def test_damaged_weights_are_told_and_nothing_stays_behind(own_host: Make,
     assert body["error"]["code"] == "corrupt_model"
     assert "model.safetensors" in body["error"]["message"]
     assert (await own.peer.status())["state"] == "failed"
-    assert set(psutil.Process().children()) <= others
+    while set(psutil.Process().children()) - others:
+        await asyncio.sleep(0.05)
 
 
 @pytest.mark.fault("F22")
