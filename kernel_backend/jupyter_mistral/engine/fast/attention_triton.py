@@ -11,6 +11,8 @@ The query heads that share keys, and the tokens of one sequence, are the rows of
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import triton
 import triton.language as tl
@@ -22,6 +24,7 @@ from .small_triton import INTERPRETED, address, pointer, rounded
 
 _PROGRAMS = 256  # for one sequence, when it is long: about two for each processor of a large GPU
 _LEAST_ROWS = 16  # of a matrix product on tensor cores
+_LOG2_E = 1.4426950408889634  # the kernel's exponentials are of 2
 
 
 @triton.jit
@@ -57,8 +60,8 @@ def _sixteen(
 
 @triton.jit
 def _float8(
-    row, head, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, first, BLOCK: tl.constexpr, INTERPRETED:
-    tl.constexpr,
+    row, head, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, first, BLOCK: tl.constexpr,
+    INTERPRETED: tl.constexpr,
 ):  # fmt: skip
     """Some tokens of one head of a block in e4m3. Its bits are a float16's with another bias: no GPU of any age minds."""
     at, tokens = tl.arange(0, WIDTH), first + tl.arange(0, TILE)
@@ -70,8 +73,8 @@ def _float8(
 
 @triton.jit
 def _whole(
-    row, head, first, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, BITS: tl.constexpr, HALF:
-    tl.constexpr, BLOCK: tl.constexpr,
+    row, head, first, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, BITS: tl.constexpr,
+    HALF: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Some tokens of one head of a block of integers; of 4 bits, the first half of all lies in the low ones of the bytes."""
     at, tokens = tl.arange(0, WIDTH), first + tl.arange(0, TILE)
@@ -90,8 +93,8 @@ def _whole(
 
 @triton.jit
 def _whole_keys(
-    row, head, first, KV_HEADS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, BITS:
-    tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
+    row, head, first, KV_HEADS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
+    BITS: tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
 ):  # fmt: skip
     """A tile of keys is a group: a least and a step for each channel."""
     COUNT: tl.constexpr = KV_HEADS * BLOCK * SIZE
@@ -105,8 +108,8 @@ def _whole_keys(
 
 @triton.jit
 def _whole_values(
-    row, head, first, KV_HEADS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, BITS:
-    tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
+    row, head, first, KV_HEADS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
+    BITS: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
 ):  # fmt: skip
     """A least and a step for each token and group of channels."""
     COUNT: tl.constexpr = KV_HEADS * BLOCK * SIZE
@@ -218,43 +221,57 @@ def splits_of(kv_heads: int) -> int:
     return min(128, max(16, triton.next_power_of_2(_PROGRAMS // kv_heads)))
 
 
-def attend(query: torch.Tensor, slots: Slots, layer: int, scale: float, splits: int | None = None) -> torch.Tensor:
-    tokens, heads, size = query.shape
-    kv_heads, bits = slots.heads, KV_KINDS[slots.kind]
-    splits = splits or splits_of(kv_heads)
+@dataclass(frozen=True)
+class Shape:
+    """What the first kernel is compiled for."""
+
+    fixed: dict[str, int | bool]
+    options: dict[str, int]
+
+
+def shape(kind: str, tokens: int, heads: int, kv_heads: int, size: int, splits: int | None = None) -> Shape:
+    """Of a step of so many tokens over keys and values of this kind."""
     sharing, width = heads // kv_heads, triton.next_power_of_2(size)
     room = triton.next_power_of_2(sharing)
     rows = triton.next_power_of_2(max(_LEAST_ROWS, tokens * room))
+    fixed: dict[str, int | bool] = {
+        "MOST": tokens,
+        "FIELDS": FIELDS,
+        "KV_HEADS": kv_heads,
+        "SHARING": sharing,
+        "ROOM": room,
+        "ROWS": rows,
+        "SIZE": size,
+        "WIDTH": width,
+        "SPLITS": splits or splits_of(kv_heads),
+        "BITS": KV_KINDS[kind],
+        "IS_FLOAT": kind == "fp8",
+        "TILE": KEY_GROUP if kind.startswith("int") else BLOCK,
+        "GROUP": min(VALUE_GROUP, size),
+        "BLOCK": BLOCK,
+    }
+    return Shape(fixed, {"num_warps": 8 if rows * width >= 8192 else 4, "num_stages": 2})
+
+
+def attend(query: torch.Tensor, slots: Slots, layer: int, scale: float, splits: int | None = None) -> torch.Tensor:
+    tokens, heads, size = query.shape
+    splits = splits or splits_of(slots.heads)
+    found = shape(slots.kind, tokens, heads, slots.heads, size, splits)
+    width = triton.next_power_of_2(size)
     answers = torch.empty(tokens, heads, splits, width, dtype=torch.float32, device=query.device)
     tops, totals = answers.new_empty(2, tokens, heads, splits)
-    _look[(kv_heads, splits, tokens)](
+    told = slots.positions, slots.firsts, slots.counts, slots.places
+    _look[(slots.heads, splits, tokens)](
         query.contiguous(),
-        slots.positions,
-        slots.firsts,
-        slots.counts,
-        slots.places,
+        *told,
         answers,
         tops,
         totals,
         layer,
-        scale * 1.4426950408889634,  # the kernel's exponentials are of 2
-        MOST=slots.most,
-        FIELDS=FIELDS,
-        KV_HEADS=kv_heads,
-        SHARING=sharing,
-        ROOM=room,
-        ROWS=rows,
-        SIZE=size,
-        WIDTH=width,
-        SPLITS=splits,
-        BITS=bits,
-        IS_FLOAT=slots.kind == "fp8",
-        TILE=KEY_GROUP if slots.kind.startswith("int") else BLOCK,
-        GROUP=min(VALUE_GROUP, size),
-        BLOCK=BLOCK,
+        scale * _LOG2_E,
+        **found.fixed,
         INTERPRETED=INTERPRETED,
-        num_warps=8 if rows * width >= 8192 else 4,
-        num_stages=2,
+        **found.options,
     )
     out = query.new_empty(tokens, heads * size)
     _join[(tokens, heads)](
