@@ -40,13 +40,14 @@ def rotate_and_append(
     query, key, value = torch.split(parts, [heads, slots.heads, slots.heads], 1)
     if norms:
         query, key = rms_norm(query, norms[0], norms[2]), rms_norm(key, norms[1], norms[2])
-    query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
+    query, key = rotate(query, cos, sin), rotate(key, cos, sin)
     for sequence, tokens in slots.parts():
         sequence.rows[layer].put(key[tokens].transpose(0, 1), value[tokens].transpose(0, 1))
     return query
 
 
-def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Heads x [m, heads, size] turned by their tokens' angles."""
     first, second = x.chunk(2, -1)
     return x * cos[:, None] + torch.cat([-second, first], -1) * sin[:, None]
 

@@ -1,0 +1,47 @@
+"""Attention of a step, where keys and values lie: as exact as torch's, and as code that a GPU reads memory well with."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_mistral.models.memory import KV_KINDS
+
+triton: Any = pytest.importorskip("triton")
+
+
+def test_kernels_give_what_the_reference_gives() -> None:
+    file = Path(__file__).parent / "interpreted" / "attention.py"
+    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", str(file)]
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("kind", "capability", "tokens"), [("bf16", 80, 16), ("fp8", 89, 1), ("int4", 90, 1)])
+def test_the_kernel_compiles_for_gpus_and_reads_sixteen_bytes_at_once(
+    kind: str, capability: int, tokens: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mistral Small 3.1: 32 heads of queries, 8 of keys, of size 128. No GPU is needed to compile."""
+    from jupyter_mistral.engine.fast import attention_triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    shape = attention_triton.shape(kind, tokens, 32, 8, 128)
+    types = dict.fromkeys(("POSITIONS", "FIRSTS", "COUNTS", "PLACES"), "*i64") | {"QUERY": "*bf16"}
+    types |= dict.fromkeys(("ANSWERS", "TOPS", "TOTALS"), "*fp32") | {"layer": "i32", "scale": "fp32"}
+    fixed = {**shape.fixed, "INTERPRETED": False}
+    names = attention_triton._look.arg_names
+    aligned = {(at,): [["tt.divisibility", 16]] for at, name in enumerate(names) if types.get(name, "").startswith("*")}
+    source = ASTSource(attention_triton._look, {n: types.get(n, "constexpr") for n in names}, fixed, aligned)
+    made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=shape.options)
+    assert made.asm["cubin"] and made.metadata.shared <= 99 * 1024, "a program of a 4090 has 99 KiB of shared memory"
+    code = made.asm["ptx"]
+    assert "cp.async.cg.shared.global" in code, "blocks are not loaded ahead, 16 bytes at a time"
+    assert len(re.findall(r"ld\.global\S*\.b(?:8|16)\b", code)) <= (32 if KV_KINDS[kind] == 4 else 0)

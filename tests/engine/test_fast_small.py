@@ -1,0 +1,48 @@
+"""A step's small work: the references round where transformers' modules do, and the kernels give what the references give."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from jupyter_mistral.engine.fast import small
+from torch.nn import functional
+from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).bfloat16()
+
+
+@pytest.mark.parametrize("of", [LlamaRMSNorm, Qwen3RMSNorm])
+def test_norms_are_transformers(of: type[torch.nn.Module]) -> None:
+    x, delta, module = random(5, 576), random(5, 577)[:, 1:], of(576, eps=1e-5)
+    module.weight.data = random(576)
+    assert torch.equal(small.rms_norm(x, module.weight, 1e-5), module(x))
+    added, normed = small.add_rms_norm(x, delta, module.weight, 1e-5)
+    assert torch.equal(added, x + delta) and torch.equal(normed, module(x + delta))
+
+
+def test_silu_mul_is_what_a_gated_layer_does() -> None:
+    gate, up = random(3, 100), random(3, 101)[:, 1:]
+    assert torch.equal(small.silu_mul(torch.cat([gate, up], 1)), functional.silu(gate) * up)
+
+
+def test_heads_turn_as_in_transformers() -> None:
+    query, cos, sin = random(6, 4, 64), *(torch.cat([random(6, n), random(6, n)], 1) for n in (32, 32))
+    expected, _ = apply_rotary_pos_emb(query.transpose(0, 1)[None], query.transpose(0, 1)[None], cos[None], sin[None])
+    assert torch.equal(small.rotate(query, cos, sin), expected[0].transpose(0, 1))
+
+
+def test_kernels_give_what_the_references_give() -> None:
+    pytest.importorskip("triton")
+    file = Path(__file__).parent / "interpreted" / "small.py"
+    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", str(file)]
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
