@@ -166,7 +166,6 @@ def test_a_stream_is_drawn_as_the_whole_text_would_be(ui: Ui, page: Page, sink: 
         ui.wait_answer(nth=len(drawn))
         last = page.locator(".jp-MistralAnswer").nth(len(drawn))
         last.get_by_text("The end.").wait_for()
-        last.locator("mjx-container").first.wait_for()
         last.locator(".jp-MistralCodeBar").first.wait_for()
         drawn.append(last.locator(".jp-MistralMarkdown").all_inner_texts())
     assert all(one == drawn[0] for one in drawn)
