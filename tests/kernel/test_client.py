@@ -97,7 +97,7 @@ def test_closing_the_iterator_leaves_so_that_the_host_cancels(peer: Peer) -> Non
     with closing(Client.find().stream_chat(ASKED)) as events:  # type: ignore[type-var]
         next(events)
         assert not peer.left.is_set()
-    assert peer.left.wait(20)
+    assert peer.left.wait(120)
 
 
 def test_get_post_and_load_speak_json(peer: Peer) -> None:
