@@ -39,6 +39,7 @@ def ready(ui: Ui, page: Page) -> Ui:
     ui.show_panel()
     ui.ask("Say yes.")
     ui.wait_answer()
+    ui.wait_model()
     page.locator(".jp-Notebook .cm-content").nth(1).click()
     page.keyboard.press("Control+End")
     return ui
@@ -74,6 +75,7 @@ def test_its_switch_turns_it_off_and_on(ui: Ui, page: Page, asked: list[dict[str
         ui.show_panel()
         ui.ask("Say yes.")
         ui.wait_answer()
+        ui.wait_model()
         page.locator(".jp-Notebook .cm-content").first.click()
         page.keyboard.press("Control+End")
         page.keyboard.type(" + ", delay=30)
