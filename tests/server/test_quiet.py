@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jupyter_mistral.server.caller import CALLER
 from jupyter_mistral.server.engine import Options
 from jupyter_mistral.server.salt import salt_of
+from jupyter_mistral.server.spare import Spare
 
 from .conftest import SMALL, Own
 from .test_context import notebook
@@ -18,9 +21,9 @@ from .test_context import notebook
 LONG = 16
 
 
-def asked(book: dict[str, Any], question: str) -> dict[str, Any]:
+def asked(book: dict[str, Any], question: str, **more: Any) -> dict[str, Any]:
     messages = [{"role": "user", "content": question}]
-    mine = {"client": "test", "notebook": book}
+    mine = {"client": "test", "notebook": book, **more}
     return {"messages": messages, "model": SMALL, "max_tokens": 2, "temperature": 0, "mistral": mine}
 
 
@@ -56,6 +59,36 @@ async def test_a_changed_notebook_is_read_anew_in_a_quiet_time(own_host: Callabl
     fresh, read = await costs(own, asked(edited(), "And what is value_9?"))
     assert fresh < with_log
     assert read < fresh // 4  # read already, although the cell stands in the middle
+
+
+async def test_a_follow_up_on_a_notebook_larger_than_the_budget_reads_its_own_cells_only(
+    own_host: Callable[[Options], Own],
+) -> None:
+    own = own_host(Options(default_model=SMALL, spare_after_s=0))
+    book, budget = notebook(40), 2400
+    _, cold = await costs(own, asked(book, "What is value_3?", budget=budget))
+    for number in (35, 12):
+        prompt, read = await costs(own, asked(book, f"What is value_{number}?", budget=budget))
+        assert 0.8 * budget < prompt <= budget
+        assert read < 0.75 * cold
+
+
+async def test_work_is_done_in_the_name_of_who_offered_it() -> None:
+    seen: list[str] = []
+    done = asyncio.Event()
+
+    async def work() -> None:
+        seen.append(CALLER.get())
+        done.set()
+
+    spare = Spare(0.01, logging.getLogger())
+    CALLER.set("ann")
+    spare.offer(work)
+    CALLER.set("bob")  # who leaves the model in peace last
+    spare.rest()
+    await done.wait()
+    await spare.close()
+    assert seen == ["ann"]
 
 
 async def test_a_question_comes_before_reading_anew(own_host: Callable[[Options], Own]) -> None:

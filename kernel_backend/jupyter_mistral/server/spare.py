@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
@@ -13,17 +14,20 @@ Work: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class Spare:
-    """Holds one piece of work, the latest offered. `rest` and `stay` tell whether anybody waits for the model."""
+    """Holds one piece of work, the latest offered. `rest` and `stay` tell whether anybody waits for the model.
+
+    Work is done in the name of whoever offered it, no matter who left the model in peace.
+    """
 
     def __init__(self, after_s: float, log: logging.Logger) -> None:
         self._after_s, self._log = after_s, log
-        self._work: Work | None = None
+        self._work: tuple[Work, contextvars.Context] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def offer(self, work: Work) -> None:
         """To be done in the next quiet; takes the place of what was offered before."""
-        self._work = work
+        self._work = work, contextvars.copy_context()
 
     def rest(self) -> None:
         """Nobody waits any more."""
@@ -46,9 +50,10 @@ class Spare:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def _begin(self) -> None:
-        work, self._work, self._timer = self._work, None, None
-        if work is not None and self._task is None:
-            self._task = asyncio.create_task(self._run(work))
+        offered, self._work, self._timer = self._work, None, None
+        if offered is not None and self._task is None:
+            work, context = offered
+            self._task = context.run(asyncio.create_task, self._run(work))
 
     async def _run(self, work: Work) -> None:
         try:
