@@ -14,6 +14,7 @@ from ..documents.decoder import Decoder
 from ..protocol import ChatRequest, Failure, Message, ModelCard
 from .answering import refuse_endless
 from .aside import Aside
+from .caller import holder
 from .counting import Counting, folder_of, remembered
 from .engine import Target
 from .pictures import Pictures
@@ -37,7 +38,7 @@ class PromptBuilder:
         self._pictures = pictures or Pictures(Decoder())
         self._secrets = [v for k, v in environ.items() if _SECRET_NAME.search(k) and len(v) >= 8]
         self._counting = Counting()
-        self._snapshots: OrderedDict[tuple[str, str, str], Snapshot] = OrderedDict()
+        self._snapshots: OrderedDict[tuple[str, ...], Snapshot] = OrderedDict()
 
     async def prompt(self, request: ChatRequest, target: Target) -> tuple[tuple[Message, ...], tuple[str, ...]]:
         """The messages to send, pictures decoded, and in words what was left out. Raises `Failure`: too long, a bad picture."""
@@ -145,9 +146,10 @@ class PromptBuilder:
             known_secrets=self._secrets,
         )
 
-    def _key(self, request: ChatRequest, target: Target) -> tuple[str, str, str]:
+    def _key(self, request: ChatRequest, target: Target) -> tuple[str, ...]:
+        """A notebook of the same name is another one for another holder of a token: nobody is told what others had read."""
         path = str((request.extras.notebook or {}).get("path") or "")
-        return target.card.name, path, request.extras.client
+        return target.card.name, path, request.extras.client, holder()
 
 
 def _answer_room(request: ChatRequest) -> int:

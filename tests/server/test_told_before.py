@@ -1,0 +1,42 @@
+"""What the server has told the model of a notebook goes on with the questions of the same asker, and of nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from jupyter_mistral.protocol import ChatRequest, Extras, Message, ModelCard
+from jupyter_mistral.server.caller import CALLER, TOKEN
+from jupyter_mistral.server.engine import Target
+from jupyter_mistral.server.prompt import PromptBuilder
+
+
+async def _count(texts: Sequence[str]) -> list[int]:
+    return [len(text.split()) for text in texts]
+
+
+TARGET = Target(ModelCard("m", context_length=4000, can=("text",)), None, _count)
+
+
+async def _sent(builder: PromptBuilder, caller: str, source: str) -> str:
+    cell: dict[str, Any] = {"cell_type": "code", "id": "c0", "source": source, "outputs": [], "execution_count": 1}
+    extras = Extras(notebook={"cells": [cell], "path": "Untitled.ipynb"}, client="test")
+    mark = CALLER.set(caller)
+    try:
+        request = ChatRequest(model="m", messages=(Message("user", ("What is x?",)),), extras=extras)
+        messages, _ = await builder.prompt(request, TARGET)
+    finally:
+        CALLER.reset(mark)
+    return "\n".join(message.text for message in messages)
+
+
+@pytest.mark.threat("T29")
+@pytest.mark.parametrize("other", [TOKEN + "bob", "bob"])
+async def test_a_notebook_of_the_same_name_is_another_one_for_another_holder(other: str) -> None:
+    builder = PromptBuilder({})
+    await _sent(builder, TOKEN + "ann", "x = 'of ann'")
+    assert "of ann" not in await _sent(builder, other, "x = 'of bob'")
+    # she herself is told of her change
+    changed = await _sent(builder, TOKEN + "ann", "x = 'changed'")
+    assert "of ann" in changed and "changed" in changed
