@@ -73,7 +73,12 @@ class Lab(NamedTuple):
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(120)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            # Jupyter's server waits for ever for a thread of AnyIO's if it ends while it reads a file for a page
+            self.process.kill()
+            self.process.wait(60)
 
 
 @pytest.fixture(scope="package")
