@@ -40,7 +40,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     bench.chmod(0o755)
     line = [sys.executable, str(SCRIPT), "--tiny", "--json", "--llama-cpp", str(bench)]
     environ = os.environ | {"OMP_NUM_THREADS": "1", "TRITON_INTERPRET": "0"}
-    done = subprocess.run(line, env=environ, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(line, env=environ, capture_output=True, text=True, timeout=1000, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found
