@@ -70,6 +70,7 @@ def test_chats_outlive_a_killed_server_and_the_page_goes_on(
         ui.wait_answer(nth=1)
     finally:
         lab.stop()
+        page.goto("about:blank")
         page_errors.clear()  # JupyterLab's own, of a server that is gone
 
 

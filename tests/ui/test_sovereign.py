@@ -95,6 +95,7 @@ def test_a_hostile_notebook_reaches_nobody(page: Page, sovereign_lab: Lab, sink:
     open_hostile(page, sovereign_lab, sink)
     assert sink.hits == []
     assert page.evaluate("() => window.pwned") is None
+    page.goto("about:blank")  # where nothing of theirs comes any more
     page_errors.clear()  # what the vectors' own text breaks (diagrams)
 
 
@@ -157,4 +158,5 @@ def test_without_the_mode_the_same_notebook_calls_home(
 ) -> None:
     open_hostile(page, lab, sink)
     sink.wait(page, 20)
+    page.goto("about:blank")  # where nothing of theirs comes any more
     page_errors.clear()
