@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import KERNEL_IDLE, TOKEN, Lab, Ui, _start, write_notebook
+from .conftest import KERNEL_IDLE, TOKEN, Lab, PageErrors, Ui, _start, write_notebook
 from .test_hostile_text import MARKDOWN, Sink, sink
 
 __all__ = ["sink"]  # a fixture of the neighbour's
@@ -91,12 +91,11 @@ def sovereign_lab(tmp_path_factory: pytest.TempPathFactory, models_home: Path) -
 
 
 @pytest.mark.threat("T3", "T4")
-def test_a_hostile_notebook_reaches_nobody(page: Page, sovereign_lab: Lab, sink: Sink, page_errors: list[str]) -> None:
+def test_a_hostile_notebook_reaches_nobody(page: Page, sovereign_lab: Lab, sink: Sink, page_errors: PageErrors) -> None:
     open_hostile(page, sovereign_lab, sink)
     assert sink.hits == []
     assert page.evaluate("() => window.pwned") is None
-    page.goto("about:blank")  # where nothing of theirs comes any more
-    page_errors.clear()  # what the vectors' own text breaks (diagrams)
+    page_errors.are_expected = True  # what the vectors' own text breaks (diagrams)
 
 
 @pytest.mark.threat("T5")
@@ -154,9 +153,8 @@ def test_jupyterlab_asks_nobody_for_news(sovereign_lab: Lab) -> None:
 
 
 def test_without_the_mode_the_same_notebook_calls_home(
-    page: Page, lab: Lab, sink: Sink, page_errors: list[str]
+    page: Page, lab: Lab, sink: Sink, page_errors: PageErrors
 ) -> None:
     open_hostile(page, lab, sink)
     sink.wait(page, 20)
-    page.goto("about:blank")  # where nothing of theirs comes any more
-    page_errors.clear()
+    page_errors.are_expected = True
