@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# before anything imports torch: its threads wait for each other asleep, as the server has its worker do, so that two runs
+# side by side do not take the processor from one another by waiting
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 ROOT = Path(__file__).parent.parent
 SMALL = "smollm2-135m"
 EMBEDDED = "qwen2.5-coder-0.5b"

@@ -12,6 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does n
 
 import tiny_mistral3
 from engine_host import Host
+from jupyter_mistral.engine import wide
+
+wide.install()  # what a test computes for itself, it computes as the engine does
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from . import wide
 from .attention import NAME
 from .packed import new_sequence
 from .prefix import PrefixMemory, common
@@ -38,6 +39,7 @@ class Decoder:
         shared_chunk: int = 0,
         fast: Fast | None = None,
     ) -> None:
+        wide.install()
         self.fast = fast
         self._model, self._chunk, self._shared_chunk, self.memory = model, chunk, shared_chunk or chunk, memory
         self.device: torch.device = model.device

@@ -21,6 +21,7 @@ from bitsandbytes.nn.modules import Params4bit
 from safetensors import safe_open
 from torch.nn import functional
 
+from . import wide
 from .folder import ShardWriter, Tell
 
 FILE = "experts.safetensors"
@@ -62,7 +63,9 @@ class Experts(torch.nn.Module):
 
 
 def _linear(states: torch.Tensor, packed: Any) -> torch.Tensor:
-    if states.device.type == "cpu":  # unpacked, so that the bits do not depend on how many tokens come at once
+    if (
+        states.device.type == "cpu" and not wide.install()
+    ):  # unpacked, so that the bits do not depend on how many tokens come at once
         return functional.linear(states, dequantize_4bit(packed, packed.quant_state).to(states.dtype))
     found: torch.Tensor = matmul_4bit(states, packed.t(), quant_state=packed.quant_state)
     return found

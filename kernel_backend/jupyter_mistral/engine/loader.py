@@ -14,7 +14,7 @@ from transformers import AutoConfig
 from ..models import store
 from ..models.memory import KV_KINDS
 from ..protocol import Failure, Memory, ModelCard, Usage
-from . import attention, experts, memory
+from . import attention, experts, memory, wide
 from .adapters import Adapters
 from .answer import Answerer
 from .convert import convert
@@ -263,6 +263,8 @@ def _model(folder: Path, config: Any, device: str, plan: Plan | None) -> tuple[A
         attention.register()
         text._attn_implementation = attention.NAME
     narrow(model)
+    if device == "cpu":
+        wide.widen(model)
     return model, spill
 
 
