@@ -17,6 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / ".tests"
+# two at a time: most tests wait for servers, pages and clocks; a file's tests stay together, they share what is slow to start
+SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile"]
 VENV = PLACE / "venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -88,7 +90,7 @@ def checks(pytest_arguments: list[str]) -> dict[str, tuple[list[str | Path], Pat
         "eslint": ([jlpm, "eslint:check"], extension),
         "prettier": ([jlpm, "prettier:check"], extension),
         "jest": ([jlpm, "test"], extension),
-        "pytest": ([BIN / "python", "-m", "pytest", *pytest_arguments], ROOT),
+        "pytest": ([BIN / "python", "-m", "pytest", *(pytest_arguments or SIDE_BY_SIDE)], ROOT),
     }
 
 

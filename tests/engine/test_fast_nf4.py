@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from bitsandbytes.nn import Linear4bit
 from four_bit import layer
 from jupyter_mistral.engine.adapters import Adapted
 from jupyter_mistral.engine.fast import nf4
-from jupyter_mistral.engine.fast.nf4_plan import ARRIVALS, HALF, candidates, plan
+from jupyter_mistral.engine.fast.nf4_plan import ARRIVALS, HALF, Plan, candidates, plan
 from safetensors.torch import save
 
 HERE = Path(__file__).parent
@@ -224,6 +226,43 @@ def test_a_24b_models_matrices_are_cut_so_that_each_column_is_read_once(name: st
 @pytest.mark.parametrize("columns", [64, 576, 896, 1088, 5120])
 def test_no_cut_leaves_a_program_without_work(columns: int) -> None:
     assert all(cut.is_fit(rows, columns) for rows in (1, 64, 1000) for cut in candidates(rows, columns))
+
+
+@BOTH
+def test_the_quickest_cut_is_kept_for_matrices_of_the_shape(is_nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times come from a stand-in. Matrices of the shape that store their scales the other way keep theirs."""
+    from jupyter_mistral.engine.fast import nf4_plan, nf4_triton
+
+    monkeypatch.setattr(nf4_plan, "_tuned", {})
+    weights, cuts, tried = [of_size(6144, 5120, is_nested) for _ in range(3)], candidates(6144, 5120), []
+
+    def timed(given: Sequence[nf4.Nf4], cut: Plan) -> float:
+        assert [id(one) for one in given] == [id(one) for one in weights]
+        tried.append(cut)
+        if cut.stages == 6:
+            raise nf4_triton.OutOfResources(128, 64, "shared memory")
+        return 2.0 if cut == cuts[2] else 3.0 + len(tried)
+
+    assert nf4_triton.tune(weights[0], weights[1:], timed=timed) == cuts[2] != cuts[0]
+    assert tried == cuts and any(cut.stages == 6 for cut in cuts)
+    assert plan(6144, 5120, is_nested) == cuts[2] and plan(6144, 5120, not is_nested) == cuts[0]
+
+
+def test_no_cut_is_tried_after_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    from jupyter_mistral.engine.fast import nf4_plan, nf4_triton
+
+    monkeypatch.setattr(nf4_plan, "_tuned", {})
+    tried, weight, end = [], of_size(6144, 5120, True), time.monotonic() + 0.05
+
+    def timed(given: Sequence[nf4.Nf4], cut: Plan) -> float:
+        tried.append(cut)
+        time.sleep(0.06)
+        return 1.0 / len(tried)
+
+    cuts = candidates(6144, 5120)
+    assert nf4_triton.tune(weight, (), end, timed) == cuts[0] and tried == cuts[:1]
+    assert nf4_triton.tune(weight, (), end, timed) == cuts[0] and tried == cuts[:1]
+    assert nf4_triton.tune(weight, (), math.inf, timed) == cuts[-1], "without an end all are tried"
 
 
 def of_size(rows: int, columns: int, is_nested: bool) -> nf4.Nf4:

@@ -260,10 +260,10 @@ class History:
             self._disk_failed(error)
             return False
         self._waiting.clear()
-        self._unsaved.clear()
         self._memory.close()
         self._memory = chatfile.open_memory()
         self.problem = ""
+        self._unsaved.clear()  # last: who sees that all is saved, in another thread, must find no problem any more
         return True
 
     def _disk_failed(self, error: Exception) -> None:

@@ -24,6 +24,7 @@ from .graph import BUCKETS, MOST, Direct, Graphs, Steps
 from .nf4 import Unfit
 from .slots import Slots
 from .step import FastModel
+from .tuning import Tune, tuned
 
 WISH = "JUPYTER_MISTRAL_DECODE"
 HEAD = "JUPYTER_MISTRAL_HEAD"  # int8 takes half of the head's bytes on the fast path
@@ -90,6 +91,15 @@ class Fast:
         parts = torch.split(scores, [need.count for _, need in group])
         return {place: part[-need.keep :] for (place, need), part in zip(group, parts, strict=True)}
 
+    def tune(self, tune: Tune) -> None:
+        """Choose how matrices in 4 bit are cut, before the first step; by rule where that fails. The log says which way."""
+        assert self._model is not None and not self.recorded
+        try:
+            for (rows, columns, _), cut in tuned(self._model.matrices, tune):
+                print(f"jupyter_mistral.engine: {rows} x {columns} in 4 bit: {cut}", file=sys.stderr, flush=True)
+        except Exception as error:  # a compiler or a device that does not play along; the rule's cuts are tried out next
+            _log(error, "cuts by rule")
+
     # ------------------------------------------------------------------------------------------ pauses
 
     def pause(self, why: str, keeps_weights: bool = True) -> None:
@@ -137,10 +147,11 @@ def _groups(needs: Sequence[Need]) -> list[list[tuple[int, Need]]]:
 # ---------------------------------------------------------------------------------------------- at load
 
 
-def fast_path(model: Any, kv: str, wish: str) -> tuple[Fast | None, str]:
+def fast_path(model: Any, kv: str, wish: str, tune: Tune | None = None) -> tuple[Fast | None, str]:
     """The fast path of a model whose sequences are of this kind of keys and values, or why there is none ("": nobody asked).
 
     To be called before the model's first forward (`FastModel`). wish: auto (triton on CUDA, else off), triton, reference or off.
+    tune: chooses how matrices are cut; by default Triton's kernels are timed where they are compiled.
     """
     if wish not in WISHES:
         return None, f"{WISH}={wish} is none of {', '.join(WISHES)}"
@@ -153,6 +164,10 @@ def fast_path(model: Any, kv: str, wish: str) -> tuple[Fast | None, str]:
         if not decoder.is_packing:
             raise Unfit("its attention is not ours")
         fast = Fast(lambda: FastModel(model, chosen, os.environ.get(HEAD, "bf16")), kv)
+        if tune is None and wish != "reference":
+            tune = ops.tuner(model.device)
+        if tune is not None:
+            fast.tune(tune)
         reason = differs(decoder, fast)
         if not reason and is_cuda:
             fast.draft = draft_width(_times(decoder, fast))
@@ -230,6 +245,6 @@ def _named(error: Exception) -> str:
     return str(error) if isinstance(error, Unfit) else type(error).__name__
 
 
-def _log(error: Exception) -> None:
+def _log(error: Exception, what: str = "fast path off") -> None:
     traceback.print_tb(error.__traceback__)
-    print(f"jupyter_mistral.engine: fast path off: {_named(error)}", file=sys.stderr, flush=True)
+    print(f"jupyter_mistral.engine: {what}: {_named(error)}", file=sys.stderr, flush=True)

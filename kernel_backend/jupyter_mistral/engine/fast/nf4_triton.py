@@ -11,12 +11,16 @@ columns of x in two products, so nothing is interleaved. A scale meets the sums 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import time
+from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import cycle, islice
 
 import torch
 import triton
 import triton.language as tl
+from triton.runtime.errors import OutOfResources
 
 from .nf4 import GROUP, NESTED, TABLE, Nested, Nf4
 from .nf4_plan import ARRIVALS, HALF, Plan, candidates, keep, plan
@@ -31,6 +35,7 @@ VALUES = (torch.tensor(TABLE, dtype=torch.float64) * STRETCH).bfloat16()
 _HALF = tl.constexpr(HALF)
 _BYTES = tl.constexpr(GROUP // 2)
 _SHIFT = tl.constexpr(NESTED.bit_length() - 1)
+_PRODUCTS, _BYTES_TIMED = 200, 20 * 10**9  # of a timing, at the most, where the model has not more matrices of a shape
 _WARPS = 2  # with 4, Hopper's compiler would choose products that read x from shared memory alone
 
 
@@ -264,27 +269,48 @@ def bytes_read(weight: Nf4) -> int:
     return weight.packed.nbytes + sum(part.nbytes for part in parts)
 
 
-def tune(weight: Nf4, others: Iterable[Nf4] = (), seconds: float = 0.02) -> Plan:
+def _timed(weights: Sequence[Nf4], cut: Plan) -> float:
+    """Milliseconds of a product, with these matrices in turn. Recorded as steps are: launches one by one would take longer
+    than small products do, and the times would be theirs."""
+    assert weights[0].packed.is_cuda and not torch.cuda.is_current_stream_capturing()
+    x = torch.ones((1, weights[0].columns), dtype=torch.bfloat16, device=weights[0].packed.device)
+    _linear(x, weights[0], None, cut)  # compiles
+    count = max(len(weights), min(_PRODUCTS, _BYTES_TIMED // bytes_read(weights[0])))
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        for weight in islice(cycle(weights), count):
+            _linear(x, weight, None, cut)
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    graph.replay()
+    begin.record()
+    graph.replay()
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end) / count
+
+
+def tune(
+    weight: Nf4,
+    others: Sequence[Nf4] = (),
+    until: float = math.inf,
+    timed: Callable[[Sequence[Nf4], Plan], float] = _timed,
+) -> Plan:
     """Time some cuts on the device and keep the best for matrices of this shape. At load, never while a graph is recorded.
 
-    others: more matrices of the shape, read in turn so that none is found in the cache; as many as the model has.
+    others: more matrices of the shape, read in turn so that none is found in the cache; as many as the model has. until:
+    when `time.monotonic()` says this no other cut is tried; compiling one takes seconds.
     """
-    assert weight.packed.is_cuda and not torch.cuda.is_current_stream_capturing()
-    weights, best = [weight, *others], (float("inf"), plan(weight.rows, weight.columns))
-    x = torch.ones((1, weight.columns), dtype=torch.bfloat16, device=weight.packed.device)
+    is_nested = isinstance(weight.scales, Nested)
+    best = math.inf, plan(weight.rows, weight.columns, is_nested)
     for cut in candidates(weight.rows, weight.columns):
-        _linear(x, weight, None, cut)  # compiles
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        torch.cuda.synchronize()
-        begin.record()
-        rounds = max(1, int(seconds * 1e12 / bytes_read(weight)) // len(weights))
-        for _ in range(rounds):
-            for each in weights:
-                _linear(x, each, None, cut)
-        end.record()
-        torch.cuda.synchronize()
-        best = min(best, (begin.elapsed_time(end) / rounds, cut), key=lambda pair: pair[0])
-    keep(weight.rows, weight.columns, isinstance(weight.scales, Nested), best[1])
+        if time.monotonic() >= until:
+            break
+        try:
+            found = timed([weight, *others], cut)
+        except OutOfResources:  # a program of this device has not that much shared memory
+            continue
+        best = min(best, (found, cut), key=lambda pair: pair[0])
+    keep(weight.rows, weight.columns, is_nested, best[1])
     return best[1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -11,6 +12,7 @@ from . import nf4, small
 from .nf4 import Nf4
 from .slots import Slots
 from .small import Norms
+from .tuning import Tune
 
 
 class Ops(Protocol):
@@ -72,3 +74,10 @@ def triton() -> Ops:
         silu_mul = staticmethod(small_triton.silu_mul)
 
     return Triton()
+
+
+def tuner(device: torch.device) -> Tune | None:
+    """What chooses cuts for Triton's kernels; None where times tell nothing: on the CPU, and under Triton's interpreter."""
+    from . import nf4_triton
+
+    return nf4_triton.tune if device.type == "cuda" and not nf4_triton.INTERPRETED else None

@@ -61,6 +61,10 @@ class Linear:
         together = [plain] if len({type(layer) for layer in plain}) == 1 else [[layer] for layer in plain]
         return cls([(_fused(part), _biases(part)) for part in together])
 
+    @property
+    def matrices(self) -> list[Nf4]:
+        return [weight for weight, _ in self._parts if isinstance(weight, Nf4)]
+
     def __call__(self, ops: Ops, x: Tensor) -> Tensor:
         found = [_product(ops, x, weight, bias) for weight, bias in self._parts]
         return found[0] if len(found) == 1 else torch.cat(found, 1)
@@ -129,6 +133,12 @@ class FastModel:
     @property
     def depth(self) -> int:
         return len(self.layers)
+
+    @property
+    def matrices(self) -> list[Nf4]:
+        """Those in 4 bit, as steps read them: what is side by side is one."""
+        linears = [part for layer in self.layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
+        return [matrix for linear in [*linears, self._head] for matrix in linear.matrices]
 
     def forward(self, ids: Tensor, slots: Slots) -> Tensor:
         """Scores [m, vocabulary] of tokens ids [m], int64, which are appended to the sequences in `slots`."""
