@@ -159,7 +159,9 @@ def test_cuts_are_chosen_once_for_each_shape_before_the_first_step(
     expected = [[linear.matrices[0] for linear in alike] for alike in zip(*parts, strict=True)]
     given = [[weight, *others] for weight, others, _ in tuning.given]
     assert [(alike[0].rows, alike[0].columns) for alike in given] == [(384, 128), (256, 128), (128, 192), (128, 128)]
-    assert [[id(weight) for weight in alike] for alike in given] == [[id(weight) for weight in alike] for alike in expected]
+    assert [[id(weight) for weight in alike] for alike in given] == [
+        [id(weight) for weight in alike] for alike in expected
+    ]
     assert tuning.products_before == 0 < tuning.products, "the check at load is of what was chosen"
     untils = [until - begin for _, _, until in tuning.given]
     assert untils == sorted(untils) and 0.5 <= untils[0] < 1.5 < untils[-1] < 2.5, "two seconds, shared"

@@ -7,7 +7,7 @@ import shutil
 import signal
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,14 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Bits
 @pytest.fixture
 def bare(tmp_path: Path):  # type: ignore[no-untyped-def]
     host = Host(tmp_path / "home")
+    yield host
+    host.close()
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """One worker that is refused one thing after another: none may harm it for the next."""
+    host = Host(tmp_path_factory.mktemp("lasting") / "home")
     yield host
     host.close()
 
@@ -131,28 +139,28 @@ def _lose_the_tokenizer(folder: Path) -> str:
 @pytest.mark.fault("F12")
 @pytest.mark.parametrize("damage", [_cut, _flip, _lie_in_the_header, _break_the_config, _lose_the_tokenizer])
 def test_damage_is_named_and_the_worker_lives(
-    bare: Host, tiny: Path, tmp_path: Path, damage: Callable[[Path], str]
+    lasting: Host, tiny: Path, tmp_path: Path, damage: Callable[[Path], str]
 ) -> None:
     folder = tmp_path / "damaged"
     shutil.copytree(tiny, folder)
     name = damage(folder)
-    failed = bare.load(folder)
+    failed = lasting.load(folder)
     assert failed["type"] == "failed" and failed["failure"]["code"] == "corrupt_model", failed
     assert name in failed["failure"]["message"] and failed["failure"]["todo"]
-    assert bare.load(tiny)["type"] == "ready"
+    assert lasting.load(tiny)["type"] == "ready"
 
 
 @pytest.mark.fault("F12")
-def test_a_cut_gguf_is_named(bare: Host, gguf: Path, tmp_path: Path) -> None:
+def test_a_cut_gguf_is_named(lasting: Host, gguf: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(gguf.read_bytes()[:50_000_000])
-    failed = bare.load(cut, out=str(tmp_path / "nf4"))
+    failed = lasting.load(cut, out=str(tmp_path / "nf4"))
     assert failed["failure"]["code"] == "corrupt_model" and "cut.gguf" in failed["failure"]["message"]
     assert not (tmp_path / "nf4").exists() and not list(tmp_path.glob(".nf4*"))
 
 
 @pytest.mark.threat("T15")
-def test_code_and_pickles_are_never_opened(bare: Host, tiny: Path, tmp_path: Path) -> None:
+def test_code_and_pickles_are_never_opened(lasting: Host, tiny: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
 
     class Bomb:
@@ -167,21 +175,21 @@ def test_code_and_pickles_are_never_opened(bare: Host, tiny: Path, tmp_path: Pat
         folder = tmp_path / name.replace(".", "-")
         shutil.copytree(tiny, folder)
         damage(folder / name)
-        failed = bare.load(folder)
+        failed = lasting.load(folder)
         assert failed["type"] == "failed" and failed["failure"]["code"] == "unsupported", failed
         assert name in failed["failure"]["message"]
     assert not canary.exists()
 
 
 @pytest.mark.threat("T15")
-def test_a_config_that_asks_for_its_own_code_is_refused(bare: Host, tiny: Path, tmp_path: Path) -> None:
+def test_a_config_that_asks_for_its_own_code_is_refused(lasting: Host, tiny: Path, tmp_path: Path) -> None:
     for file in ("config.json", "tokenizer_config.json"):
         folder = tmp_path / file.replace(".", "-")
         shutil.copytree(tiny, folder)
         config = json.loads((folder / file).read_text())
         config["auto_map"] = {"AutoConfig": "evil.Config"}
         (folder / file).write_text(json.dumps(config))
-        failed = bare.load(folder)
+        failed = lasting.load(folder)
         assert failed["failure"]["code"] == "unsupported" and "auto_map" in failed["failure"]["message"]
 
 
@@ -212,12 +220,12 @@ def test_without_a_wish_the_context_is_what_fits() -> None:
         memory.admit(15 * 10**9, 163_840, None, 131_072, 16 * 10**9, "cuda")
 
 
-def test_the_context_given_at_load_is_what_the_model_holds(bare: Host, tiny: Path) -> None:
-    assert bare.load(tiny, context_length=500)["card"]["context_length"] == 500
-    failed = bare.ask("word " * 1000)
+def test_the_context_given_at_load_is_what_the_model_holds(lasting: Host, tiny: Path) -> None:
+    assert lasting.load(tiny, context_length=500)["card"]["context_length"] == 500
+    failed = lasting.ask("word " * 1000)
     assert failed["failure"]["code"] == "context_too_long"
     assert "the model holds 500" in failed["failure"]["message"]
-    assert bare.ask("short")["reason"] in ("stop", "length")
+    assert lasting.ask("short")["reason"] in ("stop", "length")
 
 
 def test_converting_in_process_leaves_nothing_behind_when_it_fails(gguf: Path, tmp_path: Path) -> None:
@@ -230,7 +238,7 @@ def test_converting_in_process_leaves_nothing_behind_when_it_fails(gguf: Path, t
 
 
 def test_a_model_that_cannot_fit_is_refused_before_it_is_quantized(
-    bare: Host, tiny_source: Path, tmp_path: Path
+    lasting: Host, tiny_source: Path, tmp_path: Path
 ) -> None:
     """A config that promises a gigantic cache stands for a gigantic model."""
     folder = tmp_path / "giant"
@@ -238,13 +246,13 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_quantized(
     config = json.loads((folder / "config.json").read_text())
     config["text_config"] |= {"num_hidden_layers": 10**6, "max_position_embeddings": 10**9, "layer_types": None}
     (folder / "config.json").write_text(json.dumps(config))
-    failed = bare.load(folder, out=str(tmp_path / "nf4"))
+    failed = lasting.load(folder, out=str(tmp_path / "nf4"))
     assert failed["failure"]["code"] == "no_memory" and "GB" in failed["failure"]["message"], failed
     assert not (tmp_path / "nf4").exists()
 
 
 def test_an_unknown_architecture_and_other_quantizations_are_named(
-    bare: Host, tiny_source: Path, tmp_path: Path
+    lasting: Host, tiny_source: Path, tmp_path: Path
 ) -> None:
     for name, change in {
         "arch": {"model_type": "unheard_of"},
@@ -254,7 +262,7 @@ def test_an_unknown_architecture_and_other_quantizations_are_named(
         shutil.copytree(tiny_source, folder)
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | change))
-        failed = bare.load(folder, out=str(tmp_path / "nf4"))
+        failed = lasting.load(folder, out=str(tmp_path / "nf4"))
         assert failed["failure"]["code"] == "unsupported" and failed["failure"]["todo"], failed
 
 

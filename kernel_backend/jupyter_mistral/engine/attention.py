@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
-from torch.nn.attention.bias import causal_lower_right
 from transformers import AttentionInterface, AttentionMaskInterface
 
 if TYPE_CHECKING:
@@ -73,6 +72,8 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling:
     """The queries are the last ones of the keys."""
     rows, length = query.shape[2], key.shape[2]
     if query.device.type != "cpu":
+        from torch.nn.attention.bias import causal_lower_right  # brings torch's compiler along, which takes seconds
+
         mask: Any = causal_lower_right(rows, length) if rows > 1 else None
         return functional.scaled_dot_product_attention(query, key, value, mask, scale=scaling, enable_gqa=True)
     padded = -(-rows // QUERY_GROUP) * QUERY_GROUP

@@ -17,7 +17,6 @@ from ..protocol import Failure, Memory, ModelCard, Usage
 from . import attention, experts, memory, wide
 from .adapters import Adapters
 from .answer import Answerer
-from .convert import convert
 from .decode import Decoder
 from .energy import Meter
 from .fast.choose import WISH, fast_path
@@ -175,6 +174,8 @@ def _ready_folder(order: Mapping[str, Any], device: str, tell: Tell) -> Path:
             _admitted(order, path, _config(path).get_text_config(), device, _LEAST_SHARE)
         quantize(path, Path(out), device, tell)
     else:
+        from .convert import convert  # gguf takes seconds to import
+
         convert(path, Path(out), tell)
     return Path(out)
 

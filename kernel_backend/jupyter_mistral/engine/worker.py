@@ -142,6 +142,7 @@ class Worker:
 
     def _load(self, order: dict[str, Any]) -> None:
         try:
+            from . import uncompiled  # noqa: F401  # before what it makes light
             from .loader import load
         except ImportError as error:
             raise Failure(
@@ -257,6 +258,7 @@ class Worker:
 def _prepare() -> None:
     """Import what loading will need, while the server makes up its mind; a missing library is told at `load`."""
     with contextlib.suppress(ImportError):
+        from . import uncompiled  # noqa: F401, I001  # before what it makes light
         from . import loader  # noqa: F401
 
 

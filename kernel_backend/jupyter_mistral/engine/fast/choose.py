@@ -97,7 +97,7 @@ class Fast:
         try:
             for (rows, columns, _), cut in tuned(self._model.matrices, tune):
                 print(f"jupyter_mistral.engine: {rows} x {columns} in 4 bit: {cut}", file=sys.stderr, flush=True)
-        except Exception as error:  # a compiler or a device that does not play along; the rule's cuts are tried out next
+        except Exception as error:  # a compiler or a device; the rule's cuts are tried out next
             _log(error, "cuts by rule")
 
     # ------------------------------------------------------------------------------------------ pauses

@@ -78,6 +78,6 @@ def triton() -> Ops:
 
 def tuner(device: torch.device) -> Tune | None:
     """What chooses cuts for Triton's kernels; None where times tell nothing: on the CPU, and under Triton's interpreter."""
-    from . import nf4_triton
+    from . import nf4_triton, small_triton
 
-    return nf4_triton.tune if device.type == "cuda" and not nf4_triton.INTERPRETED else None
+    return nf4_triton.tune if device.type == "cuda" and not small_triton.INTERPRETED else None
