@@ -74,7 +74,7 @@ class Lab(NamedTuple):
     def stop(self) -> None:
         self.process.terminate()
         try:
-            self.process.wait(60)
+            self.process.wait(20)
         except subprocess.TimeoutExpired:
             # Jupyter's server waits for ever for a thread of AnyIO's if it ends while it reads a file for a page
             self.process.kill()
