@@ -59,7 +59,7 @@ def test_experts_take_four_bits_and_the_folder_tells_the_true_width(mixed: Path,
 def test_their_answer_is_that_of_transformers_experts_with_the_same_weights(engine: Engine) -> None:
     config = engine.decoder._model.config
     for ours in _modules(engine):
-        theirs = MixtralExperts(config).to(torch.bfloat16)
+        theirs = MixtralExperts(config)  # in 32 bit: ours round, once or twice by processor
         with torch.no_grad():
             for n in range(4):
                 theirs.gate_up_proj[n] = dequantize_4bit(ours.gate_up[n], ours.gate_up[n].quant_state)
@@ -69,7 +69,9 @@ def test_their_answer_is_that_of_transformers_experts_with_the_same_weights(engi
         chosen = torch.stack([torch.randperm(4)[:2] for _ in range(17)])
         weights = torch.rand(17, 2, dtype=torch.bfloat16)
         with torch.inference_mode():
-            assert torch.equal(ours(states, chosen, weights), theirs(states, chosen, weights))
+            found = ours(states, chosen, weights).float()
+            want = theirs(states.float(), chosen, weights.float())
+        assert (found - want).norm() < 0.01 * want.norm()
 
 
 def test_how_a_prompt_is_cut_does_not_show(engine: Engine) -> None:
