@@ -44,7 +44,7 @@ def test_every_cell_ran(demo: tuple[str, nbformat.NotebookNode]) -> None:
 
 
 def test_an_answer_is_rendered_with_its_source_and_provenance(demo: tuple[str, nbformat.NotebookNode]) -> None:
-    output = _answer(demo[1], "%mistral why")
+    output = _answer(demo[1], "%mistral --max-tokens 120 why")
     assert "text/markdown" not in output.data
     assert len(output.data["text/plain"]) > 80
     assert "<p" in output.data["text/html"]
