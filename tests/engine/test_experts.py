@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +13,11 @@ import tiny_mixtral
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from engine_host import Host
+from jupyter_mistral.engine import wide
 from jupyter_mistral.engine.experts import FILE, Experts
 from jupyter_mistral.engine.loader import Engine, load
 from row_driver import answer
+from torch.nn import functional
 from transformers.models.mixtral.modeling_mixtral import MixtralExperts
 
 IDS = [(i * i * 31 + i * 7) % 4000 + 100 for i in range(300)]
@@ -56,22 +60,33 @@ def test_experts_take_four_bits_and_the_folder_tells_the_true_width(mixed: Path,
     assert engine.card.parameters == pytest.approx(bf16, rel=0.01)
 
 
-def test_their_answer_is_that_of_transformers_experts_with_the_same_weights(engine: Engine) -> None:
-    config = engine.decoder._model.config
+def test_their_answer_is_that_of_transformers_experts_with_the_same_weights(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, kind = copy.deepcopy(engine.decoder._model.config), torch.bfloat16
+    config._experts_implementation = "eager"
+    if wide.is_of_use():  # theirs multiply in 32 bit too, then
+        monkeypatch.setattr(wide, "functional", SimpleNamespace(pad=functional.pad, linear=functional.linear))
+        monkeypatch.setattr(functional, "linear", wide.linear)
+        kind = torch.float32
     for ours in _modules(engine):
-        theirs = MixtralExperts(config)  # in 32 bit: ours round, once or twice by processor
+        theirs = MixtralExperts(config).to(kind)
         with torch.no_grad():
             for n in range(4):
-                theirs.gate_up_proj[n] = dequantize_4bit(ours.gate_up[n], ours.gate_up[n].quant_state)
-                theirs.down_proj[n] = dequantize_4bit(ours.down[n], ours.down[n].quant_state)
+                theirs.gate_up_proj[n] = _unpacked(ours.gate_up[n], kind)
+                theirs.down_proj[n] = _unpacked(ours.down[n], kind)
         torch.manual_seed(1)
         states = torch.randn(17, 128, dtype=torch.bfloat16)
         chosen = torch.stack([torch.randperm(4)[:2] for _ in range(17)])
         weights = torch.rand(17, 2, dtype=torch.bfloat16)
         with torch.inference_mode():
-            found = ours(states, chosen, weights).float()
-            want = theirs(states.float(), chosen, weights.float())
-        assert (found - want).norm() < 0.01 * want.norm()
+            assert torch.equal(ours(states, chosen, weights), theirs(states, chosen, weights))
+
+
+def _unpacked(packed: Any, kind: torch.dtype) -> torch.Tensor:
+    state = copy.copy(packed.quant_state)
+    state.dtype = kind
+    return dequantize_4bit(packed, state)
 
 
 def test_how_a_prompt_is_cut_does_not_show(engine: Engine) -> None:

@@ -56,7 +56,7 @@ class WideLinear(torch.nn.Linear):
         return linear(states, self.weight, self.bias)
 
 
-def linear(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+def linear(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """States [..., columns] times weight [rows, columns] -> [..., rows], computed in 32 bit, in the kind of the states."""
     flat = states.reshape(-1, states.shape[-1]).float()
     count = len(flat)
