@@ -58,6 +58,22 @@ _PLANTED = [(token, f"x = '{token}'") for token in _TOKENS] + [
     if not (form.startswith("headers") and len(word) < 16)
 ]
 
+# forms in which nothing but the place tells what is secret
+_PLACES = [
+    "requests.get(url, auth=('bob', '{}'))",
+    'session.auth = (user, "{}")',
+    'HTTPBasicAuth("bob", "{}")',
+    'server.login("me@example.org", "{}")',
+    'create_engine("mysql+pymysql://root:@{}@localhost/db")',
+    "!sshpass -p {} ssh host",
+    "!docker login -u bob -p {}",
+    "!mysql -u root -p{} db",
+    "pw = '{}'",
+    'os.environ.setdefault("DB_PASS", "{}")',
+    '{{"user": "bob", "pass": "{}"}}',
+]
+_HEX = "0123456789abcdef" * 2
+
 _ORDINARY = """
 tokens = tokenizer.encode(text)
 max_tokens = 128; num_tokens=42
@@ -85,6 +101,11 @@ author: A. Bearer of bad news
 dict_keys(['data', 'target'])
 array([[0.11, 0.89], [0.99, 0.01]])
 model = Pipeline(steps=[("a", A()), ("keyboard", B())])
+low_pass = "butterworth"; power = 3
+!docker run -p 8080:80 image
+!mysql -u root -p sales
+plot(xs, ys, author=("Ann", "Bob"))
+cache(key="median_income")
 git@github.com:me/repo.git  ssh://git@example.org/x
 """
 
@@ -94,6 +115,23 @@ def test_at_least_95_in_100_planted_secrets_are_masked() -> None:
     missed = [text for secret, text in _PLANTED if secret in mask(text)[0]]
     assert len(missed) <= 0.05 * len(_PLANTED), missed
     assert all(MASK in mask(text)[0] for _, text in _PLANTED if text not in missed)
+
+
+@pytest.mark.threat("T27")
+@pytest.mark.parametrize("form", _PLACES)
+def test_a_password_that_only_its_place_gives_away_is_masked(form: str) -> None:
+    assert mask(form.format("hunter22")) == (form.format("hunter22").replace("hunter22", MASK).replace("@[", "["), 1)
+
+
+@pytest.mark.threat("T27")
+@pytest.mark.parametrize("line", [f'wandb.login(key="{_HEX}01234567")', f'{{"username": "bob", "key": "{_HEX}"}}'])
+def test_a_key_of_hex_digits_is_masked(line: str) -> None:
+    assert "cdef" not in mask(line)[0]
+
+
+def test_a_bot_token_is_masked() -> None:
+    token = "123456789:" + "AA" + _random(33)
+    assert mask(f"bot = Bot('{token}')") == (f"bot = Bot('{MASK}')", 1)
 
 
 @pytest.mark.threat("T27")

@@ -9,9 +9,10 @@ SURE = (
     r"passw(?:or)?ds?", "passwort", "passphrase", "kennwort", "contraseña", "mot_de_passe", "senha",
     r"secret(?:_?key)?s?", r"api_?-?keys?", r"access_?-?key(?:_?id)?s?", r"account_?keys?", r"auth_?-?keys?", r"private_?-?keys?",
     r"signing_?-?keys?", r"encryption_?-?keys?", r"client_?-?secrets?", "credentials?",
+    r"(?:db|database|pg|sql|mysql|redis|mongo|smtp|imap|mail|ftp|ssh|proxy|user|root|admin)_?-?pass",
 )  # fmt: skip
 # in a text these say too little, but a variable of that name is not shown
-LIKELY = ("keys?", "tokens?", "pwd", "auth", "bearer", "cookies?")
+LIKELY = ("keys?", "tokens?", "pwd", "pw", "auth", "bearer", "cookies?")
 # a column called `key` holds join keys far more often than secrets
 OF_COLUMNS = (*SURE, "token")
 

@@ -47,6 +47,7 @@ _SHAPES: tuple[tuple[str, str], ...] = (
     ("PMAK-", r"\bPMAK-[0-9a-f-]{30,}"),
     ("tvly-", r"\btvly-[0-9A-Za-z-]{20,}"),
     ("pplx-", r"\bpplx-[0-9A-Za-z]{20,}"),
+    (":AA", r"\b\d{8,10}:AA[0-9A-Za-z_-]{33}\b"),
     ("AGE-SECRET-KEY-", r"AGE-SECRET-KEY-1[0-9A-Z]{50,}"),
 )
 _COMPILED = tuple((mark, re.compile(shape)) for mark, shape in _SHAPES)
@@ -55,7 +56,7 @@ _PEM = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\
 # A name that says "what follows is secret". `token` counts only as the last word: tokens, tokenizer, token_count are not.
 _NAME = (
     rf"(?:[\w.-]{{0,40}}(?:{'|'.join(SURE)}"
-    r"|(?:[\w.-]{0,40}[_.-])?pwd|(?:[\w.-]{0,40}[_.-])?(?:auth|access|refresh|bearer|id|api|bot|hub|session)?_?-?token)(?:_\d+|\d)?)"
+    r"|(?:[\w.-]{0,40}[_.-])?pwd?|(?<=[\"'])pass|(?:[\w.-]{0,40}[_.-])?(?:auth|access|refresh|bearer|id|api|bot|hub|session)?_?-?token)(?:_\d+|\d)?)"
 )
 # name = "value", name: "value", "name": "value", ["name"] = "value", name="value" as an argument
 _QUOTED = re.compile(
@@ -71,7 +72,17 @@ _CALL = re.compile(
     rf"(?i)\b(?:setenv|setdefault|putenv|set_key|update|login|authenticate|set_api_key|set_password|save_account)\(\s*"
     rf"(?:[\"']{_NAME}[\"']\s*,\s*)?([\"'])([^\"'\n]{{8,}})\1"
 )
-_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://[^\s:/@\"']*):([^\s@/\"']{3,})@(?=[\w\[])")
+# the second of a pair, as HTTP and mail clients take it: auth=("name", "password"), .login("name", "password")
+_PAIR = re.compile(
+    r"(?i)(?:\bauth[\"']?\s*[=:]\s*|\b(?:HTTP)?(?:Basic|Digest|Proxy)Auth|\.login)\(\s*[^,()\n]{1,100},\s*[rbfu]{0,2}([\"'])"
+    r"([^\"'\n]{3,})\1"
+)
+_HEX = re.compile(r"(?i)\bkey[\"']?\s*[:=]\s*([\"'])([0-9a-f]{32}|[0-9a-f]{40})\1")
+_SHELL = re.compile(
+    r"(?i)\b(?:(?:sshpass|(?:docker|podman) login)\b.{0,200}?\s-p\s*|(?:mysql|mariadb)\w*\s(?:.{0,200}?\s)?-p)"
+    r"([^\s\"'$-][^\s\"']{3,})"
+)
+_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{1,20}://[^\s:/@\"']*):([^\s/\"']{3,})@(?=[\w\[])")
 _URL_QUERY = re.compile(
     r"(?i)([?&](?:sig|signature|token|access_token|api_?key|key|secret|password|X-Amz-Signature)=)([^\s&\"'<>)]{8,})"
 )
@@ -81,8 +92,8 @@ _LONG = re.compile(r"([\"'])([A-Za-z0-9+/_-]{32,128}={0,2})\1")
 
 # a line without any of these, in lower case, needs no closer look
 _HINTS = (
-    "pass", "pwd", "secret", "token", "key", "credential", "kennwort", "contrase", "senha", "authorization", "bearer", "basic ", "://",
-    "sig=", "-u ", "--user", "login(", "update(", "setdefault(", "authenticate(", "setenv(", "putenv(", "save_account(",
+    "pass", "pw", "secret", "token", "key", "credential", "kennwort", "contrase", "senha", "auth", "bearer", "basic ", "://",
+    "sig=", "-u ", "--user", "login", "mysql", "mariadb", "update(", "setdefault(", "authenticate(", "setenv(", "putenv(", "save_account(",
 )  # fmt: skip
 _MAX_LINE = 5_000
 _HOLDER = re.compile(
@@ -93,7 +104,10 @@ _CODE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _WORDS = re.compile(r"^[a-z]+(?:[_ -][a-z]+)*$|^[A-Z]+(?:[_-][A-Z]+)*$|^[A-Z][a-z]+(?:[ _-]?[A-Z]?[a-z]+)*$")
 
 
-_NAMED = ((_QUOTED, 2, True), (_CALL, 2, False), (_MAGIC, 1, True), (_OPTION, 1, False), (_BARE, 1, False))
+_NAMED = (
+    (_QUOTED, 2, True), (_PAIR, 2, True), (_HEX, 2, True), (_CALL, 2, False), (_MAGIC, 1, True), (_SHELL, 1, True), (_OPTION, 1, False),
+    (_BARE, 1, False),
+)  # fmt: skip
 
 Replace: TypeAlias = Callable[[re.Match[str]], str]
 Counted: TypeAlias = Callable[[Replace], Replace]
