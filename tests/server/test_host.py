@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jupyter_mistral.server.keys import Keys
+from prometheus_client.parser import text_string_to_metric_families
 
 # of a test that is itself killed, no host stays for longer
 LONGEST_S = "900"
@@ -75,6 +78,43 @@ def test_its_port_answers_a_stock_client_that_has_the_printed_token(runtime: Pat
     _end(host)
     assert list(runtime.iterdir()) == []
     assert not Path(info["socket"]).exists()
+
+
+def _get(address: str, token: str) -> tuple[int, str, str]:
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request) as reply:
+            return reply.status, reply.headers["Content-Type"], reply.read().decode()
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.headers["Content-Type"], refused.read().decode()
+
+
+def test_its_figures_for_prometheus_want_a_token_too(runtime: Path, mistral_home: Path) -> None:
+    host = _start(runtime, "--port", "0")
+    assert host.stdout is not None
+    url, token = host.stdout.readline().strip(), host.stdout.readline().strip().removeprefix("token: ")
+    assert _get(f"{url}/metrics", "wrong")[0] == 401
+    for key in (token, Keys(mistral_home).create("prometheus")):
+        status, kind, text = _get(f"{url}/metrics", key)
+        assert (status, kind.partition(";")[0]) == (200, "text/plain")
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        assert families["mistral_requests_waiting"].samples[0].value == 0
+        assert families["mistral_model_loaded"].samples[0].value == 0
+        assert families.keys() >= {"mistral_requests", "mistral_tokens", "mistral_first_token_seconds"}
+    _end(host)
+
+
+def test_an_address_that_lacks_the_beginning_is_told_of_it(runtime: Path) -> None:
+    host = _start(runtime, "--port", "0")
+    assert host.stdout is not None
+    url, token = host.stdout.readline().strip(), host.stdout.readline().strip().removeprefix("token: ")
+    for path in ("/", "/v1/models", "/metrics", "/mistral/v1/nothing"):
+        status, kind, text = _get(url.removesuffix("/mistral/v1") + path, token)
+        assert (status, kind) == (404, "application/json"), path
+        assert "/mistral/v1" in json.loads(text)["error"]["message"], path
+        assert _get(url.removesuffix("/mistral/v1") + path, "wrong")[0] == 401, path
+    _end(host)
 
 
 def test_it_ends_by_itself_when_nobody_asks(runtime: Path) -> None:
