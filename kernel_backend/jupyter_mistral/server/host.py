@@ -72,6 +72,7 @@ async def serve(
             loop.add_signal_handler(number, stop.set)
     parts = join(options, log, elsewhere, audit)
     parts.channel.start(port=port)
+    parts.meter.start(parts.engine)
     if port is not None:
         print(f"{parts.channel.url}/mistral/v1\ntoken: {parts.channel.token}", flush=True)
     tasks = [asyncio.create_task(_load(parts))] if is_loading else []

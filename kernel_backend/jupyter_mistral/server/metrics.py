@@ -1,4 +1,4 @@
-"""Figures for Prometheus, on Jupyter's own /metrics: requests, tokens, times, queue, memory. No words, no names of users or models."""
+"""Figures for Prometheus, on Jupyter's own /metrics and on /mistral/v1/metrics: requests, tokens, times, queue, memory. No words, no names of users or models."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any, cast
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 
 from ..protocol import CallPiece, ChatRequest, CompletionRequest, Delta, End, Event, Failure, Memory, Queued
 from .engine import Engine
+from .route import Route, Table
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
@@ -56,6 +65,12 @@ class Meter:
         if self._loop is not None and self._engine is not None:
             self._loop.call_soon_threadsafe(self._begin_look)
         yield from self._registry.collect()
+
+    async def text(self) -> bytes:
+        """All of it as Prometheus reads it, memory as of now."""
+        if self._engine is not None:
+            await self._look_at_memory()
+        return generate_latest(self._registry)
 
     def _begin_look(self) -> None:
         if self._look is None or self._look.done():
@@ -159,3 +174,20 @@ class _Metered:
         async with contextlib.aclosing(self._meter.follow("completion", self._engine.complete(request))) as events:
             async for event in events:
                 yield event
+
+
+class Metrics(Route):
+    """The same figures for who has a token of ours: the host without Jupyter has no other address for them."""
+
+    def initialize(self, meter: Meter) -> None:
+        self._meter = meter
+
+    async def get(self) -> None:
+        text = await self._meter.text()
+        self.set_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.set_header("Cache-Control", "no-store")
+        self.finish(text)
+
+
+def table(meter: Meter) -> Table:
+    return [(r"/mistral/v1/metrics", Metrics, {"meter": meter})]

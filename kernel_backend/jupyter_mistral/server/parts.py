@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from ..documents.decoder import Decoder
-from . import chats, figure, health, reading, routes
+from . import chats, figure, health, metrics, reading, routes
 from .audit import AuditLog
 from .audited import audited
 from .channel import Channel
@@ -61,6 +61,7 @@ def join(
         *figure.table(),
         *chats.table(conversations),
         *health.table(options.default_model),
+        *metrics.table(meter),
         *routes.NOTHING,
     ]
-    return Parts(engine, table, Channel(table, log), conversations, decoder, meter)
+    return Parts(engine, table, Channel([*table, *routes.ANYWHERE], log), conversations, decoder, meter)

@@ -38,12 +38,18 @@ class Nothing(Route):
     """Whatever else is asked for under /mistral: a failure of our shape, not a page."""
 
     async def get(self, *args: str) -> None:
-        raise Failure("not_found", "There is nothing at this address.", "README lists the addresses.")
+        raise Failure(
+            "not_found",
+            "There is nothing at this address.",
+            "The base URL of a client ends in /mistral/v1; README lists the addresses.",
+        )
 
     post = put = patch = delete = get
 
 
 NOTHING: Table = [(r"/mistral(?:/.*)?", Nothing, {})]
+# where nobody else answers
+ANYWHERE: Table = [(r".*", Nothing, {})]
 
 
 class StatusRoute(EngineRoute):
