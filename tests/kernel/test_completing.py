@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from IPython.core.completer import provisionalcompleter
 from jupyter_mistral.kernel.arguments import COMMANDS
 from kernel_peer import Peer
 from kernel_shell import Shell
 
 
 def offered(shell: Shell, line: str) -> list[str]:
-    """What Tab offers at the end of `line`, as the kernel and the terminal ask for it; Jedi's own words left out."""
+    """What Tab offers at the end of `line`, as kernel and terminal ask for it; Jedi's own words left out."""
     shell.ip.Completer.use_jedi = False
-    return [str(word) for word in shell.ip.complete(None, line)[1]]
+    with provisionalcompleter():
+        return [found.text for found in shell.ip.Completer.completions(line, len(line))]
 
 
 @pytest.mark.parametrize(

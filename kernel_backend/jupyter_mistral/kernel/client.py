@@ -38,7 +38,7 @@ class Client:
         self._connection, self._timeout = connection, timeout
 
     @classmethod
-    def find(cls, start: bool = True, say: Callable[[str], None] = _say) -> Client:
+    def find(cls, start: bool = True, say: Callable[[str], None] = _say, timeout: float = SILENCE_S) -> Client:
         """The running host of this user; else, if `start`, a new one (which `say` tells). Raises `Failure`."""
         connection = find_connection()
         if connection is None and start:
@@ -49,7 +49,7 @@ class Client:
                 "No model host is running.",
                 "Start JupyterLab with jupyter-mistral installed, or run `jupyter mistral serve`.",
             )
-        return cls(connection)
+        return cls(connection, timeout)
 
     @property
     def pid(self) -> int:

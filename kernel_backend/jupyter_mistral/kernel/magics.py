@@ -17,6 +17,7 @@ from .arguments import Command, Options, Question, late_flag, parse_header, pars
 from .asking import ask
 from .client import Client
 from .commands import Commands
+from .completing import complete
 from .conversation import SYSTEM, Conversation, Exchange
 from .display import NotebookView, TerminalView, View
 from .errors import MistralError, Stopped
@@ -259,6 +260,12 @@ class MistralMagics(Magics):
             self.errors.record(result.execution_count, result.info.raw_cell or "", error, self.cell_name)
 
 
+def _complete(shell: Any, event: Any) -> list[str]:
+    """IPython's hook for Tab behind the magics."""
+    magics = _loaded(shell)
+    return complete(magics, event.text_until_cursor, event.symbol) if magics else []
+
+
 def load(shell: Any) -> None:
     """Register the magics with `shell`; a second time does nothing."""
     if _loaded(shell):
@@ -268,6 +275,8 @@ def load(shell: Any) -> None:
     shell.events.register("post_run_cell", magics.after_cell)
     shown.install(shell)
     shell.input_transformer_manager.token_transformers.insert(0, AskedWithAMark)
+    for name in ("%mistral", "%%mistral"):
+        shell.set_hook("complete_command", _complete, str_key=name)
     if "Err" not in shell.user_ns:
         shell.push({"Err": magics.errors}, interactive=False)
 
@@ -280,6 +289,8 @@ def unload(shell: Any) -> None:
     shell.events.unregister("post_run_cell", magics.after_cell)
     shown.uninstall(shell)
     shell.input_transformer_manager.token_transformers.remove(AskedWithAMark)
+    for name in ("%mistral", "%%mistral"):
+        shell.strdispatchers["complete_command"].strs.pop(name, None)
     for table in shell.magics_manager.magics.values():
         table.pop("mistral", None)
     shell.magics_manager.registry.pop(MistralMagics.__name__, None)

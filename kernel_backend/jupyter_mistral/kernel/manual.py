@@ -45,6 +45,8 @@ Ask the model that this machine hosts; `%mistral status` tells which, and how it
 | `%mistral alias NAME MODEL`, `update`, `dealias` | short names (also `register`, `delete`) |
 | `%mistral version`, `help` | |
 
+Tab completes flags, commands, models and names of figures.
+
 **Settings** `%config MistralMagics` shows them; `%config MistralMagics.context = "above"` changes one.
 
 The kernel's interrupt button stops an answer within a token. A failure raises, so Run All stops there.

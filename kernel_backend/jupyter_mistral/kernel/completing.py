@@ -1,0 +1,86 @@
+"""Tab behind `%mistral` and `%%mistral`: flags and their values, commands, models, figures. Starts no host."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+
+from ..protocol import KV, SCOPES, Failure
+from .arguments import COMMANDS, FLAGS, FORMAT_NAMES, take_flags
+from .client import Client
+from .figures.shown import is_figure
+
+if TYPE_CHECKING:
+    from .magics import MistralMagics
+
+PATIENCE_S = 2.0  # for the names of models: somebody waits with a finger on Tab
+_LONG = tuple(flag for flag in FLAGS if flag.startswith("--"))
+_WORDS = {
+    "load": ("--kv", "--adapter", "--spill", "--no-spill", "--no-download"),
+    "list": ("all", "local"),
+    "read": ("--pages", "--ocr", "--out", "--cell"),
+    "alt": ("--apply", "--overwrite"),
+    "help": COMMANDS,
+}
+_VALUES = {"--format": tuple(FORMAT_NAMES), "--context": SCOPES}
+_COMMAND_VALUES = {("load", "--kv"): KV, ("load", "--adapter"): ("none",), ("read", "--ocr"): ("auto", "on", "off")}
+
+
+def complete(magics: MistralMagics, line: str, symbol: str) -> list[str]:
+    """What may stand for `symbol`, the word that `line` ends with; empty inside a question and where a file's name stands."""
+    magic, _, rest = line.lstrip().partition(" ")
+    before = rest.removesuffix(symbol) if symbol else rest
+    words = before.split()
+    if words and words[-1] in FLAGS:
+        found = _value(magics, FLAGS[words[-1]])
+    else:
+        try:
+            _, left, ended = take_flags(before.strip())
+        except UsageError:
+            return []
+        found = _next(magics, left.split(), magic.startswith("%%")) if not ended else []
+    # a lone word offers no flags: they are many, and a dash brings them
+    return [word for word in found if word.startswith(symbol) and (symbol or not word.startswith("-"))]
+
+
+def _value(magics: MistralMagics, flag: str) -> list[str]:
+    if flag == "--model":
+        return _models(magics)
+    if flag == "--see":
+        return _figures(magics)
+    return list(_VALUES.get(flag, ()))
+
+
+def _next(magics: MistralMagics, words: list[str], is_cell: bool) -> list[str]:
+    """What may stand behind the flags, and behind `words` of a command."""
+    if is_cell:
+        return [] if words else [*magics.aliases, *_LONG]
+    if not words:
+        return [*COMMANDS, *_LONG]
+    name, *said = words
+    if said and (name, said[-1]) in _COMMAND_VALUES:
+        return list(_COMMAND_VALUES[name, said[-1]])
+    if name in ("fix", "explain", "error"):
+        return [*(_figures(magics) if name == "explain" and not said else []), *_LONG]
+    if name == "load" and all(word.startswith("-") for word in said):
+        return [*_models(magics), *_WORDS[name]]
+    if name in ("alias", "register", "update", "dealias", "delete"):
+        knows = name in ("update", "dealias", "delete")
+        is_model = len(said) == 1 and name in ("alias", "register", "update")
+        return _models(magics) if is_model else list(magics.aliases) if knows and not said else []
+    return list(_WORDS.get(name, ()))
+
+
+def _models(magics: MistralMagics) -> list[str]:
+    """Aliases, and the models that the running host knows."""
+    rows: Any = []
+    with contextlib.suppress(Failure):
+        rows = Client.find(start=False, timeout=PATIENCE_S).get("/mistral/api/models")
+    rows = rows.get("models", []) if isinstance(rows, dict) else rows
+    return [*magics.aliases, *(str(row["name"]) for row in rows)]
+
+
+def _figures(magics: MistralMagics) -> list[str]:
+    return [name for name, thing in list(magics.namespace.items()) if not name.startswith("_") and is_figure(thing)]
