@@ -179,3 +179,22 @@ def test_a_worker_inherits_no_secrets() -> None:
     assert told["PATH"] == "/bin"
     assert told["HF_HUB_OFFLINE"] == "1"
     assert not [name for name in told if "TOKEN" in name or "SECRET" in name]
+
+
+@pytest.mark.threat("T27")
+def test_a_worker_inherits_neither_addresses_with_passwords_nor_the_sockets_of_agents() -> None:
+    given = {
+        "OPENAI_KEY": "x",
+        "PGPASS": "x",
+        "SENTRY_DSN": "x",
+        "MY_COOKIE": "x",
+        "DATABASE_URL": "postgres://ann:pw@db/x",
+        "https_proxy": "http://ann:pw@proxy:3128",
+        "SSH_AUTH_SOCK": "/tmp/agent",
+        "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/1/bus",
+        "DOCKER_HOST": "unix:///var/run/docker.sock",
+    }
+    kept = {"PATH": "/bin", "LD_LIBRARY_PATH": "/l", "CUDA_VISIBLE_DEVICES": "0", "HOME": "/h", "KEYBOARD": "de"}
+    told = environment(given | kept | {"SITE": "https://example.org/a@b"})
+    assert not given.keys() & told.keys()
+    assert kept.items() <= told.items() and "SITE" in told

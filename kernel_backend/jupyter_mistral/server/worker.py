@@ -27,7 +27,10 @@ MOVE_S = 300.0  # answers under way are finished first
 LOOK_S = 0.5
 HANG_UP_S = 1.0
 LAST_WORDS = 2000
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"TOKEN|SECRET|PASS|CREDENTIAL|COOKIE|API_?KEY|(?:^|_)(?:KEYS?|AUTH|DSN)(?:_|$)|^(?:DBUS_|DOCKER_)", re.IGNORECASE
+)
+_SECRET_VALUE = re.compile(r"://[^/?#\s]*:[^/?#\s]*@")  # an address with a password in it
 _SECRET_TEXT = re.compile(r"\b(hf_|sk-|ghp_|Bearer )\S+")
 _numbers = count(1)
 
@@ -43,8 +46,8 @@ def died(what: str, todo: str = "Ask again: it is started anew.") -> Failure:
 
 
 def environment(parent: Mapping[str, str]) -> dict[str, str]:
-    """The worker's environment: no secrets of the server, no hub, no modules from whatever folder we were started in."""
-    kept = {k: v for k, v in parent.items() if not _SECRET_NAME.search(k)}
+    """The worker's environment: no secrets of the server, no ways to its agents, no hub, no modules from where we were started."""
+    kept = {k: v for k, v in parent.items() if not _SECRET_NAME.search(k) and not _SECRET_VALUE.search(v)}
     return kept | {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
