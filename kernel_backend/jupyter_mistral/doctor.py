@@ -25,6 +25,8 @@ from .protocol import Failure
 
 NAME = "jupyter-mistral"
 DEEP = 4 * 2**30  # models up to this size are hashed, larger ones only measured
+ROOM = 64 * 2**20  # with less on the disk chats and the audit log may soon not be saved
+_LARGER_DISK = "Free some space, or set JUPYTER_MISTRAL_HOME to a folder on a larger disk."
 _INSTALL = "pip install 'jupyter-mistral[engine]'"
 
 
@@ -159,8 +161,23 @@ def _home() -> Iterator[Check]:
         yield Check("folder", "warn", f"{home} is open to other users ({mode:04o})", f"chmod 700 '{home}'")
     elif not os.access(home, os.W_OK):
         yield Check("folder", "blocked", f"{home} cannot be written", "Set JUPYTER_MISTRAL_HOME to a folder of yours.")
+    elif is_open := _open_to_others(home):
+        names = " ".join(f"'{path}'" for path in is_open)
+        yield Check("folder", "warn", f"open to other users: {', '.join(map(str, is_open))}", f"chmod go= {names}")
     else:
         yield Check("folder", "ok", str(home))
+
+
+def _open_to_others(home: Path) -> list[Path]:
+    """What holds words, names or tokens of the user and may be read or changed by others who get at it."""
+    own = [home / name for name in ("chats", "audit", "prefix", "salt", "tokens.json")]
+    inside = [path for folder in own[:2] if folder.is_dir() for path in sorted(folder.iterdir())]
+    found = []
+    for path in (*own, *inside):
+        with contextlib.suppress(OSError):  # not there, or gone since: a running server adds and removes files
+            if path.stat().st_mode & 0o077:
+                found.append(path)
+    return found if os.name == "posix" else []
 
 
 def _entry(model: str) -> Entry:
@@ -200,9 +217,9 @@ def _disk_for(entry: Entry) -> Iterator[Check]:
     wanted = max(entry.download_bytes + memory.weight_bytes(entry) - store.disk_bytes(entry.name), 0)
     if free < wanted:
         found = f"{memory.gib(free)} free, {entry.name} needs {memory.gib(wanted)} more"
-        yield Check(
-            "disk", "blocked", found, "Free some space, or set JUPYTER_MISTRAL_HOME to a folder on a larger disk."
-        )
+        yield Check("disk", "blocked", found, _LARGER_DISK)
+    elif free < ROOM:
+        yield Check("disk", "warn", f"{memory.gib(free)} free: chats may not be saved", _LARGER_DISK)
     else:
         yield Check("disk", "ok", f"{memory.gib(free)} free")
 

@@ -124,6 +124,33 @@ def test_a_full_disk_blocks_only_what_is_not_there_yet(monkeypatch: pytest.Monke
     assert "95 MiB free" in found.found
 
 
+def test_a_disk_on_which_chats_cannot_be_saved_is_a_warning_where_the_model_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(doctor.store, "disk_bytes", lambda name: 10**12)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(10**9, 0, 10**6))
+    found = only(doctor._disk())
+    assert (found.state, found.todo != "") == ("warn", True)
+    assert "chats may not be saved" in found.found
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(10**9, 0, 10**8))
+    assert only(doctor._disk()).state == "ok"
+
+
+@pytest.mark.threat("T30")
+@pytest.mark.parametrize("name", ["chats", "chats/chats.sqlite", "audit/audit-2026-01-01.jsonl", "tokens.json"])
+def test_words_or_tokens_open_to_others_are_a_warning(home: Path, name: str) -> None:
+    store.private_folder(home)
+    path = home / name
+    store.private_folder(path.parent)
+    path.mkdir(mode=0o700) if name == "chats" else path.touch(mode=0o600)
+    assert only(doctor._home()).state == "ok"
+    path.chmod(0o750 if name == "chats" else 0o644)
+    found = only(doctor._home())
+    assert (found.state, found.todo) == ("warn", f"chmod go= '{path}'")
+    assert str(path) in found.found
+
+
 def test_a_folder_open_to_others_is_a_warning(home: Path) -> None:
     home.mkdir(mode=0o755)
     home.chmod(0o755)
