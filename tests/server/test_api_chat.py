@@ -91,6 +91,22 @@ async def test_a_model_without_calls_says_so(peer: Any) -> None:
     assert status == 200, body
 
 
+async def test_a_model_that_cannot_fill_in_the_middle_says_so(peer: Any) -> None:
+    body = {
+        "model": SMALL,
+        "prompt": "def add(a, b):\n    return ",
+        "suffix": "\n\nprint(add(1, 2))\n",
+        "max_tokens": 2,
+    }
+    for path in (TEXT, "/mistral/v1/fim/completions"):
+        status, refused = await peer.ask("POST", path, body)
+        assert (status, refused["error"]["code"], refused["error"]["param"]) == (400, "unsupported", "suffix"), path
+        assert "completion_fim" in refused["error"]["todo"]
+    # ghost text goes on as well as it can
+    status, whole = await peer.ask("POST", TEXT, {**body, "mistral": {"if_busy": "refuse"}})
+    assert status == 200, whole
+
+
 async def test_several_answers_share_the_reading_of_the_prompt(peer: Any) -> None:
     # longer than one block of the prefix memory, so that what is shared shows
     body = _chat("Name a colour. " * 40, n=3, temperature=1.5, seed=7, max_tokens=6)

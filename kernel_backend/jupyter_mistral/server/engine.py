@@ -181,13 +181,16 @@ class LocalEngine:
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Event, None]:
         """Go on from a prompt (up to its suffix); loads its model if that lies on disk."""
 
+        is_ghost = request.if_busy == "refuse"
+
         async def ask(worker: Worker) -> AsyncGenerator[Event, None]:
+            if request.suffix and not is_ghost:  # ghost text goes on without what follows, rather than not at all
+                _refuse_without_fim(self._target_of(worker).card)
             header = to_complete(request, await self._own_salt())
             async with contextlib.aclosing(events_of(worker, header, b"", self._options.watch)) as events:
                 async for event in events:
                     yield event
 
-        is_ghost = request.if_busy == "refuse"
         turns = self._in_turn(request.model, holder() or "completion", is_ghost, ask, gives_way=is_ghost)
         async with contextlib.aclosing(turns) as events:
             async for event in events:
@@ -545,3 +548,13 @@ def _owner(request: ChatRequest) -> str:
     """Whose turn a request takes: the token's holder's, else the notebook's that it comes from, else its kind of client's."""
     notebook = request.extras.notebook or {}
     return holder() or f"{request.extras.client} {notebook.get('path') or ''}"
+
+
+def _refuse_without_fim(card: ModelCard) -> None:
+    if "fim" not in card.can:
+        raise Failure(
+            "unsupported",
+            f"{card.title or card.name} cannot fill in the middle.",
+            "Leave suffix out, or ask a model that GET /mistral/v1/models lists with completion_fim.",
+            "suffix",
+        )
