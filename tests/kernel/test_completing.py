@@ -12,8 +12,8 @@ from kernel_shell import Shell
 
 
 def offered(shell: Shell, line: str) -> list[str]:
-    """What Tab offers at the end of `line`, as kernel and terminal ask for it; Jedi's own words left out."""
-    shell.ip.Completer.use_jedi = False
+    """What Tab offers at the end of `line`, as kernel and terminal ask for it."""
+    shell.ip.Completer.use_jedi = True  # as in a kernel: it has words of its own for everything
     with provisionalcompleter():
         return [found.text for found in shell.ip.Completer.completions(line, len(line))]
 
@@ -68,6 +68,12 @@ def test_tab_starts_no_host(shell: Shell, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
     offered(shell, "%mistral load ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_variable_called_mistral_is_the_users(shell: Shell) -> None:
+    shell.ip.run_cell("mistral = 1")
+    assert "fix" not in offered(shell, "mistral fi")
+    assert offered(shell, "%mistral fi") == ["fix"]
 
 
 def test_without_the_extension_tab_is_ipythons_own(shell: Shell) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.completer import SimpleCompletion, context_matcher
 from IPython.core.error import UsageError
 
 from ..protocol import KV, SCOPES, Failure
@@ -26,6 +28,24 @@ _WORDS = {
 }
 _VALUES = {"--format": tuple(FORMAT_NAMES), "--context": SCOPES}
 _COMMAND_VALUES = {("load", "--kv"): KV, ("load", "--adapter"): ("none",), ("read", "--ocr"): ("auto", "on", "off")}
+
+
+def matcher(magics: MistralMagics) -> Callable[[Any], Any]:
+    """For `Completer.custom_matchers` of IPython: where it offers anything, what Python and Jedi know is not offered."""
+
+    def match(context: Any) -> Any:
+        line, symbol = context.text_until_cursor, context.token
+        magic = line.split(None, 1)[0] if line.strip() else ""
+        bare = magic == "mistral" and magics.is_automagic
+        found = complete(magics, line, symbol) if bare or magic in ("%mistral", "%%mistral") else []
+        return {
+            "completions": [SimpleCompletion(word, type="magic") for word in found],
+            "suppress": True,
+            "ordered": True,
+        }
+
+    marked: Callable[[Any], Any] = context_matcher(identifier="mistral", priority=100)(match)
+    return marked
 
 
 def complete(magics: MistralMagics, line: str, symbol: str) -> list[str]:

@@ -17,7 +17,7 @@ from .arguments import Command, Options, Question, late_flag, parse_header, pars
 from .asking import ask
 from .client import Client
 from .commands import Commands
-from .completing import complete
+from .completing import matcher
 from .conversation import SYSTEM, Conversation, Exchange
 from .display import NotebookView, TerminalView, View
 from .errors import MistralError, Stopped
@@ -57,6 +57,7 @@ class MistralMagics(Magics):
         self._shell = shell
         self.conversation = Conversation()
         self.errors = Errors()
+        self.matcher = matcher(self)
         self._commands = Commands(self)
 
     @no_var_expand  # braces are ours to fill: see interpolate.py
@@ -224,6 +225,11 @@ class MistralMagics(Magics):
         return getattr(self._shell, "kernel", None) is not None
 
     @property
+    def is_automagic(self) -> bool:
+        """Whether a bare `mistral` is `%mistral`."""
+        return bool(self._shell.automagic) and "mistral" not in self.namespace
+
+    @property
     def inputs(self) -> list[str]:
         """The cells as typed, by prompt number; the running one is the last."""
         return list(self._shell.history_manager.input_hist_raw)
@@ -260,12 +266,6 @@ class MistralMagics(Magics):
             self.errors.record(result.execution_count, result.info.raw_cell or "", error, self.cell_name)
 
 
-def _complete(shell: Any, event: Any) -> list[str]:
-    """IPython's hook for Tab behind the magics."""
-    magics = _loaded(shell)
-    return complete(magics, event.text_until_cursor, event.symbol) if magics else []
-
-
 def load(shell: Any) -> None:
     """Register the magics with `shell`; a second time does nothing."""
     if _loaded(shell):
@@ -275,8 +275,7 @@ def load(shell: Any) -> None:
     shell.events.register("post_run_cell", magics.after_cell)
     shown.install(shell)
     shell.input_transformer_manager.token_transformers.insert(0, AskedWithAMark)
-    for name in ("%mistral", "%%mistral"):
-        shell.set_hook("complete_command", _complete, str_key=name)
+    shell.Completer.custom_matchers.append(magics.matcher)
     if "Err" not in shell.user_ns:
         shell.push({"Err": magics.errors}, interactive=False)
 
@@ -289,8 +288,7 @@ def unload(shell: Any) -> None:
     shell.events.unregister("post_run_cell", magics.after_cell)
     shown.uninstall(shell)
     shell.input_transformer_manager.token_transformers.remove(AskedWithAMark)
-    for name in ("%mistral", "%%mistral"):
-        shell.strdispatchers["complete_command"].strs.pop(name, None)
+    shell.Completer.custom_matchers.remove(magics.matcher)
     for table in shell.magics_manager.magics.values():
         table.pop("mistral", None)
     shell.magics_manager.registry.pop(MistralMagics.__name__, None)
