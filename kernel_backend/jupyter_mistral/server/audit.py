@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ..protocol import HOME_ENV, Failure
 
 log = logging.getLogger(__name__)
 START = "0" * 64  # what the first record of all is chained to
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)  # neither is known to Windows
 
 
 def folder() -> Path:
@@ -56,7 +57,7 @@ class AuditLog:
             self._lost = 0
         except OSError as error:
             self._lost += 1
-            log.error("mistral: %d audit records could not be written: %s", self._lost, error.strerror)
+            log.error("mistral: %s could not be written: %s", _count(self._lost, "audit record"), error.strerror)
 
     def _append(self, facts: Mapping[str, Any]) -> None:
         self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -82,7 +83,7 @@ class AuditLog:
 
 def _write(path: Path, line: bytes) -> None:
     """All of a line or nothing of it."""
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK, 0o600)
     try:
         size = os.fstat(handle).st_size
         try:
@@ -98,9 +99,12 @@ def _write(path: Path, line: bytes) -> None:
 
 @contextlib.contextmanager
 def _locked(place: Path) -> Iterator[None]:
-    handle = os.open(place / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    handle = os.open(place / ".lock", os.O_RDWR | os.O_CREAT | _NO_LINK, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with contextlib.suppress(ImportError):  # Windows: two servers there must not share a folder
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)
@@ -137,18 +141,64 @@ def records(place: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
             yield f"{path.name}:{number}", record if isinstance(record, dict) else None
 
 
-def verify(place: Path) -> tuple[int, str, str]:
-    """Records that hold together from the first that is kept, the last hash, and the first fault, "" where there is none."""
-    count, before, number = 0, "", 0
+@dataclass(frozen=True)
+class Verdict:
+    """What `verify` found. fault: the first one, "" where there is none; all else is of the records before it.
+
+    first, number: of the first record that is kept and of the last one; since, until: their times. lost: records that could
+    not be written, by the log's own count. torn: lines that a power cut left unfinished between two records that follow
+    each other. kept: number of the record whose hash was asked for, 0 for none.
+    """
+
+    count: int = 0
+    first: int = 0
+    number: int = 0
+    last: str = START
+    since: str = ""
+    until: str = ""
+    lost: int = 0
+    torn: int = 0
+    kept: int = 0
+    fault: str = ""
+
+
+def verify(place: Path, keeps: str = "") -> Verdict:
+    """Whether the records hold together, from the first that is there. keeps: a last hash of an earlier day to look for."""
+    so_far, torn = Verdict(), []
     for where, record in records(place):
         if record is None:
-            return count, before, f"{where} is no record"
-        if record.get("hash") != hash_of(record):
-            return count, before, f"{where} (record {record.get('n')}) was changed"
-        if count and (record.get("previous") != before or record.get("n") != number + 1):
-            return count, before, f"{where} (record {record.get('n')}) does not follow record {number}"
-        count, before, number = count + 1, str(record["hash"]), int(record["n"])
-    return count, before, ""
+            torn.append(where)
+            continue
+        fault = _fault(record, so_far, bool(torn))
+        if fault:
+            return replace(
+                so_far, fault=f"{torn[0]} is no record" if torn else f"{where} (record {record.get('n')}) {fault}"
+            )
+        number = int(record["n"])
+        so_far = Verdict(
+            count=so_far.count + 1,
+            first=so_far.first or number,
+            number=number,
+            last=str(record["hash"]),
+            since=so_far.since or str(record.get("time")),
+            until=str(record.get("time")),
+            lost=so_far.lost + int(record.get("lost_before", 0)),
+            torn=so_far.torn + len(torn),
+            kept=number if keeps == record["hash"] else so_far.kept,
+        )
+        torn = []
+    # at the very end no record shows any more that nothing is missing
+    return replace(so_far, fault=f"{torn[0]} is no record") if torn else so_far
+
+
+def _fault(record: Mapping[str, Any], before: Verdict, is_after_gap: bool) -> str:
+    if record.get("hash") != hash_of(record) or not isinstance(record.get("n"), int):
+        return "was changed"
+    is_chained = record.get("previous") == before.last and record["n"] == before.number + 1
+    # the first that is kept follows records that were deleted for their age
+    if not is_chained and (before.count or is_after_gap):
+        return f"does not follow record {before.number}"
+    return ""
 
 
 # ---------------------------------------------------------------------------------------------- the command
@@ -159,6 +209,12 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser("jupyter mistral audit", description="Check or print the audit log.")
     parser.add_argument("what", choices=("verify", "export"))
     parser.add_argument("--folder", type=Path, default=folder(), help="where the log lies (default: %(default)s)")
+    parser.add_argument(
+        "--keeps",
+        metavar="HASH",
+        default="",
+        help="the last hash that an earlier `verify` printed: is it still in there?",
+    )
     args = parser.parse_args(argv)
     if not _files(args.folder):
         todo = "An admin switches it on by c.MistralExtension.audit_log = True."
@@ -168,9 +224,31 @@ def main(argv: list[str]) -> int:
             if record is not None:
                 print(json.dumps(record))
         return 0
-    count, last, fault = verify(args.folder)
-    if fault:
-        print(f"broken: {fault}; the {count} records before it hold together")
-        return 1
-    print(f"{count} records hold together; the last hash is {last}")
-    return 0
+    found = verify(args.folder, args.keeps)
+    print("\n".join(_told(found)))
+    is_cut = bool(args.keeps) and not found.kept
+    if is_cut:
+        older = ", or that record was deleted for its age" if found.first > 1 else ""
+        print(f"broken: no record has the hash {args.keeps}: the log was cut off or written anew{older}")
+    return int(is_cut or bool(found.fault))
+
+
+def _told(found: Verdict) -> Iterator[str]:
+    if found.fault:
+        yield f"broken: {found.fault}; the {_count(found.count, 'record')} before it hold together"
+    else:
+        yield f"{_count(found.count, 'record')} hold together; the last hash is {found.last}"
+    if found.count:
+        yield f"record {found.first} of {found.since} to record {found.number} of {found.until}"
+    if found.first > 1:
+        yield f"the {_count(found.first - 1, 'record')} before them are not here: deleted for their age, or by somebody"
+    if found.lost:
+        yield f"{_count(found.lost, 'record')} could not be written at the time, as the records after them tell"
+    if found.torn:
+        yield f"{_count(found.torn, 'line')} unfinished, as a power cut leaves them; no record is missing there"
+    if found.kept:
+        yield f"the hash that you kept is that of record {found.kept}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
 import secrets
 import time
 from collections.abc import AsyncGenerator
+from functools import lru_cache
 from typing import Any, cast
 
 from ..protocol import ChatRequest, CompletionRequest, Delta, EmbeddingRequest, Embeddings, End, Event, Failure, Loading
@@ -32,7 +34,9 @@ class _Audited:
         return getattr(self._engine, name)
 
     async def _note(self, request: str, action: str, **facts: Any) -> None:
-        told = {"request": request, "action": action, "user": CALLER.get() or "kernel or tool of the owner"}
+        told = {"request": request, "action": action, "account": _account()}
+        # who logged in with Jupyter's own token has a name by chance there: the account is what says who it was
+        told["user"] = CALLER.get() or "kernel or tool of the owner"
         await asyncio.to_thread(self._audit.add, {**told, **facts})
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
@@ -123,6 +127,19 @@ class _Audited:
     async def park(self) -> None:
         await self._engine.park()
         await self._note(secrets.token_hex(8), "park", state="done")
+
+
+@lru_cache
+def _account() -> str:
+    """The account of this machine that the server runs as: by its number, since LOGNAME says what whoever starts it likes."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except ImportError:  # Windows
+        return os.environ.get("USERNAME", "")
+    except KeyError:  # a container whose number has no name
+        return str(os.getuid())
 
 
 def _hash_of_chat(request: ChatRequest) -> str:
