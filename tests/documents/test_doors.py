@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,9 +23,10 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from jupyter_mistral.kernel import seeing
 from jupyter_mistral.kernel.connection import Connection, find_connection
-from jupyter_mistral.kernel.papers import Paper, choose, sources, to_messages
+from jupyter_mistral.kernel.papers import Paper, choose, harmless, sources, to_messages
 from jupyter_mistral.kernel.reading import words_of
 from jupyter_mistral.protocol import CONNECTION_ENV, HOME_ENV, Document, Page
+from markdown_it import MarkdownIt
 from wording import LEAK
 
 SMALL = "smollm2-135m"
@@ -194,6 +196,31 @@ def test_a_document_goes_into_a_cell(shell: Shell) -> None:
     shell.ip.set_next_input = lambda text, replace=False: put.append(text)
     shell.run("%mistral read 'my report.pdf' --cell")
     assert put and put[0].startswith("%%markdown\n[page 1]\n\n# Annual report of the fox")
+
+
+HOSTILE = (
+    "# Title\n\n| a | b |\n|---|---|\n| 1 < 2 | 3 |\n\n<img src=x onerror=alert(1)> ![p](https://example.com/p.png) [l](javascript:alert(1)) "
+    "$\\href{javascript:alert(1)}{x}$ [r][q] <https://example.com>\n\n[q]: https://example.com\n\n```mermaid\ngraph\n```\n"
+)
+
+
+def test_a_document_is_shown_without_anything_of_it_that_acts() -> None:
+    ip = InteractiveShell()
+    shown = ip.display_formatter.format(Paper("a.pdf", Document("", 1, (Page(1, HOSTILE),))))[0]
+    ip.history_manager.end_session()
+    assert set(shown) == {"text/plain", "text/html"}
+    assert "<h1" in shown["text/html"] and "<table" in shown["text/html"]
+    assert not re.search(r"(?i)<(?:img|a|script)\b[^>]*(?:javascript|onerror|\.png)", shown["text/html"])
+
+
+def test_a_document_in_a_cell_keeps_its_shape_and_nothing_that_acts() -> None:
+    loose = MarkdownIt("commonmark", {"html": True}).enable("table")
+    loose.validateLink = lambda url: True  # type: ignore[method-assign]
+    html = loose.render(harmless(HOSTILE))
+    assert "<h1>" in html and "<table>" in html and "1 &lt; 2" in html
+    assert not re.search(r"<(?:img|a|pre|script)\b", html)
+    assert "\\href" not in html
+    assert harmless("A plain page, 3 < 4 [page 1] (see there).") == "A plain page, 3 < 4 [page 1] (see there)."
 
 
 def test_questions_that_follow_see_the_document_until_it_is_forgotten(shell: Shell) -> None:

@@ -25,6 +25,7 @@ from .display import HZ, bar, progress_of
 from .errors import MistralError, Stopped
 from .listing import models_table, status_table
 from .manual import MANUAL
+from .papers import harmless
 from .plain import to_plain
 from .render import to_html
 from .style import frame
@@ -175,7 +176,7 @@ class Commands:
             raise
         told, shell = reading.summary(paper), cast(Any, self._magics.shell)
         if order.to_cell:
-            shell.set_next_input(f"%%markdown\n{paper.markdown}", replace=False)
+            shell.set_next_input(f"%%markdown\n{harmless(paper.markdown)}", replace=False)
         elif order.out:
             shell.push({order.out: paper}, interactive=True)
             told += f" `{order.out}.markdown` holds it; {{{order.out}}} in a question fills it in."

@@ -7,9 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..protocol import Document, Message, Page
 from .masking import mask
+from .render import to_html
+from .style import frame
 
 CITE = "In an answer about it, name the page of each fact as [page 3]; say so if it is not in there."
 REMIND = "Name the page of each fact as [page 3]."
@@ -18,6 +21,9 @@ _CITED = re.compile(r"\bpages?\s+(\d{1,4})", re.IGNORECASE)
 ENOUGH, FEWEST = 0.5, 3
 # of a token, on the low side, so that what fits by them fits
 CHARACTERS = 3
+# what acts in Markdown that JupyterLab shows: tags, pictures, links, macros of mathematics, fences that draw
+_ACTS = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|(?<=\])[(:\[]|(?<=\\)(?=[A-Za-z])|(?<=``)(?=`)|(?<=~~)(?=~)")
+_GAP = "\u200b"  # no width
 READ = "I have it before me, and will cite its pages."
 
 
@@ -44,8 +50,14 @@ class Paper:
         """What a prompt gets: where it comes from, how to cite it, and its Markdown."""
         return _told(self, self.pages)
 
-    def _repr_markdown_(self) -> str:
-        return self.markdown
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        # never text/markdown, which JupyterLab does not sanitize: the document is somebody else's
+        return {"text/plain": self.markdown, "text/html": frame(to_html(self.markdown))}
+
+
+def harmless(markdown: str) -> str:
+    """A stranger's Markdown for a cell of the user's: its headings, lists and tables, and nothing in it that acts or loads."""
+    return _ACTS.sub(lambda sign: f"&#{ord(sign[0])};" if sign[0] else _GAP, markdown)
 
 
 def to_messages(papers: Sequence[Paper], question: str, room: int) -> tuple[Message, ...]:
