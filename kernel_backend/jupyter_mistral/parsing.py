@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, cast
 
 from .calling import parse_calling, parse_calls, short_id
@@ -121,15 +121,15 @@ def parse_fim(body: Any) -> CompletionRequest:
     """The body of Mistral's own `fim/completions`. Raises as `parse_chat` does."""
     body = as_object(body, "The request body")
     _known(body, _FIM)
-    return _completion(body, include_usage=True)
+    asked = _completion(body, include_usage=True)
+    return replace(asked, suffix=asked.suffix or "")
 
 
 def _completion(body: Mapping[str, Any], **more: Any) -> CompletionRequest:
     prompt, suffix = body.get("prompt", ""), body.get("suffix")
-    suffix = "" if suffix is None else suffix
     if isinstance(prompt, list) and len(prompt) == 1:
         prompt = prompt[0]
-    for name, value in (("prompt", prompt), ("suffix", suffix)):
+    for name, value in (("prompt", prompt), ("suffix", "" if suffix is None else suffix)):
         if not isinstance(value, str) or len(value) > LONGEST_PROMPT:
             raise wrong(name, f"a string of up to {LONGEST_PROMPT:,} characters")
     if not prompt and not suffix:

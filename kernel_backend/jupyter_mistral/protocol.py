@@ -323,10 +323,11 @@ class Ask:
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """`POST /mistral/v1/completions`: text that follows `prompt` and, where `suffix` is given, leads up to it (fill in the middle)."""
+    """`POST /mistral/v1/completions`: text that follows `prompt` and, where `suffix` is given (even empty), leads up to it (fill
+    in the middle)."""
 
     prompt: str
-    suffix: str = ""
+    suffix: str | None = None
     sampling: Sampling = field(default_factory=Sampling)
     model: str | None = None
     stream: bool = False

@@ -194,6 +194,8 @@ def test_fill_in_the_middle_is_written_as_each_family_was_taught(embedded: Path)
     suffix_first = QWEN | {"middle": "", "order": "spm"}
     assert fill_in_the_middle(vocabulary, suffix_first, "a =", "print(a)")[0] == [after, *b, before, *a]
     assert fill_in_the_middle(vocabulary, None, "a =", "")[0] == a
+    assert fill_in_the_middle(vocabulary, QWEN, "a =", None)[0] == a
+    assert fill_in_the_middle(vocabulary, QWEN, "a =", "")[0] == [before, *a, after, middle]
     with pytest.raises(Failure):
         fill_in_the_middle(vocabulary, QWEN | {"prefix": "[NONE]"}, "a =", "")
 

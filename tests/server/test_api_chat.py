@@ -82,6 +82,12 @@ async def test_a_function_is_called_and_its_result_goes_on(own_host: Callable[..
     assert chunks[-1]["usage"]["completion_tokens"] == fim["usage"]["completion_tokens"]
     _, plain = await peer.ask("POST", TEXT, {"model": EMBEDDED, **middle})
     assert plain["choices"][0]["text"] == written
+    # nothing said of what comes after: text that goes on, without the three tokens of a middle to fill in
+    _, alone = await peer.ask("POST", TEXT, {"model": EMBEDDED, "prompt": "1, 2, 3,", "max_tokens": 1})
+    _, at_the_end = await peer.ask(
+        "POST", TEXT, {"model": EMBEDDED, "prompt": "1, 2, 3,", "suffix": "", "max_tokens": 1}
+    )
+    assert at_the_end["usage"]["prompt_tokens"] == alone["usage"]["prompt_tokens"] + 3
 
 
 async def test_a_model_without_calls_says_so(peer: Any) -> None:

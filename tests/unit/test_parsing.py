@@ -185,6 +185,8 @@ def test_mistrals_own_names_are_understood() -> None:
     assert request.calling.choice == "required"
     fim = parse_fim({"prompt": "a", "suffix": "b", "random_seed": 5, "min_tokens": 0})
     assert (fim.prompt, fim.suffix, fim.sampling.seed) == ("a", "b", 5)
+    assert parse_fim({"prompt": "a"}).suffix == ""  # a middle to fill in, at the end of a text
+    assert parse_completion({"prompt": "a"}).suffix is None
 
 
 def test_embeddings_take_one_text_or_many() -> None:

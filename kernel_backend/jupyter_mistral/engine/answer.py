@@ -203,15 +203,16 @@ class _Clock:
 
 
 def fill_in_the_middle(
-    vocabulary: Vocabulary, fim: Mapping[str, Any] | None, prompt: str, suffix: str
+    vocabulary: Vocabulary, fim: Mapping[str, Any] | None, prompt: str, suffix: str | None
 ) -> tuple[list[int], frozenset[int]]:
-    """Ids of a completion, and the ids that end it. Without `fim` tokens (or a suffix) it is a plain continuation.
+    """Ids of a completion, and the ids that end it. Without `fim` tokens, or without a suffix (None; "" is one), it is a plain
+    continuation.
 
     fim: names of the tokens `prefix`, `suffix` and, for the families that write prefix first, `middle`. Mistral's writes
     the suffix first and has no `middle`.
     """
     ends = frozenset(vocabulary.control.values())
-    if not fim:
+    if not fim or suffix is None:
         return vocabulary.first_ids + vocabulary.ids(prompt), ends
     before = [vocabulary.control_id(fim["prefix"]), *vocabulary.ids(prompt)]
     after = [vocabulary.control_id(fim["suffix"]), *vocabulary.ids(suffix)]

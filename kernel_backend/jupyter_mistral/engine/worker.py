@@ -314,7 +314,7 @@ def _completion_job(engine: Engine, order: Mapping[str, Any]) -> Job:
     from .answer import Job, fill_in_the_middle
     from .prompt import Prompt
 
-    ids, ends = fill_in_the_middle(engine.vocabulary, engine.fim, order["prompt"], order.get("suffix") or "")
+    ids, ends = fill_in_the_middle(engine.vocabulary, engine.fim, order["prompt"], order.get("suffix"))
     if not ids:
         raise Failure("bad_request", "There is nothing to complete.", "Give a prompt.")
     salt = str(order.get("salt") or "")
