@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,3 +104,14 @@ def test_a_module_in_the_notebooks_folder_is_not_taken_for_the_engines(tmp_path:
     out = subprocess.run([sys.executable, str(tmp_path / "main.py")], cwd=folder, capture_output=True, text=True)
     assert out.stdout.strip() == "ready", out.stderr
     assert not (tmp_path / "canary").exists()
+
+
+def test_what_our_modules_log_stands_in_the_servers_log_with_time_and_level(tmp_path: Path, mistral_home: Path) -> None:
+    """Bare words on stderr, as Python prints what nobody handles, are in no log file that an admin has set up."""
+    (mistral_home / "chats").mkdir(mode=0o755)
+    (mistral_home / "chats").chmod(0o755)
+    with _server(tmp_path, tmp_path) as (server, runtime):
+        url = json.loads((runtime / f"jpserver-{server.pid}.json").read_text())["url"]
+        urllib.request.urlopen(f"{url}mistral/api/chats", timeout=60).close()
+    (line,) = [line for line in (tmp_path / "log").read_text().splitlines() if "Chats are not saved for now" in line]
+    assert re.match(r"\[W \d{4}-\d\d-\d\d .* MistralExtension\] ", line)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from functools import cached_property
 from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
@@ -17,6 +19,19 @@ from .kernels import KernelKeys
 from .parts import Parts, join
 from .queue import LONGEST
 from .route import bind
+
+_PACKAGE = logging.getLogger(__package__.partition(".")[0])
+
+
+class _Handed(logging.Handler):
+    """Hands what our modules log to the server's own log, with its times, levels and files; else Python prints the bare words."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.log(record.levelno, "%s", record.getMessage(), exc_info=record.exc_info)
 
 
 class MistralExtension(ExtensionApp):
@@ -88,6 +103,10 @@ class MistralExtension(ExtensionApp):
         help="A tokenizer.json of that engine's model on this machine, so that tokens are counted and not estimated.",
     ).tag(config=True)
 
+    @cached_property
+    def _lines(self) -> logging.Handler:
+        return _Handed(self.log)
+
     _parts: Parts | None = None
     _kernels: KernelKeys | None = None
 
@@ -104,6 +123,7 @@ class MistralExtension(ExtensionApp):
         )
 
     def initialize_handlers(self) -> None:
+        _PACKAGE.addHandler(self._lines)
         if self.sovereign:
             sovereign.enforce(self.serverapp, self.log)
             sovereign.refuse_elsewhere(self.engine_url)
@@ -127,3 +147,4 @@ class MistralExtension(ExtensionApp):
             await self._kernels.stop()
         if self._parts is not None:
             await self._parts.close()
+        _PACKAGE.removeHandler(self._lines)

@@ -426,7 +426,9 @@ class LocalEngine:
     def _died(self, worker: Worker) -> None:
         """The worker ended and nobody had asked it to. The next request starts another."""
         self._deaths.append(time.monotonic())
-        self._log.error("mistral: the model host died; its last words:\n%s", worker.last_words())
+        words = worker.last_words().strip()
+        told = f"its last words:\n{words}" if words else "it left no word why"
+        self._log.error("mistral: the model host died (process %d); %s", worker.pid, told)
         if self._worker is worker:
             self._worker = None
             task = asyncio.create_task(worker.reap())
