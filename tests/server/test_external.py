@@ -361,6 +361,15 @@ async def test_a_suffix_that_is_read_over_is_no_filling_in(peer: Any, make: Make
     assert (failure is None) == can
 
 
+async def test_ghost_text_goes_on_without_what_follows_where_nothing_can_be_filled_in(peer: Any, make: Make) -> None:
+    whole = {"choices": [{"text": "x", "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}
+    peer.script["/v1/completions"] += [broken.say(200, whole)] * 2
+    peer.always["/v1/completions"] = broken.stream({"choices": [{"text": "a + b", "finish_reason": "stop"}]})
+    events, failure = await gathered(make().engine.complete(CompletionRequest("return ", "\n", if_busy="refuse")))
+    assert (words(events), failure) == ("a + b", None)
+    assert "suffix" not in peer.of("/v1/completions")[-1].body
+
+
 async def test_ollamas_context_is_what_it_runs_with(peer: Any, make: Make) -> None:
     peer.always["/v1/models"] = broken.say(200, {"data": [{"id": "tiny", "owned_by": "library"}]})
     peer.always["/api/version"] = broken.say(200, {"version": "0.12"})

@@ -161,8 +161,9 @@ class ExternalEngine:
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Event, None]:
         """Go on from a prompt (up to its suffix)."""
         with self._place():
-            known = await self._patient(request.model, request.if_busy == "refuse")
-            if request.suffix and not known.fim:
+            is_ghost = request.if_busy == "refuse"
+            known = await self._patient(request.model, is_ghost)
+            if request.suffix and not known.fim and not is_ghost:
                 raise Failure(
                     "unsupported",
                     f"{known.card.name} at {self.host} cannot fill in the middle.",

@@ -59,5 +59,5 @@ def completion(request: CompletionRequest, known: Facts, host: str) -> tuple[str
     body: dict[str, Any] = {"model": known.card.name, "prompt": request.prompt, "stream": True}
     body |= {"stream_options": {"include_usage": True}, **sampling}
     body |= {} if top is None else {"logprobs": _rivals(top)}
-    body |= {"suffix": request.suffix} if request.suffix else {}
+    body |= {"suffix": request.suffix} if known.fim and request.suffix is not None else {}
     return "/v1/completions", body, TextChunks(host, top)
