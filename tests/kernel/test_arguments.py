@@ -179,6 +179,32 @@ def test_a_wrong_flag_is_one_sentence_that_says_what_there_is(line: str, says: s
 
 
 @pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("load small --kv int9", "--kv is 'int9', but must be one of bf16, fp8, int8, int4"),
+        ("load small --spil", "%mistral load has no flag --spil. Did you mean --spill?"),
+        ("load --force", "There are: --no-download, --kv, --adapter, --spill, --no-spill"),
+        ("alt --aply", "Did you mean --apply?"),
+        ("fix 3 --sed 1", "%mistral fix has no flag --sed. Did you mean --seed?"),
+        ("explain --modell x", "Did you mean --model?"),
+        ("status --json", "%mistral status has no flag --json. It takes none."),
+    ],
+)
+def test_a_command_with_a_wrong_flag_is_no_question(line: str, says: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_line(line)
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["reset --hard or --soft?", "explain what --force does", "list --all files in git", "fix --verbose, what is it?"],
+)
+def test_a_question_about_a_flag_stays_a_question(line: str) -> None:
+    assert parse_line(line) == Question(line)
+
+
+@pytest.mark.parametrize(
     ("word", "number"),
     [("3", 3), ("In[3]", 3), ("Out[3]", 3), ("Err[3]", 3), ("In[3", None), ("3]", None), ("x", None), ("-3", None)],
 )

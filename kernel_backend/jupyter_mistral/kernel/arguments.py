@@ -244,10 +244,31 @@ def _command(rest: str, options: Options, aliases: Collection[str], figures: Con
         elif name == "explain" and _LAST_FIGURE.fullmatch(" ".join(words).lower()):
             words = [LAST_FIGURE]
         elif not _fits(name, words, aliases):
+            _refuse_flag(name, words, aliases)
             return None
         options, left, _ = take_flags(tail[0], options) if tail else (options, "", False)
         return None if left else Command(name, tuple(words), options)
-    return Command(name, tuple(words), options) if _fits(name, words, aliases) else None
+    if _fits(name, words, aliases):
+        return Command(name, tuple(words), options)
+    _refuse_flag(name, words, aliases)
+    return None
+
+
+def _refuse_flag(name: str, words: list[str], aliases: Collection[str]) -> None:
+    """Raise `UsageError` for a line that is the command up to a flag that is wrong: no model is asked about that."""
+    at = next((i for i, word in enumerate(words) if re.match(r"--[a-z]", word)), None)
+    takes = TAKES.get(name, ())
+    is_whole = at is not None and _fits(name, words[:at], aliases) and (takes or len(words) == at + 1)
+    if not is_whole or words[-1].endswith("?"):
+        return
+    if name == "load" and "--kv" in words[:-1] and (kind := words[words.index("--kv") + 1]) not in KV:
+        raise UsageError(f"--kv is {kind!r}, but must be one of {', '.join(KV)}.")
+    for word in words[at:]:
+        if word.startswith("--") and word not in takes:
+            near = difflib.get_close_matches(word, takes, 1)
+            there = f"There are: {', '.join(takes)}." if takes else "It takes none."
+            hint = f"Did you mean {near[0]}?" if near else there
+            raise UsageError(f"%mistral {name} has no flag {word}. {hint} (To ask it as a question: %mistral -- …)")
 
 
 def _fits(name: str, words: list[str], aliases: Collection[str]) -> bool:
@@ -303,6 +324,14 @@ COMMANDS = (
     *("help", "version", "status", "load", "unload", "list", "reset", "error", "fix", "explain"),
     *("park", "alias", "register", "dealias", "delete", "update", "history", "chat", "read", "alt"),
 )
+
+
+# the flags that stand behind a command
+TAKES = {
+    "load": ("--no-download", "--kv", "--adapter", "--spill", "--no-spill"),
+    "alt": ("--apply", "--overwrite"),
+    **dict.fromkeys(("fix", "explain", "error"), tuple(flag for flag in FLAGS if flag.startswith("--"))),
+}
 
 
 def reference(word: str) -> int | None:

@@ -10,7 +10,7 @@ from IPython.core.completer import SimpleCompletion, context_matcher
 from IPython.core.error import UsageError
 
 from ..protocol import KV, SCOPES, Failure
-from .arguments import COMMANDS, FLAGS, FORMAT_NAMES, take_flags
+from .arguments import COMMANDS, FLAGS, FORMAT_NAMES, TAKES, take_flags
 from .client import Client
 from .figures.shown import is_figure
 
@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 PATIENCE_S = 2.0  # for the names of models: somebody waits with a finger on Tab
 _LONG = tuple(flag for flag in FLAGS if flag.startswith("--"))
 _WORDS = {
-    "load": ("--kv", "--adapter", "--spill", "--no-spill", "--no-download"),
+    **TAKES,
     "list": ("all", "local"),
     "read": ("--pages", "--ocr", "--out", "--cell"),
-    "alt": ("--apply", "--overwrite"),
     "help": COMMANDS,
 }
 _VALUES = {"--format": tuple(FORMAT_NAMES), "--context": SCOPES}
@@ -82,8 +81,8 @@ def _next(magics: MistralMagics, words: list[str], is_cell: bool) -> list[str]:
     name, *said = words
     if said and (name, said[-1]) in _COMMAND_VALUES:
         return list(_COMMAND_VALUES[name, said[-1]])
-    if name in ("fix", "explain", "error"):
-        return [*(_figures(magics) if name == "explain" and not said else []), *_LONG]
+    if name == "explain" and not said:
+        return [*_figures(magics), *_WORDS[name]]
     if name == "load" and all(word.startswith("-") for word in said):
         return [*_models(magics), *_WORDS[name]]
     if name in ("alias", "register", "update", "dealias", "delete"):
