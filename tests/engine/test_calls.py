@@ -12,9 +12,10 @@ from engine_host import Frame, Host
 from jupyter_mistral.engine.calls import CallParser, Piece
 from jupyter_mistral.engine.dialect import MARKS, Dialect, dialect_of, grammar
 from jupyter_mistral.engine.grammar import Grammars
-from jupyter_mistral.engine.template import ChatTemplate, Turn
+from jupyter_mistral.engine.template import ChatTemplate
 from jupyter_mistral.engine.vocabulary import Vocabulary
 from jupyter_mistral.protocol import Calling, CallPiece, Failure, Tool, ToolCall
+from jupyter_mistral.templating import Turn
 from mistral_common.integrations.chat_templates.chat_templates import generate_chat_template
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
 

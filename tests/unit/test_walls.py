@@ -22,8 +22,9 @@ MAY: dict[str, set[str]] = {
     "parsing": {"protocol", "fields", "calling"},
     "hosts": {"protocol"},
     "seal": {"protocol"},
+    "templating": {"protocol"},
     "documents": {"protocol", "wire", "seal", "documents"},
-    "context": {"protocol", "context", "models"},
+    "context": {"protocol", "templating", "context", "models"},
     "kernel": {"protocol", "wire", "parsing", "hosts", "context", "kernel", "_version"},
     "models": {"protocol", "models", "_version"},
     "server": {
@@ -39,9 +40,9 @@ MAY: dict[str, set[str]] = {
         "_version",
     },
     "egress": {"protocol", "models", "live", "egress"},
-    "engine": {"protocol", "wire", "parsing", "models", "engine", "seal", "_version"},
+    "engine": {"protocol", "wire", "parsing", "templating", "models", "engine", "seal", "_version"},
 }
-STANDARD_ONLY = {"protocol", "wire", "fields", "calling", "parsing", "seal"}
+STANDARD_ONLY = {"protocol", "wire", "fields", "calling", "parsing", "seal", "templating"}
 SEES_JUPYTER_SERVER = {"app.py", "routes.py", "doors.py", "chats.py"}
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..protocol import MAX_IMAGE_BYTES, MAX_IMAGES, Failure, Image
+from ..templating import read_json
 from .cells import Cell
-from .template import read_json
 
 MAX_FROM_NOTEBOOK = 3
 GUESS = (1024, 768)

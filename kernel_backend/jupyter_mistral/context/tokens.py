@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..protocol import Failure, Image, Message
+from ..templating import PLACE, read_json
 from .ledger import Counter, runs
 from .pictures import Geometry, estimate
-from .template import ChatTemplate, read_json
+from .template import ChatTemplate
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 # what the engine writes beside tokenizer.json: the same without control tokens, so that text never becomes one
 TEXT_TOKENIZER = "text_tokenizer.json"
-_PLACE = re.compile("\ue000([0-9]+)\ue001")
 
 
 class Tokens:
@@ -72,7 +72,7 @@ class Tokens:
         tokens, stretch, stretches = 0, "", []
         for part in self._controls.split(rendered):
             if part not in self._control:
-                stretch += _PLACE.sub(lambda match: texts[int(match[1])], part)
+                stretch += PLACE.sub(lambda match: texts[int(match[1])], part)
                 continue
             stretches.append(stretch)
             stretch = ""

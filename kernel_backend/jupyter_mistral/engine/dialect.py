@@ -15,7 +15,7 @@ from ..protocol import Calling, Tool
 
 OPEN, CLOSE, CALLS, CALL_ID, ARGS = "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"
 MARKS = (OPEN, CLOSE, CALLS, CALL_ID, ARGS)
-PROBE_NAME, PROBE_ID = "probe", "aB3dE6gH9"
+PROBE_NAME = "probe"
 # as templates write JSON; a model goes on best in the form that it has read
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
