@@ -8,10 +8,11 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ from typing import Any
 import pytest
 from jupyter_mistral.kernel.client import Client
 from jupyter_mistral.kernel.connection import Connection
-from jupyter_mistral.protocol import HOME_ENV, Failure
+from jupyter_mistral.protocol import CONNECTION_ENV, HOME_ENV, Delta, Failure
+from jupyter_mistral.server import route
 from jupyter_mistral.server.audit import AuditLog
+from jupyter_mistral.server.channel import Channel
 from jupyter_mistral.server.engine import Options
+from jupyter_mistral.server.route import Route
 
 SMALL = "smollm2-135m"
 Make = Callable[[Options], Any]
@@ -89,6 +93,45 @@ async def test_three_hundred_who_never_finish_their_request_stop_nobody(own_host
     finally:
         for _, writer in slow:
             writer.transport.abort()
+
+
+class Endless(Route):
+    """Tells of numbers for as long as somebody takes them."""
+
+    ended = asyncio.Event()
+
+    async def get(self) -> None:
+        async def events() -> AsyncGenerator[Delta, None]:
+            try:
+                while True:
+                    yield Delta("1 " * 10_000)
+            finally:
+                self.ended.set()
+
+        await self.stream(events(), asdict)
+
+
+@pytest.mark.threat("T25")
+async def test_a_reader_that_never_reads_is_hung_up_on_and_frees_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jp_asyncio_loop: Any
+) -> None:
+    assert route.STUCK_S == 30
+    monkeypatch.setattr(route, "STUCK_S", 0.5)
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    channel = Channel([("/mistral/endless", Endless, {})], logging.getLogger("jupyter_mistral"))
+    channel.start()
+    try:
+        info = json.loads(Path(os.environ[CONNECTION_ENV]).read_text())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as idle:
+            idle.connect(info["socket"])
+            head = f"GET /mistral/endless HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {info['token']}\r\n\r\n"
+            idle.sendall(head.encode())
+            await asyncio.wait_for(Endless.ended.wait(), 60)
+            idle.settimeout(60)
+            while await asyncio.to_thread(idle.recv, 2**16):  # what lay in the pipe, and then the end
+                pass
+    finally:
+        await channel.stop()
 
 
 # ---------------------------------------------------------------------------------------------- another user

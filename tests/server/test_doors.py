@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import re
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -247,6 +248,28 @@ async def test_a_large_body_of_a_stranger_is_cut_off_unread(app: Any) -> None:
     writer.write(f"{head}Content-Length: 30000000\r\n\r\n".encode())
     assert await _pour(writer, 30_000_000) < 12_000_000
     writer.close()
+
+
+@pytest.mark.threat("T24")
+async def test_a_large_body_of_a_stranger_takes_no_memory(app: Any) -> None:
+    head = f"POST {app.base_url}mistral/v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+
+    async def peak(**headers: str) -> int:
+        """The most bytes that Python held at once, while 30 MB came."""
+        _reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        writer.write(f"{head}{lines}Content-Length: 30000000\r\n\r\n".encode())
+        tracemalloc.start()
+        try:
+            await _pour(writer, 29_000_000)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            writer.close()
+
+    await peak()  # with what a first request imports
+    assert await peak() < 4_000_000
+    assert await peak(**_token(app)) > 15_000_000  # so much does it see of a body that is taken
 
 
 @pytest.mark.threat("T24")
