@@ -708,6 +708,28 @@ def stacked_histograms() -> Truth:
 
 
 @case
+def polar_beyond_a_turn() -> Truth:
+    figure = Figure()
+    figure.add_subplot(projection="polar").plot([0, 5, 10, 15], [0, 5, 10, 15])
+    return Truth(figure, first(value_max=15, outside=0))
+
+
+@case
+def seaborn_pairs() -> Truth:
+    drawn = sns.pairplot(pd.DataFrame({"a": [1.0, 2, 4], "b": [3.0, 1, 2]}))
+    return Truth(drawn, {"panels": 6, "panels/4/twin_of": 1} | series(0, 1, kind="scatter", value_max=4))
+
+
+@case
+def secondary_axis_that_was_not_drawn() -> Truth:
+    figure, ax = plot()
+    ax.plot([0, 10], [1, 2])
+    ax.set_xlim(0, 10)
+    ax.secondary_xaxis("top", functions=(lambda v: v * 2, lambda v: v / 2))
+    return Truth(figure, {"panels/0/axes/second x/limits": [0, 20]})
+
+
+@case
 def inset_and_secondary_axes() -> Truth:
     figure, ax = plot()
     ax.plot([0, 10], [1, 2])
@@ -914,3 +936,29 @@ def bokeh_dates() -> Truth:
     drawn = bokeh_figure(x_axis_type="datetime")
     drawn.line(pd.Series(pd.date_range("2024-01-30", periods=3)), pd.Series([1.0, 9, 3]))
     return Truth(drawn, first(kind="line", value_max=9, value_max_at="2024-01-31"))
+
+
+@case
+def plotly_funnel() -> Truth:
+    drawn = go.Figure(go.Funnel(y=["seen", "bought"], x=[120, 30]))
+    return Truth(drawn, first(kind="funnel", orientation="horizontal", top=[["seen", 120], ["bought", 30]]))
+
+
+@case
+def plotly_indicator() -> Truth:
+    gauge = {"axis": {"range": [0, 90]}}
+    drawn = go.Figure(go.Indicator(mode="gauge+number", value=42, title={"text": "speed"}, gauge=gauge))
+    return Truth(drawn, first(kind="indicator", value=42, gauge=[0, 90], title="speed"))
+
+
+@case
+def plotly_radar() -> Truth:
+    drawn = go.Figure(go.Scatterpolar(r=[1, 5, 3], theta=["cost", "speed", "size"]))
+    return Truth(drawn, first(kind="points on a polar plot") | {"panels/0/series/0/r/max": 5}, says=('"speed", 5',))
+
+
+@case
+def plotly_sankey() -> Truth:
+    link = {"source": [0, 0], "target": [1, 2], "value": np.array([3, 4])}
+    drawn = go.Figure(go.Sankey(node={"label": ["in", "used", "lost"]}, link=link))
+    return Truth(drawn, first(kind="sankey", flows=[["in", "used", 3], ["in", "lost", 4]]))

@@ -19,7 +19,8 @@ Place: TypeAlias = float | str
 class Axis:
     """One axis. limits: as drawn, the left or lower end first, None where the library chooses them only when it draws.
 
-    at: turns a position into what the axis shows there. unit: what one step of a position is ("day" on a date axis).
+    at: turns a position into what the axis shows there. unit: what one step of a position is ("day" on a date axis). is_circle: a full
+    turn of angles, which no position lies outside of.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Axis:
     note: str = ""
     unit: str = ""
     reversed: bool = False
+    is_circle: bool = False
     at: Callable[[float], Place] = float
     near: Callable[[float], Place] = float
 

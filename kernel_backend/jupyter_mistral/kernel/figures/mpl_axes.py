@@ -22,6 +22,7 @@ def read_axis(axes: Any, name: str) -> Axis:
     axis = Axis(name, words(own.label.get_text()), words(own.get_scale(), 20), note=_note(own))
     if math.isfinite(low) and math.isfinite(high):
         axis.limits = (low, high)
+        axis.is_circle = name == "x" and axes.name == "polar" and abs(high - low) > math.tau - 1e-6
     frequency, converter = getattr(own, "freq", None), _converter(own)
     if frequency is not None and "pandas" in sys.modules:
         axis.kind, axis.at = "date", _period(frequency)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import mpl_bars, mpl_boxes, mpl_fields, mpl_lines
-from .facts import Panel, words
+from . import columns, mpl_bars, mpl_boxes, mpl_fields, mpl_lines
+from .facts import Axis, Panel, words
 from .mpl_artists import Artists, label
 from .mpl_axes import read_axis
 from .mpl_legends import read_legends
@@ -152,9 +152,19 @@ def _read_secondary(axes: Any, panel: Panel, reading: Reading) -> None:
     for child in getattr(axes, "child_axes", ()):
         if "SecondaryAxis" in kinds(child):
             name = "x" if getattr(child, "_orientation", "x") == "x" else "y"
-            axis = reading.attempt(f"a secondary axis of panel {panel.number}", read_axis, child, name)
+            axis = reading.attempt(f"a secondary axis of panel {panel.number}", _secondary, axes, child, name)
             if axis:
                 panel.axes[f"second {name}"] = axis
+
+
+def _secondary(axes: Any, child: Any, name: str) -> Axis:
+    """Its limits are the panel's, converted: its own are set only when it is drawn."""
+    axis = read_axis(child, name)
+    convert = (getattr(child, "_functions", None) or (None,))[0]
+    if convert is not None:
+        low, high = (float(v) for v in convert(columns.numpy().array(getattr(axes, f"get_{name}lim")())))
+        axis.limits = (low, high)
+    return axis
 
 
 def _read_texts(artists: Artists) -> None:

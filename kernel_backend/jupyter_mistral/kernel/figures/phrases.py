@@ -299,7 +299,7 @@ def _value(value: Any, items: int) -> str:
 
 _PHRASES: dict[str, Callable[[Facts, Axes, int], list[str]]] = {
     **dict.fromkeys(("line", "points", "step line", "scatter", "stems"), _points),
-    **dict.fromkeys(("bars", "stack totals"), _bars),
+    **dict.fromkeys(("bars", "funnel", "stack totals"), _bars),
     **dict.fromkeys(("heatmap", "hexagons", "cells"), _grid),
     **dict.fromkeys(("reference line", "reference lines", "span", "line segments"), _reference),
     **dict.fromkeys(("3D line", "3D points", "surface"), _space),

@@ -16,7 +16,8 @@ def find(figure: Figure) -> list[Pitfall]:
     """Those of each panel, in order, then those of several panels together."""
     found = [pitfall for panel in figure.panels for pitfall in _of_panel(panel)]
     for panel in figure.panels:
-        if panel.twin_of is not None:
+        # an axes on top of an empty one, as in seaborn's pairplot, has nothing to be compared with
+        if panel.twin_of is not None and panel.series and figure.panels[panel.twin_of - 1].series:
             text = f"panels {panel.twin_of} and {panel.number} lie on each other with axes of their own: where their curves cross, or how they compare, depends on the two scales"
             found.append(Pitfall("dual axes", text))
     return found + list(_unequal(figure.panels))
@@ -29,7 +30,7 @@ def _of_panel(panel: Panel) -> Iterator[Pitfall]:
                 "scale", f"the {name} axis is {axis.scale}: equal distances are not equal differences", panel.number
             )
         if axis.is_inverted and axis.kind != "category" and not (name == "y" and _is_picture(panel)):
-            way = "downwards" if name == "y" else "to the left"
+            way = "downwards" if name.endswith("y") else "to the left"
             yield Pitfall("inverted axis", f"the {name} axis is inverted: values grow {way}", panel.number)
     yield from _of_bars(panel)
     for i, series in enumerate(panel.series, 1):

@@ -315,6 +315,48 @@ def _map_points(traces: Traces, trace: Spec) -> None:
     traces.add("points on a map", trace, facts)
 
 
+def _funnel(traces: Traces, trace: Spec) -> None:
+    default = "v" if traces.axis("x").kind == "category" else "h"
+    along, across = ("y", "x") if trace.get("orientation", default) == "v" else ("x", "y")
+    lengths = columns.plain(columns.column(values(trace.get(along)) if trace.get(along) is not None else []))
+    axis = traces.axis(across)
+    names = [axis.near(p) for p in columns.plain(columns.column(traces.positions(across, trace, len(lengths))))]
+    traces.add("funnel", trace, series.bars(names, lengths, [0.0] * len(lengths), across == "y"))
+
+
+def _indicator(traces: Traces, trace: Spec) -> None:
+    gauge, delta, title = (trace.get(name) or {} for name in ("gauge", "delta", "title"))
+    ends = (gauge.get("axis") or {}).get("range") or ()
+    facts = {"value": trace.get("value"), "gauge": list(ends), "compared with": delta.get("reference")}
+    kept = {k: v for k, v in facts.items() if isinstance(v, int | float) or (k == "gauge" and len(ends) == 2)}
+    traces.add("indicator", trace, {"title": words(title.get("text"))} | kept)
+
+
+def _polar(traces: Traces, trace: Spec) -> None:
+    """Angles are numbers or, on a radar chart, names."""
+    radii, angles = values(trace.get("r")), values(trace.get("theta"))
+    column = columns.column(radii if radii is not None else [])
+    facts: dict[str, Any] = {"n": len(column)}
+    (kept,), facts["missing"] = columns.finite(column)
+    if len(kept):
+        facts["r"] = series.spread(kept, Axis("r"))
+    if angles is not None and len(column) <= series.LISTED:
+        pairs = zip(listed(angles), columns.plain(column), strict=False)
+        facts["r at theta"] = [[a if isinstance(a, int | float) else words(a, 60), r] for a, r in pairs if r == r]
+    traces.add("points on a polar plot", trace, facts)
+
+
+def _flows(traces: Traces, trace: Spec) -> None:
+    node, link = trace.get("node") or {}, trace.get("link") or {}
+    held = [values(found) for found in (node.get("label"), *map(link.get, ("source", "target", "value")))]
+    labels, *numbers = ([] if found is None else listed(found) for found in held)
+    names = [words(n, 60) for n in labels]
+    *ends, sizes = (columns.plain(columns.column(found)) for found in numbers)
+    said = [[names[int(n)] if 0 <= n < len(names) else n for n in end] for end in ends]
+    links = [[a, b, size] for a, b, size in zip(*said, sizes, strict=False)]
+    traces.add("sankey", trace, {"n": len(links), "flows": links[: series.LISTED]})
+
+
 _READERS: dict[str, Callable[[Traces, Spec], None]] = {
     **dict.fromkeys(("scatter", "scattergl"), _scatter),
     "bar": _bar,
@@ -325,6 +367,10 @@ _READERS: dict[str, Callable[[Traces, Spec], None]] = {
     "pie": _pie,
     **dict.fromkeys(("candlestick", "ohlc"), _candles),
     "scatter3d": _space,
+    "funnel": _funnel,
+    "indicator": _indicator,
+    "sankey": _flows,
+    **dict.fromkeys(("scatterpolar", "scatterpolargl", "barpolar"), _polar),
     **dict.fromkeys(("scattergeo", "scattermapbox", "scattermap"), _map_points),
     **dict.fromkeys(("choropleth", "choroplethmapbox", "choroplethmap"), _named_values("locations", "z")),
     **dict.fromkeys(("sunburst", "treemap", "icicle", "funnelarea"), _named_values("labels", "values")),

@@ -92,7 +92,7 @@ def _not_positive(px: Column, py: Column, x: Axis, y: Axis) -> int:
 
 def _outside(px: Column, py: Column, x: Axis, y: Axis) -> int:
     """How many points lie outside the limits, with room for rounding."""
-    limits = [(c, *axis.span) for c, axis in ((px, x), (py, y)) if axis.span is not None]
+    limits = [(c, *axis.span) for c, axis in ((px, x), (py, y)) if axis.span is not None and not axis.is_circle]
     # a log axis without limits of its own still has no place for what is not positive
     limits += [(c, 5e-324, float("inf")) for c, axis in ((px, x), (py, y)) if axis.span is None and axis.scale == "log"]
     if not limits:
