@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,8 @@ async def test_an_answer_carries_the_engines_own_counts(peer: Any, make: Make) -
     end = events[-1]
     assert isinstance(end, End)
     assert (end.usage.prompt_tokens, end.usage.completion_tokens, end.usage.cached_tokens) == (40, 2, 30)
+    figures = [value for value in asdict(end.usage).values() if isinstance(value, float)]
+    assert figures == [round(figure, 4) for figure in figures] and end.usage.seconds > 0
     status = await engine.status()
     assert status.state == "ready"
     assert status.engine is not None
@@ -122,6 +124,18 @@ async def test_text_call_and_end_may_come_in_one_chunk(peer: Any, make: Make) ->
     told = [type(event).__name__ for event in events if not isinstance(event, Loading)]  # a busy machine is told of
     assert told == ["Delta", "CallPiece", "CallPiece", "End"]
     assert events[-1].reason == "tool_calls"  # type: ignore[union-attr]
+
+
+async def test_another_host_of_ours_tells_title_licence_and_seed(peer: Any, make: Make) -> None:
+    card = {"name": "big", "title": "Big 7B", "licence": "Apache-2.0", "can": ["text"], "context_length": 9000}
+    peer.always["/v1/models"] = broken.say(200, {"data": [{"id": "big", "owned_by": "local", "mistral": card}]})
+    told = {**broken.USAGE["usage"], "mistral": {"model": "big", "seed": 7}}
+    peer.always[CHAT] = broken.stream(broken.text("hi"), broken.END, {"choices": [], "usage": told})
+    engine = make().engine
+    events, _ = await gathered(engine.stream(ASK))
+    assert events[-1].usage.seed == 7
+    (known,) = await engine.cards()
+    assert (known.title, known.licence) == ("Big 7B", "Apache-2.0")
 
 
 async def test_an_answer_without_usage_or_done_is_whole_and_its_tokens_estimated(peer: Any, make: Make) -> None:

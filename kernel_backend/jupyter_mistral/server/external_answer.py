@@ -224,9 +224,10 @@ class Answer:
         told = self._told or {}
         try:
             usage = Usage.of_dict({k: v for k, v in told.items() if k != "mistral"})
-            model = str((told.get("mistral") or {}).get("model") or self._model)
+            ours = told.get("mistral") or {}
+            model, seed = str(ours.get("model") or self._model), ours.get("seed")
         except (AttributeError, TypeError, ValueError, OverflowError):  # counts that are none
-            usage, model = Usage(), self._model
+            usage, model, seed = Usage(), self._model, None
         completion = usage.completion_tokens or (await count("".join(self._texts)) if self._texts else 0)
         to_first = (self._first or now) - self._begun
         read, wrote = usage.prompt_tokens - usage.cached_tokens, self._last - self._first
@@ -234,11 +235,12 @@ class Answer:
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=completion,
             cached_tokens=usage.cached_tokens,
-            time_to_first_token_s=to_first,
-            tokens_per_second=(completion - 1) / wrote if wrote > 0 and completion > 1 else 0.0,
-            prefill_tokens_per_second=read / to_first if to_first > 0 and read > 0 else 0.0,
-            seconds=now - self._begun,
+            time_to_first_token_s=round(to_first, 4),
+            tokens_per_second=round((completion - 1) / wrote, 2) if wrote > 0 and completion > 1 else 0.0,
+            prefill_tokens_per_second=round(read / to_first, 1) if to_first > 0 and read > 0 else 0.0,
+            seconds=round(now - self._begun, 4),
             model=model,
+            seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
             context_length=self._context_length,
         )
 

@@ -82,9 +82,8 @@ async def discover(upstream: Upstream, wanted: str, longest: int | None) -> Fact
     sees = told.sees if told.sees is not None else await _sees(upstream, row["id"])
     fim = await _fim(upstream, kind, row["id"], told.inserts)
     can = ["text", *(["image"] if sees else []), *(["fim"] if fim else []), *told.also]
-    card = ModelCard(
-        row["id"], row["id"].rpartition("/")[2], "", told.parameters, told.quantization, length, tuple(can)
-    )
+    title = told.title or row["id"].rpartition("/")[2]
+    card = ModelCard(row["id"], title, told.licence, told.parameters, told.quantization, length, tuple(can))
     tokenize = await _tokenizes(upstream, kind, row["id"])
     return Facts(kind, card, tuple(row["id"] for row in rows), fim, tokenize, tuple(notes))
 
@@ -110,6 +109,8 @@ class _Told:
     inserts: bool | None = None
     parameters: int = 0
     quantization: str = ""
+    title: str = ""
+    licence: str = ""
     also: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -125,6 +126,8 @@ async def _details(upstream: Upstream, kind: Kind, row: Mapping[str, Any]) -> _T
             "fim" in can,
             _whole(card, "parameters"),
             str(card.get("quantization", "")),
+            str(card.get("title") or "")[:100],
+            str(card.get("licence") or "")[:100],
             also,
         )
     if kind == "llamacpp":
@@ -175,8 +178,8 @@ async def _of_ollama(upstream: Upstream, name: str) -> _Told:
         "insert" in can if isinstance(can, list) else None,
         0,
         str((details or {}).get("quantization_level", "")),
-        ("tools",) if isinstance(can, list) and "tools" in can else (),
-        (note,),
+        also=("tools",) if isinstance(can, list) and "tools" in can else (),
+        notes=(note,),
     )
 
 
