@@ -179,6 +179,7 @@ def shell(connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert connection.pid
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my report.pdf").write_bytes(pdfs.report())
+    (tmp_path / "sales.csv").write_text("month,revenue")
     shell = Shell()
     yield shell
     shell.ip.history_manager.end_session()
@@ -240,7 +241,8 @@ def test_questions_that_follow_see_the_document_until_it_is_forgotten(shell: She
     [
         ("nowhere.pdf", "There is no file called nowhere.pdf."),
         ("https://example.com/a.pdf", "nothing is fetched"),
-        ("'my report.pdf' --pages 7", "The document has 2 pages, fewer than you name."),
+        ("./sales.csv", "sales.csv is no PDF. A picture: `%mistral --see sales.csv`"),
+        ("'my report.pdf' --pages 7", "The document has fewer pages than you name: 2."),
         ("'my report.pdf' --ocr perhaps", "must be one of auto, on, off"),
         ("'my report.pdf' --page 2", "has no flag --page"),
         ("'my report.pdf' --out 2x", "cannot be the name of a variable"),

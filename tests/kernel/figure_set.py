@@ -925,6 +925,13 @@ def altair_points_and_their_mean() -> Truth:
 
 
 @case
+def altair_facets() -> Truth:
+    drawn = altair.Chart(frame()).mark_point().encode(x="age:Q", y="size:Q", column="kind:N")
+    notes = ['drawn as a small plot for each part of the data: column by "kind"']
+    return Truth(drawn, {"panels/0/series": 3, "panels/0/notes": notes} | first(name="ash", n=20))
+
+
+@case
 def altair_cells() -> Truth:
     table = pd.DataFrame({"a": list("xxyy"), "b": list("uvuv"), "v": [1.0, 2, 9, 4]})
     drawn = altair.Chart(table).mark_rect().encode(x="a:N", y="b:N", color="v:Q")

@@ -48,9 +48,9 @@ def test_the_status_tells_of_a_gpu_what_is_measured() -> None:
     memory = asdict(Memory("cuda", 5 * 2**30, 2**30, 9 * 2**30, 24 * 2**30))
     assert "other processes" not in status_table({"memory": memory}) and "GPU" not in status_table({"memory": memory})
     told = status_table({"memory": memory | {"others": 3 * 2**30, "gpu": "NVIDIA L4", "power_w": 31.5}})
-    assert "remembered text 1.0 GB, other processes 3.0 GB; 9.0 GB of 24.0 GB free on cuda" in told
+    assert "remembered text 1.0 GiB, other processes 3.0 GiB; 9.0 GiB of 24.0 GiB free on cuda" in told
     assert "| GPU | NVIDIA L4, 32 W |" in told
-    assert "weights 5.0 GB and 2.0 GB in host memory," in status_table({"memory": memory | {"spilled": 2**31}})
+    assert "weights 5.0 GiB and 2.0 GiB in host memory," in status_table({"memory": memory | {"spilled": 2**31}})
     assert "| GPU | NVIDIA L4, 48 °C |" in status_table({"memory": memory | {"gpu": "NVIDIA L4", "temperature_c": 48}})
 
 

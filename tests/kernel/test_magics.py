@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import kernel_peer
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -236,16 +237,21 @@ def test_settings_are_ipythons_own(shell: Shell, peer: Peer) -> None:
     assert "MistralMagics.context=<Enum>" in shell.run("%config MistralMagics")[0]
 
 
-def test_status_list_load_and_unload_tell_what_the_host_says(shell: Shell, peer: Peer) -> None:
+def test_status_list_load_and_unload_tell_what_the_host_says(
+    shell: Shell, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     status = shell.run("%mistral status")[0]
     assert "Qwen2.5 Coder 0.5B (qwen2.5-coder-0.5b), Apache-2.0" in status
     assert "network  none: sealed by namespace (tried from inside)\n" in status
     listed = shell.run("%mistral list")[0]
     assert listed.splitlines()[:2] == [
-        "model               parameters  can          context  memory at 4k  here             on disk",
-        "qwen2.5-coder-0.5b       494 M  text, fim        32k        0.6 GB  runs on the CPU  ready",
+        "model                         parameters  can          context  memory at 4k  here             on disk",
+        "qwen2.5-coder-0.5b (default)       494 M  text, fim        32k       0.6 GiB  runs on the CPU  ready",
     ]
     assert "mistral-small-3.2" in listed
+    monkeypatch.setitem(kernel_peer.STATUS, "default_model", "mistral-small-3.2")
+    listed = shell.run("%mistral list")[0]
+    assert "mistral-small-3.2 (default)" in listed and listed.count("(default)") == 1, "an admin's choice counts"
     assert "mistral-small-3.2" not in shell.run("%mistral list local")[0]
     assert shell.run("%mistral load")[0] == "Qwen2.5 Coder 0.5B is ready.\n"
     assert peer.posts[-1] == ("/mistral/api/load", {"model": None, "download": True})

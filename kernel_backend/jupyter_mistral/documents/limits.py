@@ -55,7 +55,7 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         "{what} cannot be decoded: Pillow is not installed.",
         "pip install 'jupyter-mistral[documents]' where the model host runs.",
     ),
-    "not_a_document": ("bad_request", "{what} is no PDF document.", "Save it as a PDF."),
+    "not_a_document": ("bad_request", "{what} is no PDF.", "Save it as a PDF."),
     "broken_document": (
         "bad_request",
         "{what} is damaged and cannot be read.",
@@ -68,7 +68,7 @@ REFUSALS: dict[str, tuple[str, str, str]] = {
         f"{{what}} has {{n:,}} pages; up to {MAX_PAGES} are read at once.",
         f"Name those you need, such as --pages 1-{MAX_PAGES}.",
     ),
-    "no_such_page": ("bad_request", "{what} has {n:,} pages, fewer than you name.", "Name pages that are there."),
+    "no_such_page": ("bad_request", "{what} has fewer pages than you name: {n:,}.", "Name pages that are there."),
     "too_large_document": ("too_large", f"{{what}} holds more than {MAX_DOCUMENT_BYTES >> 20} MB.", "Split it first."),
     "too_long": ("too_large", "{what} takes more memory or time to read than it is given.", "Name fewer --pages."),
     "no_pdf": (

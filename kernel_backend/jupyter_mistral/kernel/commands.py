@@ -121,11 +121,16 @@ class Commands:
         self._show(status_table(client.get("/mistral/api/status")))
 
     def _list(self, command: Command) -> None:
-        rows = Client.find(say=self._magics.say).get("/mistral/api/models")
+        client = Client.find(say=self._magics.say)
+        rows, default = client.get("/mistral/api/models"), client.get("/mistral/api/status").get("default_model")
         rows = rows.get("models", rows) if isinstance(rows, dict) else rows
         if command.words == ("local",):
             rows = [row for row in rows if row.get("state") in ("ready", "on disk")]
-        self._show(models_table(rows) if rows else "No model is on disk: `%mistral load` fetches the default one.")
+        self._show(
+            models_table(rows, str(default or ""))
+            if rows
+            else "No model is on disk: `%mistral load` fetches the default one."
+        )
 
     def _load(self, command: Command) -> None:
         found = load_words(command.words)

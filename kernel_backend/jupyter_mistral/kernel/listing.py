@@ -100,15 +100,19 @@ def _state(status: dict[str, Any]) -> str:
     return words.get(state, state)
 
 
-def models_table(rows: list[dict[str, Any]]) -> str:
-    """The catalogue as a Markdown table."""
+def models_table(rows: list[dict[str, Any]], default: str = "") -> str:
+    """The catalogue as a Markdown table. default: the model that an unnamed request gets, where that is known."""
     lines = [
         "| model | parameters | can | context | memory at 4k | here | on disk |",
         "|---|---:|---|---:|---:|---|---|",
     ]
     for row in rows:
         need = (row.get("memory") or {}).get("4096")
-        name = f"**{row['name']}**" if row.get("default") else str(row["name"])
+        name = (
+            f"**{row['name']}** (default)"
+            if (row["name"] == default if default else row.get("default"))
+            else str(row["name"])
+        )
         lines.append(
             f"| {name} | {_count(row.get('parameters'))} | {', '.join(row.get('can') or ())} | {_tokens(row.get('context_length'))} "
             f"| {_gb(need) if need else ''} | {_fits(row)} | {row.get('state') or ''} |"
@@ -131,4 +135,4 @@ def _tokens(number: Any) -> str:
 
 
 def _gb(number: float) -> str:
-    return f"{number / 2**30:.1f} GB" if number >= 2**29 else f"{number / 2**20:.0f} MB"
+    return f"{number / 2**30:.1f} GiB" if number >= 2**29 else f"{number / 2**20:.0f} MiB"

@@ -118,6 +118,9 @@ def load(file: str) -> tuple[str, bytes]:
         raise MistralError(f"There is no file called {file}.")
     if size > MAX_DOCUMENT_BYTES:
         raise MistralError(f"{path.name} holds more than {MAX_DOCUMENT_BYTES >> 20} MB. Split it first.")
+    if data and b"%PDF-" not in data[:1024]:  # where readers of PDF look for it
+        todo = f"A picture: `%mistral --see {path.name}`. A table or text: read it into a variable, and ask about {{name}}."
+        raise MistralError(f"{path.name} is no PDF. {todo}")
     return path.name, data
 
 

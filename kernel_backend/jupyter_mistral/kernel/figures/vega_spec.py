@@ -136,6 +136,9 @@ def _read_view(spec: Spec, around: _Around, named: Spec, panel: Panel, reading: 
     options = mark if isinstance(mark, Mapping) else {}
     view = View(kind, options, around.encoding, rows, around.transforms, panel, reading)
     read_marks(view)
+    parts = [f'{name} by "{words(view.field(name))}"' for name in ("row", "column", "facet") if view.field(name)]
+    if parts:
+        panel.notes.append(f"drawn as a small plot for each part of the data: {', '.join(parts)}")
 
 
 def _rows(data: Any, named: Spec) -> list[Any] | None:
