@@ -67,6 +67,24 @@ async def test_a_worker_killed_mid_stream_ends_that_stream_and_those_who_wait_ar
     await _gone(pid)
 
 
+@pytest.mark.fault("F8", "F7")
+async def test_a_worker_that_hangs_at_rest_does_not_stay_ready_and_the_next_request_is_answered(own_host: Make) -> None:
+    own = own_host(Options(watch=Watch(told_s=0.5, ended_s=2)))
+    pid = await own.load()
+    for _ in range(3):
+        assert (await own.peer.status())["worker_pid"] == pid
+    os.kill(pid, signal.SIGSTOP)
+    status = await own.peer.status()
+    while status["state"] == "ready":
+        await asyncio.sleep(0.1)
+        status = await own.peer.status()
+    assert (status["state"], status["worker_pid"]) == ("unloaded", None)
+    await _gone(pid)
+    _, error = await _rest(await own.peer.chat("hi", max_tokens=2))
+    assert error is None
+    assert (await own.peer.status())["worker_pid"] not in (None, pid)
+
+
 @pytest.mark.fault("F1")
 async def test_a_worker_killed_at_rest_is_started_again_by_the_next_request(own_host: Make) -> None:
     own = own_host(Options())

@@ -493,10 +493,10 @@ class LocalEngine:
     # ------------------------------------------------------------------------------------------ telling
 
     async def status(self) -> Status:
+        if self._worker is not None and (self._worker.memory.gpu or not self._line.running):
+            await self._look_at(self._worker)
         worker = self._worker
         card = worker.card if worker is not None else None
-        if worker is not None and worker.memory.gpu:
-            await worker.look()
         failure = self._stall or (None if card is not None else self._failure)
         return Status(
             version=__version__,
@@ -513,6 +513,13 @@ class LocalEngine:
             worker_pid=worker.pid if worker is not None else None,
             idle_unload_s=self._options.idle_unload_s,
         )
+
+    async def _look_at(self, worker: Worker) -> None:
+        """A worker at rest that says nothing for as long as one with a request may is no ready one: it is ended."""
+        await worker.look()
+        if worker.silent_s > self._options.watch.ended_s and not self._line.running and worker is self._worker:
+            self._log.error("mistral: the model host said nothing for %.0f s; it is ended", worker.silent_s)
+            await worker.kill()
 
     @property
     def is_busy(self) -> bool:

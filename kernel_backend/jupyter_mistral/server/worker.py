@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -84,6 +85,7 @@ class Worker:
         self.tokenizer: str | None = None
         self.width = 1  # requests that it answers at once
         self.is_parked = False  # its weights are not on the device
+        self._silent_since = 0.0
         self._tasks = [asyncio.create_task(job()) for job in (self._listen, self._keep_stderr, self._await_exit)]
 
     @classmethod
@@ -189,9 +191,17 @@ class Worker:
         return found
 
     async def look(self) -> None:
-        """Bring `memory` up to date; a worker that does not answer at once leaves it as it was."""
-        with contextlib.suppress(Failure):
+        """Bring `memory` up to date; a worker that does not answer at once leaves it as it was, and is silent until it speaks."""
+        begun = time.monotonic()
+        try:
             await self.answer({"type": "look"}, LOOK_S)
+        except Failure:
+            self._silent_since = self._silent_since or begun
+
+    @property
+    def silent_s(self) -> float:
+        """How long ago it was looked at and has said nothing since; 0 where it has."""
+        return time.monotonic() - self._silent_since if self._silent_since else 0.0
 
     async def move(self, how: str) -> None:
         """`park` the weights in host memory, or `wake` them. Raises `Failure`."""
@@ -239,6 +249,7 @@ class Worker:
 
     def _take(self, header: dict[str, Any]) -> None:
         kind = header["type"]
+        self._silent_since = 0.0
         if kind == "ready":
             card = header["card"]
             self.card = ModelCard(**{**card, "can": tuple(card.get("can") or ("text",))})
