@@ -57,6 +57,13 @@ def test_code_reports_its_blocks_and_what_did_not_come() -> None:
     assert nothing.problem.startswith("No code came in the answer.")
 
 
+@pytest.mark.parametrize(("format", "what"), [("code", "code"), ("html", "HTML"), ("math", "formula")])
+def test_an_answer_that_was_cut_before_its_part_says_how_to_get_it(format: str, what: str) -> None:
+    assert finish(format, "First, let us", "length", Usage()).problem == (
+        f"The answer was cut before any {what} came. Raise --max-tokens."
+    )
+
+
 def test_code_that_was_stopped_is_not_said_to_be_in_a_cell() -> None:
     assert "1 line of code, not inserted" in finish("code", "```python\nx = 1", "stopped", USAGE).body
 

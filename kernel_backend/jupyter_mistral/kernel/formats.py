@@ -82,12 +82,12 @@ def finish(format: str, text: str, finish: Finish, usage: Usage) -> Shown:
         return Shown(
             reply,
             _body(reply),
-            problem="" if html else "No HTML came in the answer. Ask again, or say what the page shall hold.",
+            problem="" if html else _absent("HTML", finish, "Ask again, or say what the page shall hold."),
         )
     if format == "math":
         formulas = blocks.formulas_of(text)
         reply = Reply("\n\n".join(formulas) or text, "math", (), usage, finish)
-        return Shown(reply, _body(reply), problem="" if formulas else "No formula came in the answer. Ask again.")
+        return Shown(reply, _body(reply), problem="" if formulas else _absent("formula", finish, "Ask again."))
     reply = Reply(text, format, code, usage, finish)
     return Shown(reply, _body(reply))
 
@@ -97,13 +97,17 @@ def _code(text: str, code: tuple[str, ...], finish: Finish, usage: Usage) -> Sho
     cell = HIDDEN_MARKS.sub("", cell)
     reply = Reply(text, "code", code or ((cell,) if cell else ()), usage, finish)
     if not cell:
-        return Shown(
-            reply, to_html(text), problem="No code came in the answer. Ask again, or say what the cell shall do."
-        )
+        return Shown(reply, to_html(text), problem=_absent("code", finish, "Ask again, or say what the cell shall do."))
     lines = len(cell.splitlines())
     where = "not inserted" if finish == "stopped" else "in the new cell below"
     fold = f"<details><summary>{lines} line{'s' if lines > 1 else ''} of code, {where}</summary>{to_code(cell, 'python')}</details>"
     return Shown(reply, to_html(prose) + fold, next_cell=cell)
+
+
+def _absent(what: str, finish: Finish, todo: str) -> str:
+    if finish == "length":
+        return f"The answer was cut before any {what} came. Raise --max-tokens."
+    return f"No {what} came in the answer. {todo}"
 
 
 def _json(text: str, finish: Finish, usage: Usage) -> Shown:
