@@ -97,6 +97,16 @@ async def test_a_model_without_calls_says_so(peer: Any) -> None:
     assert status == 200, body
 
 
+async def test_a_json_object_is_an_object(peer: Any) -> None:
+    asked = _chat("Say true, as JSON.", response_format={"type": "json_object"}, temperature=0.8)
+    for seed in range(4):
+        _, whole = await peer.ask("POST", CHAT, {**asked, "seed": seed})
+        assert whole["choices"][0]["message"]["content"].startswith("{"), whole
+    # our own cells ask for any JSON
+    _, whole = await peer.ask("POST", CHAT, {**asked, "seed": 0, "mistral": {"client": "magics"}})
+    assert whole["choices"][0]["message"]["content"]
+
+
 async def test_a_model_that_cannot_fill_in_the_middle_says_so(peer: Any) -> None:
     body = {
         "model": SMALL,

@@ -66,13 +66,19 @@ def to_generate(
         ],
         "images": [{"mime": image.mime, "size": len(image.data)} for image in images],
         "sampling": asdict(request.sampling),
-        "form": {"kind": request.form.kind, "schema": request.form.schema},
+        "form": {"kind": request.form.kind, "schema": _schema(request)},
         "calling": asdict(request.calling),
         "top_logprobs": request.top_logprobs,
         "salt": salt,
         "gives_way": gives_way,
     }
     return header, b"".join(image.data for image in images)
+
+
+def _schema(request: ChatRequest) -> Mapping[str, Any] | None:
+    """A stock client's `json_object` is an object, as in OpenAI's API; our own clients take any JSON where no schema is given."""
+    is_any = request.form.schema is None and request.form.kind == "json"
+    return {"type": "object"} if is_any and request.extras.client == "api" else request.form.schema
 
 
 def to_complete(request: CompletionRequest, salt: str = "") -> dict[str, Any]:
