@@ -251,7 +251,10 @@ def _seal() -> Iterator[Check]:
     try:
         seal = try_seal(store.home())
     except (Failure, OSError) as error:
-        yield Check("seal", "blocked", f"no worker could be started: {error}", f"{_INSTALL}, then run this again.")
+        todo = f"{_INSTALL}, then run this again."
+        if isinstance(error, Failure) and error.code == "unsupported":
+            todo = error.todo
+        yield Check("seal", "blocked", f"no worker could be started: {error}", todo)
         return
     if seal.kind == "none":
         yield Check(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import platform
 import subprocess
 import sys
 from collections import namedtuple
@@ -196,3 +197,12 @@ def test_the_seal_is_tried_by_a_real_worker() -> None:
 def test_importing_the_doctor_is_cheap() -> None:
     code = "import sys, jupyter_mistral.doctor; sys.exit('torch' in sys.modules or 'asyncio' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_where_no_worker_can_be_started_at_all_it_says_what_can_be_done_instead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Windows")
+    found = only(doctor._seal())
+    assert found.state == "blocked" and "Windows" in found.found
+    assert "WSL" in found.todo and "pip install" not in found.todo

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import platform
 import re
 import signal
 import socket
@@ -97,7 +98,13 @@ class Worker:
         folder: Path,
         command: Sequence[str] = (sys.executable, "-m", "jupyter_mistral.engine"),
     ) -> Worker:
-        """Start a worker in `folder` and wait for its hello. Raises `Failure("engine_died")`."""
+        """Start a worker in `folder` and wait for its hello. Raises `Failure`: `engine_died`, `unsupported`."""
+        if platform.system() == "Windows":  # it hands no socket on to a child
+            raise Failure(
+                "unsupported",
+                "No model can be hosted on Windows itself.",
+                "Run Jupyter in WSL, or have an admin name an engine elsewhere (c.MistralExtension.engine_url).",
+            )
         ours, theirs = socket.socketpair()
         try:
             process = await asyncio.create_subprocess_exec(
