@@ -71,6 +71,11 @@ async def test_requests_tokens_times_and_memory_are_counted(app: Any) -> None:
     assert after["mistral_first_token_seconds_count",] == 2
     assert after["mistral_requests_running",] == 0
     assert "zanzibar" not in text and SMALL not in text
+    ours = await _fetch(app, "mistral/v1/metrics")
+    assert (ours.code, ours.headers["Content-Type"].partition(";")[0]) == (200, "text/plain")
+    lines = ours.body.decode().splitlines()
+    assert {line for line in lines if line.startswith("mistral_requests_total")} <= set(text.splitlines())
+    assert "zanzibar" not in ours.body.decode() and SMALL not in ours.body.decode()
     while not (await _figures(app))[1].get(("mistral_memory_bytes", "weights")):
         await asyncio.sleep(0.05)
     assert (await _figures(app))[1]["mistral_model_loaded",] == 1
