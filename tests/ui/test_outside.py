@@ -53,6 +53,11 @@ def test_the_card_says_where_text_goes(lab_over_a_shared_host: tuple[Lab, str], 
     badge = page.locator(".jp-MistralCard .jp-mod-outside")
     expect(badge).to_have_text(f"this machine, another program: {host}", timeout=ANSWER_MS)
     expect(page.locator(".jp-MistralCard .jp-mod-seal")).to_have_count(0)
+    # nor does the empty panel promise what does not hold
+    expect(page.locator(".jp-MistralReadiness")).to_contain_text(
+        f"Another program answers (this machine, another program: {host})"
+    )
+    expect(page.locator(".jp-MistralReadiness")).not_to_contain_text("Nothing you write leaves it")
     ui.ask("Say yes.")
     assert ui.wait_answer()
     page.locator(".jp-MistralCard-head").click()

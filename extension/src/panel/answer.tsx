@@ -85,6 +85,14 @@ export function Answer(props: {
         <div className="jp-MistralNote">{message.failure.sentence}</div>
       )}
       {state === 'done' && <MissingChange message={message} />}
+      {state === 'done' &&
+        !answer &&
+        !message.failure &&
+        !assistant.missingChange(message) && (
+          <div className="jp-MistralNote">
+            {trans.__('The model said nothing.')}
+          </div>
+        )}
       {!isStreaming && (
         <footer className="jp-MistralFooter">
           {message.usage && <Receipt usage={message.usage} />}

@@ -1,5 +1,5 @@
 /** The panel from top to bottom. */
-import React, { useState } from 'react';
+import React, { useEffect, useState } from 'react';
 import { Failure } from '../protocol';
 import { ModelCard } from './card';
 import { Composer } from './composer';
@@ -25,6 +25,22 @@ export function App(props: {
   }));
   const { trans, assistant } = services;
   const [isHistory, setHistory] = useState(false);
+  const [fresh, setFresh] = useState(0);
+  // an answer that begins is shown, also where a button on the notebook asked for it
+  useEffect(() => {
+    let wasBusy = assistant.chat.isBusy;
+    const show = (): void => {
+      const { isBusy } = assistant.chat;
+      if (isBusy && !wasBusy) {
+        setHistory(false);
+      }
+      wasBusy = isBusy;
+    };
+    assistant.chats.changed.connect(show);
+    return () => {
+      assistant.chats.changed.disconnect(show);
+    };
+  }, []);
   return (
     <ServicesProvider value={services}>
       <ModelCard />
@@ -34,6 +50,7 @@ export function App(props: {
         onNew={() => {
           assistant.chats.start();
           setHistory(false);
+          setFresh(fresh + 1);
         }}
       />
       {isHistory ? (
@@ -50,7 +67,7 @@ export function App(props: {
           />
         </FailureNote>
       )}
-      <Composer />
+      <Composer fresh={fresh} />
     </ServicesProvider>
   );
 }

@@ -15,7 +15,8 @@ import { applySuggestion, useSuggestions } from './suggestions';
 
 const DRAFT = 'jupyter-mistral:draft';
 
-export function Composer(): JSX.Element {
+/** `fresh`: how many chats were begun by a click; the next is written here. */
+export function Composer(props: { fresh: number }): JSX.Element {
   const services = useServices();
   const { assistant, trans } = services;
   useSignal(assistant.chats.changed);
@@ -38,6 +39,11 @@ export function Composer(): JSX.Element {
 
   useEffect(() => sessionStorage.setItem(DRAFT, text), [text]);
   useCounting(text);
+  useEffect(() => {
+    if (props.fresh) {
+      area.current?.focus();
+    }
+  }, [props.fresh]);
   useLayoutEffect(() => {
     const node = area.current!;
     node.style.height = 'auto';
@@ -77,6 +83,7 @@ export function Composer(): JSX.Element {
       return;
     }
     edit('', 0);
+    area.current?.focus();
     attempt(services, async () => {
       try {
         await assistant.send(question || trans.__('What is this?'));
@@ -213,7 +220,13 @@ export function Composer(): JSX.Element {
             className="jp-MistralSend jp-mod-stop"
             aria-label={trans.__('Stop')}
             title={trans.__('Stop (Esc)')}
-            onClick={() => attempt(services, () => assistant.chat.stop())}
+            onClick={event => {
+              // the second half of a double click on Send
+              if (event.detail < 2) {
+                area.current?.focus();
+                attempt(services, () => assistant.chat.stop());
+              }
+            }}
           >
             <stopIcon.react tag="span" width="16px" />
           </button>

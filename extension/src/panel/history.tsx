@@ -161,7 +161,7 @@ async function remove(services: IServices, row: IChatRow): Promise<void> {
   const { trans, assistant } = services;
   const { button } = await showDialog({
     title: trans.__('Delete this chat?'),
-    body: row.title,
+    body: row.title || trans.__('New chat'),
     buttons: [
       Dialog.cancelButton(),
       Dialog.warnButton({ label: trans.__('Delete') })

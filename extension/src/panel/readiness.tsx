@@ -43,12 +43,8 @@ export function Readiness(): JSX.Element {
           ? trans.__('Ask about your notebook')
           : trans.__('Almost ready')}
       </h2>
-      <p>
-        {trans.__(
-          'The model runs on this machine. Nothing you write leaves it, and no code runs unless you run it.'
-        )}
-      </p>
-      <Items items={open} />
+      <p>{promise(services)}</p>
+      {open.length > 0 && <Items items={open} />}
       {fine.length > 0 && (
         <details className="jp-MistralReadiness-fine" open={!isReady}>
           <summary>
@@ -70,6 +66,22 @@ export function Readiness(): JSX.Element {
       {isReady && <Starters />}
     </div>
   );
+}
+
+/** What holds wherever text goes, and where it goes once that is known. */
+function promise({ assistant, trans }: IServices): string {
+  const seal = assistant.host.status?.seal;
+  if (!seal) {
+    return trans.__('No code runs unless you run it.');
+  }
+  return seal.kind === 'outside'
+    ? trans.__(
+        'Another program answers (%1): what you write and what is read with it go there. No code runs unless you run it.',
+        seal.reason
+      )
+    : trans.__(
+        'The model runs on this machine. Nothing you write leaves it, and no code runs unless you run it.'
+      );
 }
 
 function Items(props: { items: IItem[] }): JSX.Element {

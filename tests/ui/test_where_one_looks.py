@@ -1,0 +1,88 @@
+"""The panel shows what was asked for where the user looks, and the keys go on where one writes."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+from .conftest import ANSWER_MS, Script, Ui
+
+ON_TOP = """button => {
+  const box = button.getBoundingClientRect();
+  return [3, box.height / 2, box.height - 3].every(y =>
+    button.contains(document.elementFromPoint(box.left + box.width / 2, box.top + y)));
+}"""
+
+
+def test_a_question_asked_from_the_list_of_chats_shows_its_answer(ui: Ui, page: Page, scripted: Script) -> None:
+    ui.open(["x = 41", "print(y)"])
+    ui.show_panel()
+    ui.run_all()
+    scripted(["Yes."], ["It has no value."])
+    chats = page.locator(".jp-MistralHistory")
+    page.get_by_role("button", name="All chats").click()
+    expect(chats).to_have_count(1)
+    ui.ask("Say yes.")
+    expect(page.locator(".jp-MistralAnswer")).to_contain_text("Yes.")
+    expect(chats).to_have_count(0)
+    # the buttons on the notebook ask too
+    page.get_by_role("button", name="All chats").click()
+    page.locator(".jp-MistralError-buttons").get_by_role("button", name="Explain").click()
+    expect(page.locator(".jp-MistralAnswer").last).to_contain_text("It has no value.")
+    expect(chats).to_have_count(0)
+
+
+def test_a_new_chat_and_a_click_on_send_leave_the_keys_in_the_field(ui: Ui, page: Page, scripted: Script) -> None:
+    ui.open(["x = 41"])
+    ui.show_panel(new=False)
+    scripted(["Yes."])
+    field = page.get_by_label("Your question")
+    page.get_by_role("button", name="New chat").click()
+    expect(field).to_be_focused()
+    page.keyboard.type("Say yes.")
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(field).to_be_focused()
+    ui.wait_answer()
+
+
+def test_a_double_click_on_send_does_not_stop_the_answer(ui: Ui, page: Page, endless: None) -> None:
+    ui.open(["x = 41"])
+    ui.show_panel()
+    page.get_by_label("Your question").fill("Count.")
+    page.get_by_role("button", name="Send", exact=True).dblclick()
+    page.locator(".jp-MistralAnswer[data-state=streaming] .jp-MistralMarkdown").wait_for(timeout=ANSWER_MS)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    ui.wait_answer("interrupted")
+
+
+def test_an_answer_without_a_word_says_so(ui: Ui, page: Page, scripted: Script) -> None:
+    ui.open(["x = 41"])
+    ui.show_panel()
+    scripted([""])
+    ui.ask("Say nothing.")
+    assert "The model said nothing." in ui.wait_answer()
+
+
+def test_the_buttons_of_a_question_are_not_under_the_answer(ui: Ui, page: Page, scripted: Script) -> None:
+    ui.open(["x = 41"])
+    ui.show_panel()
+    scripted(["```python\nprint(x)\n```"])
+    ui.ask("Print x.")
+    ui.wait_answer()
+    page.locator(".jp-MistralCodeBar").wait_for()
+    question = page.locator(".jp-MistralQuestion")
+    question.hover()
+    assert question.get_by_role("button", name="Edit and ask again").evaluate(ON_TOP)
+
+
+def test_who_deletes_a_chat_without_a_name_is_told_what_it_is_called(ui: Ui, page: Page, scripted: Script) -> None:
+    ui.open(["x = 41"])
+    ui.show_panel()
+    scripted(["Yes."])  # the server itself hears of an empty chat alone, which has no name
+    ui.ask("Say yes.")
+    ui.wait_answer()
+    page.get_by_role("button", name="All chats").click()
+    row = page.locator(".jp-MistralHistory li", has_text="New chat").first
+    row.get_by_role("button", name="Delete").click()
+    dialog = page.locator(".jp-Dialog")
+    expect(dialog).to_contain_text("New chat")
+    dialog.get_by_role("button", name="Cancel").click()
