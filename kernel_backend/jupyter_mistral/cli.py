@@ -38,6 +38,12 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `jupyter mistral models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if not error.filename:
+            raise
+        todo = "Look whose it is: JUPYTER_MISTRAL_HOME names the folder that is used."
+        print(f"jupyter mistral: {error.filename}: {error.strerror}. {todo}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

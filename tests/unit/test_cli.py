@@ -252,6 +252,16 @@ def test_an_interrupt_is_no_traceback(tmp_path: Path, monkeypatch: pytest.Monkey
     assert said.strip() == "jupyter mistral: stopped."
 
 
+def test_a_folder_that_cannot_be_used_is_a_sentence_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    command = [sys.executable, "-m", "jupyter_mistral.cli", "token", "create", "editor"]
+    environ = {**os.environ, "JUPYTER_MISTRAL_HOME": str(tmp_path / "file" / "home")}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.startswith(f"jupyter mistral: {tmp_path}")
+    assert done.stderr.count("\n") == 1
+
+
 def test_json_of_status_has_every_field_of_the_protocol() -> None:
     from dataclasses import fields
 
