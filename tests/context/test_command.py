@@ -98,6 +98,14 @@ def test_what_is_no_notebook_is_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
+def test_a_focus_beyond_the_last_cell_is_one_sentence(
+    mistral_home: Path, notebook: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(notebook), "--question", "x?", "--model", SMALL, "--focus", "2"]) == 1
+    assert "has 2 cells" in capsys.readouterr().err
+    assert main([str(notebook), "--question", "x?", "--model", SMALL, "--focus", "1"]) == 0
+
+
 def test_without_a_model_it_says_what_to_do(
     tmp_path: Path, notebook: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..protocol import SCOPES, Failure, Message
-from . import thorough
+from . import cells, thorough
 from .given import Job
 from .prompt import Built, build_given
 from .thorough import Plan
@@ -24,7 +24,10 @@ def main(argv: list[str] | None = None) -> int:
         tokens, length, sees = _tokenizer(given.model)
         budget = given.budget or length
         job = Job((Message("user", (given.question,)),), budget, given.scope, given.focus, vision=sees)
-        read = job.given(_notebook(given.notebook), tokens.count, tokens.overhead, tokens.image)
+        notebook = _notebook(given.notebook)
+        if given.focus is not None:
+            _refuse_beyond(len(cells.read(notebook)), given.focus)
+        read = job.given(notebook, tokens.count, tokens.overhead, tokens.image)
         plan = thorough.plan(read) if given.thorough else None
         told = to_dict_of_plan(plan) if plan else to_dict(build_given(read, None))
         text = _readable_plan(plan) if plan else _readable(told)
@@ -91,6 +94,11 @@ def _budget(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
+
+
+def _refuse_beyond(count: int, focus: int) -> None:
+    if focus >= count:
+        raise Failure("bad_request", f"The notebook has {count} cells, counted from 0.", "Choose another --focus.")
 
 
 def _notebook(path: Path) -> Mapping[str, Any]:
