@@ -4,7 +4,8 @@ import {
   IInlineCompletionContext,
   IInlineCompletionItem,
   IInlineCompletionList,
-  IInlineCompletionProvider
+  IInlineCompletionProvider,
+  InlineCompletionTriggerKind
 } from '@jupyterlab/completer';
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { IServer } from './chat';
@@ -16,10 +17,12 @@ const BEFORE = 3000;
 const PREFIX = 4000;
 const SUFFIX = 2000;
 
-interface IJob {
-  prefix: string;
-  suffix: string;
-  abort: AbortController;
+/** Where one writes to the model, not code. */
+const QUESTION = /^\s*%%?mistral\b/;
+
+interface IOpen {
+  insertText: string;
+  rest: AsyncGenerator<string>;
 }
 
 export interface ICompleterState {
@@ -46,62 +49,87 @@ export class GhostText implements IInlineCompletionProvider {
     // nobody else cancels the older request, and it still holds the model
     this._abort?.abort();
     const head = request.text.slice(0, request.offset);
-    if (!this.isEnabled || !this._state.isReady || !head.trim()) {
+    const line = head.slice(head.lastIndexOf('\n') + 1);
+    const isQuestion = [request.text, line].some(text => QUESTION.test(text));
+    if (!this.isEnabled || !this._state.isReady || !head.trim() || isQuestion) {
       return { items: [] };
     }
     this._abort = new AbortController();
+    const prefix = cellsBefore(context) + head.slice(-PREFIX);
+    const suffix = request.text.slice(request.offset, request.offset + SUFFIX);
+    const rest = this._texts(prefix, suffix, this._abort.signal);
+    let insertText = '';
+    // from the first item on Tab takes the ghost text: until there is some, it is left to the kernel's completions.
+    // Whoever asks for it waits for nothing else, and longer than Lab waits for a first item.
+    if (context.triggerKind !== InlineCompletionTriggerKind.Invoke) {
+      const first = await rest.next();
+      if (first.done) {
+        return { items: [] };
+      }
+      insertText = first.value;
+    }
     const token = `mistral-${++this._serial}`;
-    this._jobs.clear();
-    this._jobs.set(token, {
-      prefix: cellsBefore(context) + head.slice(-PREFIX),
-      suffix: request.text.slice(request.offset, request.offset + SUFFIX),
-      abort: this._abort
-    });
-    return { items: [{ insertText: '', token, isIncomplete: true }] };
+    this._open.clear();
+    this._open.set(token, { insertText, rest });
+    return { items: [{ insertText, token, isIncomplete: true }] };
   }
 
   async *stream(
     token: string
   ): AsyncGenerator<{ response: IInlineCompletionItem }> {
-    const job = this._jobs.get(token);
-    this._jobs.delete(token);
-    if (!job || job.abort.signal.aborted) {
+    const open = this._open.get(token);
+    this._open.delete(token);
+    if (!open) {
       return;
     }
-    let insertText = '';
-    try {
-      const chunks = this._server.stream(
-        'POST',
-        '/v1/completions',
-        {
-          prompt: job.prefix,
-          suffix: job.suffix,
-          max_tokens: this.maxTokens,
-          temperature: 0,
-          stream: true,
-          mistral: { if_busy: 'refuse' }
-        },
-        job.abort.signal
-      );
-      for await (const chunk of chunks) {
-        const event = eventOf(chunk);
-        if (event?.type === 'delta') {
-          // cumulative: each response takes the place of the one before
-          insertText += event.text;
-          yield { response: { insertText, token, isIncomplete: true } };
-        }
-      }
-    } catch {
-      // busy, cancelled, gone: ghost text is a courtesy, never a dialog
+    let insertText = open.insertText;
+    for await (insertText of open.rest) {
+      // cumulative: each response takes the place of the one before
+      yield { response: { insertText, token, isIncomplete: true } };
     }
     yield {
       response: { insertText: insertText.trimEnd(), token, isIncomplete: false }
     };
   }
 
+  /** What is there so far, from the first word on. */
+  private async *_texts(
+    prompt: string,
+    suffix: string,
+    signal: AbortSignal
+  ): AsyncGenerator<string> {
+    let text = '';
+    try {
+      const chunks = this._server.stream(
+        'POST',
+        '/v1/completions',
+        {
+          prompt,
+          suffix,
+          max_tokens: this.maxTokens,
+          temperature: 0,
+          stream: true,
+          mistral: { if_busy: 'refuse' }
+        },
+        signal
+      );
+      for await (const chunk of chunks) {
+        const event = eventOf(chunk);
+        if (event?.type === 'delta') {
+          text += event.text;
+          if (text.trim()) {
+            yield text;
+          }
+        }
+      }
+    } catch {
+      // busy, cancelled, gone: ghost text is a courtesy, never a dialog
+    }
+  }
+
   private _serial = 0;
   private _abort: AbortController | null = null;
-  private _jobs = new Map<string, IJob>();
+  private _open = new Map<string, IOpen>();
 }
 
 /** The code of the cells above, as much of it as the budget holds. */

@@ -66,6 +66,14 @@ def test_it_comes_while_typing_and_is_taken_by_tab(ready: Ui, page: Page, asked:
     assert page.locator(".jp-Dialog").count() == 0
 
 
+def test_tab_completes_until_there_is_ghost_text(ready: Ui, page: Page) -> None:
+    page.route(COMPLETIONS, lambda _: None)  # a slow model: nothing comes yet
+    with page.expect_request(COMPLETIONS):
+        page.keyboard.type(" + ma", delay=30)
+    page.keyboard.press("Tab")
+    expect(page.locator(".jp-Completer")).to_be_visible()
+
+
 def test_its_switch_turns_it_off_and_on(ui: Ui, page: Page, asked: list[dict[str, Any]], unset: None) -> None:
     put = f"{ui.lab.url}/lab/api/settings/jupyter-mistral:plugin"
     headers = {"Authorization": f"token {TOKEN}"}
