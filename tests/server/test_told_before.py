@@ -40,3 +40,28 @@ async def test_a_notebook_of_the_same_name_is_another_one_for_another_holder(oth
     # she herself is told of her change
     changed = await _sent(builder, TOKEN + "ann", "x = 'changed'")
     assert "of ann" in changed and "changed" in changed
+
+
+@pytest.mark.threat("T27")
+async def test_secrets_of_the_servers_environment_are_masked_wherever_they_stand() -> None:
+    secrets = {
+        "OPENAI_KEY": "plain-words-of-a-key",
+        "PGPASS": "correct horse battery",
+        "DATABASE_URL": "postgresql://ann:left-in-an-address@db/x",
+        "MONKEY": "bananas for all",
+        "SSH_AUTH_TYPE": "standard",
+    }
+    source = "\n".join(
+        f"say('{words}')"
+        for words in (
+            "plain-words-of-a-key",
+            "correct horse battery",
+            "left-in-an-address",
+            "bananas for all",
+            "standard",
+        )
+    )
+    sent = await _sent(PromptBuilder(secrets), "ann", source)
+    assert "bananas for all" in sent and "standard" in sent
+    for secret in ("plain-words-of-a-key", "correct horse battery", "left-in-an-address"):
+        assert secret not in sent

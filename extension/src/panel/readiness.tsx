@@ -80,7 +80,7 @@ function promise({ assistant, trans }: IServices): string {
         seal.reason
       )
     : trans.__(
-        'The model runs on this machine. Nothing you write leaves it, and no code runs unless you run it.'
+        'The model runs on the machine of this Jupyter server. Nothing you write leaves it, and no code runs unless you run it.'
       );
 }
 

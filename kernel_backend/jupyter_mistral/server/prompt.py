@@ -27,7 +27,17 @@ ANSWER = 2048
 # a part of a thorough reading is noted on in so many tokens, whatever the answer may have
 NOTES = 512
 INSTRUCTED = "The user's standing instructions:"
-_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY", re.IGNORECASE)
+# narrower than what is kept from the worker (`worker.py`): a plain word among these would be masked wherever it stands
+_SECRET_NAME = re.compile(r"TOKEN|SECRET|PASS|CREDENTIAL|API_?KEY|(?:^|_)KEY$", re.IGNORECASE)
+_ADDRESS_PASSWORD = re.compile(r"://[^/?#\s:]*:([^/?#\s]+)@")
+_SHORTEST_SECRET = 8
+
+
+def secrets_of(environ: Mapping[str, str]) -> list[str]:
+    """What is masked wherever it stands: values whose names say that they are secret, and passwords inside addresses."""
+    found = [value for name, value in environ.items() if _SECRET_NAME.search(name)]
+    found += [password for value in environ.values() for password in _ADDRESS_PASSWORD.findall(value)]
+    return [secret for secret in found if len(secret) >= _SHORTEST_SECRET]
 
 
 class PromptBuilder:
@@ -36,7 +46,7 @@ class PromptBuilder:
 
     def __init__(self, environ: Mapping[str, str] = os.environ, pictures: Pictures | None = None) -> None:
         self._pictures = pictures or Pictures(Decoder())
-        self._secrets = [v for k, v in environ.items() if _SECRET_NAME.search(k) and len(v) >= 8]
+        self._secrets = secrets_of(environ)
         self._counting = Counting()
         self._snapshots: OrderedDict[tuple[str, ...], Snapshot] = OrderedDict()
 
