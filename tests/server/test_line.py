@@ -190,7 +190,7 @@ def test_a_worker_inherits_neither_addresses_with_passwords_nor_the_sockets_of_a
         "MY_COOKIE": "x",
         "DATABASE_URL": "postgres://ann:pw@db/x",
         "https_proxy": "http://ann:pw@proxy:3128",
-        "SSH_AUTH_SOCK": "/tmp/agent",
+        "SSH_AUTH_SOCK": "/run/agent",
         "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/1/bus",
         "DOCKER_HOST": "unix:///var/run/docker.sock",
     }
