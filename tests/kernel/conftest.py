@@ -28,10 +28,6 @@ def peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
 @pytest.fixture
 def shell() -> Iterator[Shell]:
     assert "JPY_SESSION_NAME" not in os.environ
-    if pyplot := sys.modules.get(
-        "matplotlib.pyplot"
-    ):  # a figure that an earlier test left open is no figure of this shell
-        pyplot.close("all")
     shell = Shell()
     yield shell
     shell.ip.history_manager.end_session()

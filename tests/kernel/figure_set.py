@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import altair
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import plotly.express
@@ -717,6 +718,7 @@ def polar_beyond_a_turn() -> Truth:
 @case
 def seaborn_pairs() -> Truth:
     drawn = sns.pairplot(pd.DataFrame({"a": [1.0, 2, 4], "b": [3.0, 1, 2]}))
+    plt.close(drawn.figure)  # seaborn's grids are made by pyplot, which else keeps them for the tests that come after
     return Truth(drawn, {"panels": 6, "panels/4/twin_of": 1} | series(0, 1, kind="scatter", value_max=4))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import figure_set
+import matplotlib.pyplot as plt
 import pytest
 from jupyter_mistral.kernel.figures import describe
 from jupyter_mistral.kernel.figures.headline import headline, unknown_numbers
@@ -106,6 +107,13 @@ def test_a_number_that_was_rounded_is_known_and_an_invented_one_is_not() -> None
 
 def test_there_are_at_least_forty_figures() -> None:
     assert len(figure_set.CASES) >= 40
+
+
+def test_no_figure_of_the_set_stays_open_in_pyplot() -> None:
+    plt.close("all")
+    for build in figure_set.CASES.values():
+        build()
+    assert plt.get_fignums() == []
 
 
 def png(figure: Figure) -> bytes:
