@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / ".tests"
 # two at a time: most tests wait for servers, pages and clocks; a file's tests stay together, they share what is slow to start
 SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile"]
+# real browsers, kernels and worker processes on a busy machine: a test that fails is tried once more, three of them at most, and
+# what it said the first time is shown all the same; one that hung is not
+SECOND_TRY = ["--reruns=1", "--max-suite-reruns=3", "--rerun-except=from pytest-timeout", "--rerun-show-tracebacks"]
 VENV = PLACE / "venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -90,7 +93,7 @@ def checks(pytest_arguments: list[str]) -> dict[str, tuple[list[str | Path], Pat
         "eslint": ([jlpm, "eslint:check"], extension),
         "prettier": ([jlpm, "prettier:check"], extension),
         "jest": ([jlpm, "test"], extension),
-        "pytest": ([BIN / "python", "-m", "pytest", *(pytest_arguments or SIDE_BY_SIDE)], ROOT),
+        "pytest": ([BIN / "python", "-m", "pytest", *(pytest_arguments or SIDE_BY_SIDE + SECOND_TRY)], ROOT),
     }
 
 

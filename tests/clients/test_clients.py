@@ -20,8 +20,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(1800)  # its first test installs an environment
-
 _spec = importlib.util.spec_from_file_location("client_snippets", Path(__file__).with_name("snippets.py"))
 assert _spec is not None and _spec.loader is not None
 page = importlib.util.module_from_spec(_spec)

@@ -50,7 +50,7 @@ def cold(model: Any) -> Answer:
     return answer(Decoder(model, 256, None), IDS)
 
 
-@pytest.mark.parametrize("chunk", [1000, 512, 100, 37, 2])
+@pytest.mark.parametrize("chunk", [1000, 512, 100, 37, 7])
 def test_every_chunk_size_gives_the_same_bits(model: Any, cold: Answer, chunk: int) -> None:
     tokens, scores, _ = answer(Decoder(model, chunk, None), IDS)
     assert torch.equal(scores, cold[1]) and tokens == cold[0]
