@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -158,15 +160,35 @@ def test_a_host_elsewhere_than_on_this_machine_is_refused(runtime: Path, url: st
     assert Connection.of_file(write(runtime / "mistral-1.json", url=url)) is None
 
 
+def test_a_host_that_dies_is_passed_over_while_its_socket_still_takes_connections(peer: Peer, runtime: Path) -> None:
+    """A process that was killed closes what it had open one by one: the answer it was giving may end before it stops to listen."""
+    with tempfile.TemporaryDirectory(prefix="jm-") as folder, socket.socket(socket.AF_UNIX) as dying:
+        dying.bind(f"{folder}/s")
+        dying.listen()
+        os.utime(write(runtime / "mistral-2.json", socket=peer.socket), (1, 1))
+        write(runtime / "mistral-9.json", socket=f"{folder}/s")
+        end = threading.Timer(0.3, dying.close)
+        end.start()
+        found = find_connection()
+        end.join()
+    assert found is not None and found.socket == peer.socket
+
+
+def test_a_host_that_is_busy_is_not_taken_for_gone(runtime: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        write(runtime / "mistral-9.json", url=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert find_connection(patience=0.1) is not None
+
+
 def test_a_port_whose_process_is_gone_is_not_given_our_token(runtime: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         alive = Connection.of_file(write(runtime / "mistral-1.json", url=url))
-        assert alive is not None and alive.answers()
+        assert alive is not None and alive.answers(0.1)
         stale = Connection.of_file(write(runtime / "mistral-2.json", url=url, pid=process.pid))
-        assert stale is not None and not stale.answers()
+        assert stale is not None and not stale.answers(0.1)
 
 
 def test_without_a_host_it_says_how_to_get_one(runtime: Path) -> None:

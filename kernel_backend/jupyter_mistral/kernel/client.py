@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from ..protocol import ChatRequest, Event, Failure, Loading
 from ..wire import chunks_of_sse, events_of_sse
-from .connection import Connection, find_connection, start_host
+from .connection import PROBE_S, Connection, find_connection, start_host
 
 # the host sends a sign of life every 5 s while it works
 SILENCE_S = 120.0
@@ -40,7 +40,7 @@ class Client:
     @classmethod
     def find(cls, start: bool = True, say: Callable[[str], None] = _say, timeout: float = SILENCE_S) -> Client:
         """The running host of this user; else, if `start`, a new one (which `say` tells). Raises `Failure`."""
-        connection = find_connection()
+        connection = find_connection(patience=min(timeout, PROBE_S))
         if connection is None and start:
             connection = start_host(say)
         if connection is None:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from ..protocol import CONNECTION_ENV, Failure
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 IDLE_EXIT_S = 1800
 START_TIMEOUT_S = 60.0
+PROBE_S = 5.0
 
 
 class UnixHTTPConnection(HTTPConnection):
@@ -71,26 +72,30 @@ class Connection:
         parts = urlsplit(self.url)
         return HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=timeout)
 
-    def answers(self) -> bool:
-        """Whether somebody takes connections there now."""
+    def answers(self, patience: float = PROBE_S) -> bool:
+        """Whether a host lives there now; one that is silent for `patience` seconds counts as busy, not as gone."""
         # behind a stale url another program may listen by now; a socket's path is never reused
         if not self.socket and not is_alive(self.pid):
             return False
-        probe = self.open(5)
+        probe = self.open(patience)
         try:
-            probe.connect()
-        except OSError:
+            # connecting proves nothing: the kernel takes connections for a process that was killed until it has closed all it had open
+            probe.request("HEAD", "/")
+            probe.getresponse().close()
+        except TimeoutError:
+            return True
+        except (OSError, HTTPException):
             return False
         finally:
             probe.close()
         return True
 
 
-def find_connection(environ: Mapping[str, str] = os.environ) -> Connection | None:
+def find_connection(environ: Mapping[str, str] = os.environ, patience: float = PROBE_S) -> Connection | None:
     """The host of the server that started this process; else the newest one of this user that answers."""
     for path in candidates(environ):
         connection = Connection.of_file(path)
-        if connection is not None and connection.answers():
+        if connection is not None and connection.answers(patience):
             return connection
     return None
 
