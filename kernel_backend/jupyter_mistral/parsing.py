@@ -211,7 +211,7 @@ def parse_sampling(body: Mapping[str, Any]) -> Sampling:
         if isinstance(value, bool) or not isinstance(value, numbers) or not least <= value <= most:
             raise Failure(
                 "bad_request",
-                f"{name} is {value!r}, but must be {'a whole' if kind is int else 'a'} number from {least:g} to {most:g}.",
+                f"{name} is {value!r}, but must be {'a whole' if kind is int else 'a'} number from {least:g} to {most:.16g}.",
                 "Change or leave it out.",
                 name,
             )

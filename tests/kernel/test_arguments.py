@@ -158,8 +158,9 @@ def test_an_alias_behind_the_cell_magic_chooses_the_model() -> None:
         ("-x what", "%mistral has no flag -x. There are: -f/--format"),
         ("--seed many x", "--seed is 'many', but must be a number"),
         ("--seed 1.5 x", "--seed is '1.5', but must be a number"),
-        ("--max-tokens 0 x", "max_tokens is 0, but must be a whole number from 1 to"),
-        ("--temperature 9 x", "temperature is 9.0, but must be a number from 0 to 2"),
+        ("--max-tokens 0 x", "--max-tokens is 0, but must be a whole number from 1 to 131072."),
+        ("--temperature 9 x", "--temperature is 9.0, but must be a number from 0 to 2."),
+        ("--seed -1 x", "--seed is -1, but must be a whole number from 0 to 9007199254740992. Change or leave it out."),
         ("-m {temperature:1} x", "Write it as -m '{\"temperature\": 0.2}'"),
         ("-m '[1]' x", "-m is not a JSON object"),
         ("""-m '{"temperatur": 1}' x""", "-m: there is no parameter 'temperatur'. There are: temperature, top_p"),
@@ -194,6 +195,24 @@ def test_a_command_with_a_wrong_flag_is_no_question(line: str, says: str) -> Non
     with pytest.raises(UsageError) as raised:
         parse_line(line)
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["alias small nonsense", "register small nonsense", "update known nonsense", "--seed 1 alias s no_such"]
+)
+def test_an_alias_of_what_is_no_models_name_is_refused_in_one_sentence(line: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"is neither a model's name .* nor an alias\. \(To ask it as a question"
+    ) as raised:
+        parse_line(line, {"known"})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["alias small nonsense?", "alias in SQL", "register the callback", "update pandas now"]
+)
+def test_a_question_about_aliases_stays_a_question(line: str) -> None:
+    assert parse_line(line, {"known"}) == Question(line)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,12 @@ def test_without_an_error_it_says_what_to_do(shell: Shell, peer: Peer, command: 
     assert not peer.requests
 
 
+def test_explain_in_a_fresh_kernel_says_what_it_can_explain(shell: Shell, peer: Peer) -> None:
+    shown, _ = shell.run("%mistral explain")
+    needs = "a cell that fails or draws, or name one that ran: `%mistral explain 3`."
+    assert shown == f"MistralError: Nothing has failed and no figure was shown in this kernel yet: run {needs}\n"
+
+
 def test_fix_tells_cell_traceback_and_variables_and_offers_the_corrected_cell(shell: Shell, peer: Peer) -> None:
     shell.run(FAILING)
     peer.say("You divide by zero.\n\n```python\nratio(total, 1)\n```")

@@ -86,6 +86,8 @@ _MODEL = re.compile(r"[\w.:@/~+-]*[\d/:-][\w.:@/~+-]*")
 LAST_FIGURE = "the figure"
 _LAST_FIGURE = re.compile(r"(?:(?:the|this|that|my) )?(?:last )?(?:plot|figure|chart|graph)[.?]?")
 _ALIAS = re.compile(r"[A-Za-z][\w.-]*")
+# no short names: `alias vs reference` is a question
+_JOINS = {"vs", "vs.", "versus", "or", "and", "of", "in", "for", "as", "is", "with", "a", "an", "the"}
 
 
 def parse_line(line: str, aliases: Collection[str] = (), figures: Container[str] = ()) -> Command | Question:
@@ -200,7 +202,7 @@ def _number(flag: str, value: str) -> dict[str, Any]:
         number: float = int(value) if SAMPLING_BOUNDS[name][0] is int else float(value)
     except ValueError:
         raise UsageError(f"{flag} is {value!r}, but must be a number.") from None
-    return _checked({name: number})
+    return _checked({name: number}, flag)
 
 
 def _parameters(value: str) -> dict[str, Any]:
@@ -217,11 +219,12 @@ def _parameters(value: str) -> dict[str, Any]:
     return _checked(given)
 
 
-def _checked(given: dict[str, Any]) -> dict[str, Any]:
+def _checked(given: dict[str, Any], flag: str = "") -> dict[str, Any]:
     try:
         parse_sampling(given)
     except Failure as failure:
-        raise UsageError(str(failure)) from None
+        said = str(failure)
+        raise UsageError(said.replace(next(iter(given)), flag, 1) if flag else said) from None
     return given
 
 
@@ -251,7 +254,21 @@ def _command(rest: str, options: Options, aliases: Collection[str], figures: Con
     if _fits(name, words, aliases):
         return Command(name, tuple(words), options)
     _refuse_flag(name, words, aliases)
+    _refuse_alias(name, words, aliases)
     return None
+
+
+def _refuse_alias(name: str, words: list[str], aliases: Collection[str]) -> None:
+    """Raise `UsageError` for a short name of what is no model: no model is asked about that."""
+    if name not in ("alias", "register", "update") or len(words) != 2 or words[1].endswith("?"):
+        return
+    if name == "update" and words[0] not in aliases:
+        return
+    if _ALIAS.fullmatch(words[0]) and words[0].lower() not in _JOINS:
+        raise UsageError(
+            f"{words[1]} is neither a model's name (`%mistral list` shows them) nor an alias. "
+            "(To ask it as a question: %mistral -- …)"
+        )
 
 
 def _refuse_flag(name: str, words: list[str], aliases: Collection[str]) -> None:

@@ -243,6 +243,11 @@ class Commands:
         if number is not None and self._magics.errors.find(number) is None:
             self._explain_cell(command, number)
             return
+        if command.name == "explain" and not command.words and self._magics.errors.last is None:
+            raise MistralError(
+                "Nothing has failed and no figure was shown in this kernel yet: run a cell that fails or draws, or name one "
+                "that ran: `%mistral explain 3`."
+            )
         error = self._error(command)
         text = to_prompt(error, self._magics.namespace)
         said = f"Explain the {error.name} in In[{error.number}]."
