@@ -319,11 +319,14 @@ def _host() -> Iterator[Check]:
 
     try:
         client = Client.find(start=False)
-        state = client.get("/mistral/api/status")["state"]
+        status = client.get("/mistral/api/status")
     except Failure as failure:
         if failure.code == "engine_stopped":
             yield Check("host", "ok", "none is running now; JupyterLab or the first %mistral starts one")
         else:
             yield Check("host", "warn", failure.message, failure.todo)
         return
-    yield Check("host", "ok", f"process {client.pid} is running, model {state}")
+    yield Check("host", "ok", f"process {client.pid} is running, model {status['state']}")
+    now = Failure.of_dict(status.get("failure") or {})
+    if now.code == "not_recorded":
+        yield Check("audit", "blocked", now.message, now.todo)

@@ -56,6 +56,7 @@ FAILURES: dict[str, tuple[int, str]] = {
     "engine_stopped": (503, "server_error"),
     "engine_unreachable": (503, "server_error"),
     "engine_refused": (503, "server_error"),
+    "not_recorded": (503, "server_error"),
     "internal": (500, "server_error"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -15,7 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol import ChatRequest, End, Failure, Message, Usage
+from jupyter_mistral import doctor
+from jupyter_mistral.protocol import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    End,
+    Failure,
+    Message,
+    Sampling,
+    Usage,
+)
 from jupyter_mistral.server.audit import START, AuditLog, audit_of, folder, records, verify
 from jupyter_mistral.server.engine import LocalEngine, Options
 from jupyter_mistral.server.parts import join
@@ -67,6 +78,7 @@ async def test_a_request_leaves_who_what_and_how_much_but_never_what_was_said(
         await parts.close()
     found = told(folder())
     assert [(r["action"], r["state"]) for r in found] == [
+        ("load", "asked"),
         ("load", "done"),
         ("chat", "asked"),
         ("chat", usage and events[-1].reason),  # type: ignore[union-attr]
@@ -76,6 +88,7 @@ async def test_a_request_leaves_who_what_and_how_much_but_never_what_was_said(
         ("chat", "failed"),
         ("unload", "done"),
     ]
+    found = found[1:]
     done = found[2]
     assert (done["model"], done["prompt_tokens"]) == (SMALL, usage.prompt_tokens)
     assert done["completion_tokens"] == usage.completion_tokens > 0
@@ -84,7 +97,7 @@ async def test_a_request_leaves_who_what_and_how_much_but_never_what_was_said(
     assert found[6]["code"] == "unknown_model"
     # whoever has the server's own token has a name by chance: the account says who it was, whatever LOGNAME says
     assert {r["account"] for r in found} == {pwd.getpwuid(os.getuid()).pw_name}
-    assert held(folder()) == (8, "")
+    assert held(folder()) == (9, "")
     raw = b"".join(path.read_bytes() for path in folder().glob("*"))
     assert CANARY.encode() not in raw and CANARY not in caplog.text
 
@@ -95,6 +108,67 @@ async def test_without_the_setting_there_is_no_log(mistral_home: Path) -> None:
     assert isinstance(parts.engine, LocalEngine)
     await parts.close()
     assert not folder().exists()
+
+
+@pytest.mark.threat("T36")
+@pytest.mark.fault("F9")
+async def test_what_cannot_be_recorded_is_refused_before_anything_runs(
+    mistral_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    folder().write_text("where the log's folder should be")
+    parts = join(Options(), logging.getLogger("jupyter_mistral"), None, audit_of({"audit_log": True}))
+    engine, asked = parts.engine, ChatRequest((Message("user", ("Hello.",)),), model=SMALL)
+    try:
+        for begun in (
+            anext(engine.load(SMALL)),
+            anext(engine.stream(asked)),
+            anext(engine.complete(CompletionRequest("a", model=SMALL))),
+            engine.embed(EmbeddingRequest(("a",), model=SMALL)),
+        ):
+            with pytest.raises(Failure) as caught:
+                await begun
+            assert caught.value.code == "not_recorded" and "(File exists)" in caught.value.message
+        status = await engine.status()
+        assert status.state == "unloaded" and status.worker_pid is None
+        assert status.failure is not None and status.failure["code"] == "not_recorded"
+        parts.channel.start()
+        checks = await asyncio.to_thread(lambda: list(doctor._host()))
+        assert [(check.name, check.state) for check in checks] == [("host", "ok"), ("audit", "blocked")]
+        await engine.unload()  # gives back and is never refused
+        folder().unlink()
+        assert [event async for event in engine.load(SMALL)]
+        assert (await engine.status()).failure is None
+        assert told(folder())[0]["lost_before"] == 5
+    finally:
+        await parts.close()
+
+
+@pytest.mark.threat("T36")
+@pytest.mark.fault("F9")
+async def test_an_end_that_cannot_be_recorded_is_told_and_nothing_follows_it(
+    mistral_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = join(Options(), logging.getLogger("jupyter_mistral"), None, audit_of({"audit_log": True}))
+    engine, asked = parts.engine, ChatRequest((Message("user", ("Hello.",)),), Sampling(max_tokens=4), model=SMALL)
+    away = folder().with_name("away")
+    try:
+        async for _ in engine.stream(asked):
+            if not away.exists():
+                folder().rename(away)
+                folder().write_text("")
+        assert "1 audit record could not be written" in caplog.text
+        status = await engine.status()
+        assert status.state == "ready" and status.failure is not None and status.failure["code"] == "not_recorded"
+        with pytest.raises(Failure, match="audit log cannot be written"):
+            await anext(engine.stream(asked))
+        folder().unlink()
+        away.rename(folder())
+        assert isinstance([event async for event in engine.stream(asked)][-1], End)
+        assert (await engine.status()).failure is None
+    finally:
+        await parts.close()
+    assert held(folder()) == (3, "") and verify(folder()).lost == 2
 
 
 # ---------------------------------------------------------------------------------------------- the chain

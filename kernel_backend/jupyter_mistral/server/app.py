@@ -81,8 +81,8 @@ class MistralExtension(ExtensionApp):
 
     audit_log = Bool(
         False,
-        help="Record who asked which model when, what it cost and how it ended, never what was said. "
-        "`jupyter mistral audit verify` checks the record.",
+        help="Record who asked which model when, what it cost and how it ended, never what was said. What cannot be recorded "
+        "is refused. `jupyter mistral audit verify` checks the record.",
     ).tag(config=True)
     audit_days = Int(0, min=0, help="Days that the audit log is kept; 0: for ever.").tag(config=True)
 

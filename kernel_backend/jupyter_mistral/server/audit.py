@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -48,16 +49,33 @@ class AuditLog:
 
     def __init__(self, place: Path, days: int = 0) -> None:
         self._place, self._days = place, days
-        self._lost = 0
+        self._lost, self._fault = 0, ""
+        self._turn = threading.Lock()
 
-    def add(self, facts: Mapping[str, Any]) -> None:
-        """Write a record through to the disk. What cannot be written is counted, told in the log, and told in the next record."""
-        try:
-            self._append(facts)
-            self._lost = 0
-        except OSError as error:
-            self._lost += 1
-            log.error("mistral: %s could not be written: %s", _count(self._lost, "audit record"), error.strerror)
+    def require(self, facts: Mapping[str, Any]) -> None:
+        """Write the record of what is about to begin. Raises `Failure("not_recorded")`: then it must not begin."""
+        if fault := self.add(facts):
+            raise _failure(fault)
+
+    def add(self, facts: Mapping[str, Any]) -> str:
+        """Write a record through to the disk; why it could not be, empty where it was.
+
+        What cannot be written is counted, told in the log and by `failure`, and told in the next record.
+        """
+        with self._turn:
+            try:
+                self._append(facts)
+                self._lost, self._fault = 0, ""
+            except OSError as error:
+                self._lost, self._fault = self._lost + 1, error.strerror or "unknown fault"
+                lost = _count(self._lost, "audit record")
+                log.error("mistral: %s could not be written in %s: %s", lost, self._place, self._fault)
+            return self._fault
+
+    @property
+    def failure(self) -> Failure | None:
+        """What is wrong, as long as the latest record could not be written."""
+        return _failure(self._fault) if self._fault else None
 
     def _append(self, facts: Mapping[str, Any]) -> None:
         self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -78,7 +96,18 @@ class AuditLog:
     def _forget(self, now: float, newest: str) -> None:
         for path in _files(self._place):
             if self._days and path.name != newest and now - path.stat().st_mtime > self._days * 86400:
-                path.unlink()
+                try:
+                    path.unlink()
+                except OSError as error:  # the record stands: no reason to refuse what it is of
+                    log.error("mistral: %s is older than %d days and stays: %s", path, self._days, error.strerror)
+
+
+def _failure(fault: str) -> Failure:
+    return Failure(
+        "not_recorded",
+        f"The audit log cannot be written ({fault}), so requests are refused: none may run unrecorded.",
+        "Have whoever runs the server make room, or mend the rights of its folder: the server's log names it.",
+    )
 
 
 def _write(path: Path, line: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What the audit log records: an engine like any other, whose requests, loads and unloads leave a record as they begin and end."""
+"""What the audit log records: an engine like any other, whose requests and loads leave a record before they begin and at their end."""
 
 from __future__ import annotations
 
@@ -6,38 +6,64 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
 import secrets
 import time
-from collections.abc import AsyncGenerator
-from functools import lru_cache
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from typing import Any, cast
 
-from ..protocol import ChatRequest, CompletionRequest, Delta, EmbeddingRequest, Embeddings, End, Event, Failure, Loading
+from ..protocol import (
+    ChatRequest,
+    CompletionRequest,
+    Delta,
+    EmbeddingRequest,
+    Embeddings,
+    End,
+    Event,
+    Failure,
+    Loading,
+    Status,
+)
 from .audit import AuditLog
-from .caller import CALLER
+from .caller import who
 from .engine import Engine
 
 
 def audited(engine: Engine, audit: AuditLog) -> Engine:
-    """The same engine, whose requests are recorded."""
+    """The same engine, whose requests are recorded; one that cannot be is refused with `not_recorded`."""
     return cast(Engine, _Audited(engine, audit))
 
 
+@contextlib.asynccontextmanager
+async def _recorded(audit: AuditLog, action: str, **facts: Any) -> AsyncIterator[dict[str, Any]]:
+    """A record before what is asked for, and one at its end with whatever was put into the dict.
+
+    Raises `Failure("not_recorded")` before it begins. A record of its end that cannot be written comes too late for that:
+    the log and the status tell it, and what is asked for next is refused.
+    """
+    head = {"request": secrets.token_hex(8), "action": action, **who()}
+    told: dict[str, Any] = {"state": "left"}  # by the client, unless it ends otherwise
+    started = time.monotonic()
+    await asyncio.to_thread(audit.require, {**head, "state": "asked", **facts})
+    try:
+        yield told
+    except Failure as failure:
+        # not the name that was asked for: it may be any text
+        told |= {"state": "failed", "code": failure.code}
+        raise
+    finally:
+        told["seconds"] = round(time.monotonic() - started, 3)
+        await asyncio.shield(asyncio.ensure_future(asyncio.to_thread(audit.add, {**head, **told})))
+
+
 class _Audited:
-    """Passes everything on to the engine; requests, loads and unloads leave a record as they begin and as they end."""
+    """Passes everything on to the engine. What only gives memory back is recorded, but never refused."""
 
     def __init__(self, engine: Engine, audit: AuditLog) -> None:
         self._engine, self._audit = engine, audit
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
-
-    async def _note(self, request: str, action: str, **facts: Any) -> None:
-        told = {"request": request, "action": action, "account": _account()}
-        # who logged in with Jupyter's own token has a name by chance there: the account is what says who it was
-        told["user"] = CALLER.get() or "kernel or tool of the owner"
-        await asyncio.to_thread(self._audit.add, {**told, **facts})
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         notebook = (request.extras.notebook or {}).get("path")
@@ -48,52 +74,35 @@ class _Audited:
                 yield event
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Event, None]:
-        text = f"{request.prompt}\0{request.suffix}".encode("utf-8", "replace")
-        facts = {"client": "completion", "prompt_sha256": hashlib.sha256(text).hexdigest()}
+        facts = {"client": "completion", "prompt_sha256": _hash_of(f"{request.prompt}\0{request.suffix}")}
         followed = self._followed("complete", facts, self._engine.complete(request))
         async with contextlib.aclosing(followed) as events:
             async for event in events:
                 yield event
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
-        name, started = secrets.token_hex(8), time.monotonic()
-        text = "\0".join(request.texts).encode("utf-8", "replace")
-        await self._note(name, "embed", state="asked", client="api", prompt_sha256=hashlib.sha256(text).hexdigest())
-        told: dict[str, Any] = {"state": "left"}
-        try:
+        facts = {"client": "api", "prompt_sha256": _hash_of("\0".join(request.texts))}
+        async with _recorded(self._audit, "embed", **facts) as told:
             found = await self._engine.embed(request)
-            told = {"state": "stop", "model": found.model, "prompt_tokens": found.prompt_tokens}
+            told |= {"state": "stop", "model": found.model, "prompt_tokens": found.prompt_tokens}
             return found
-        except Failure as failure:
-            told = {"state": "failed", "code": failure.code}
-            raise
-        finally:
-            told["seconds"] = round(time.monotonic() - started, 3)
-            await asyncio.shield(asyncio.ensure_future(self._note(name, "embed", **told)))
 
     async def _followed(
         self, action: str, facts: dict[str, Any], events: AsyncGenerator[Event, None]
     ) -> AsyncGenerator[Event, None]:
-        name, started, said = secrets.token_hex(8), time.monotonic(), hashlib.sha256()
-        await self._note(name, action, state="asked", **facts)
-        told: dict[str, Any] = {"state": "left"}  # by the client, unless it ends otherwise
-        try:
-            async with contextlib.aclosing(events):
+        said = hashlib.sha256()
+        async with _recorded(self._audit, action, **facts) as told, contextlib.aclosing(events):
+            try:
                 async for event in events:
                     if isinstance(event, Delta):
                         said.update(event.text.encode("utf-8", "replace"))
                     elif isinstance(event, End):
-                        told = {"state": event.reason, "model": event.usage.model}
+                        told |= {"state": event.reason, "model": event.usage.model}
                         told["prompt_tokens"] = event.usage.prompt_tokens
                         told["completion_tokens"] = event.usage.completion_tokens
                     yield event
-        except Failure as failure:
-            # not the name that was asked for: it may be any text
-            told = {"state": "failed", "code": failure.code}
-            raise
-        finally:
-            told |= {"seconds": round(time.monotonic() - started, 3), "answer_sha256": said.hexdigest()}
-            await asyncio.shield(asyncio.ensure_future(self._note(name, action, **told)))
+            finally:
+                told["answer_sha256"] = said.hexdigest()
 
     async def load(
         self,
@@ -104,44 +113,33 @@ class _Audited:
         adapter: str | None = None,
         spill: bool | None = None,
     ) -> AsyncGenerator[Loading, None]:
-        identity, told = secrets.token_hex(8), "left"
-        try:
-            async with contextlib.aclosing(
-                self._engine.load(name, download=download, kv=kv, adapter=adapter, spill=spill)
-            ) as events:
-                async for progress in events:
-                    yield progress
-            told = "done"
-        except Failure as failure:
-            told = failure.code
-            raise
-        finally:
-            model = self._engine.model if told == "done" else None
-            note = self._note(identity, "load", state=told, model=model, download=download)
-            await asyncio.shield(asyncio.ensure_future(note))
+        events = self._engine.load(name, download=download, kv=kv, adapter=adapter, spill=spill)
+        async with _recorded(self._audit, "load", download=download) as told, contextlib.aclosing(events):
+            async for progress in events:
+                yield progress
+            told |= {"state": "done", "model": self._engine.model}
 
     async def unload(self) -> None:
         await self._engine.unload()
-        await self._note(secrets.token_hex(8), "unload", state="done")
+        await self._note("unload")
 
     async def park(self) -> None:
         await self._engine.park()
-        await self._note(secrets.token_hex(8), "park", state="done")
+        await self._note("park")
+
+    async def _note(self, action: str) -> None:
+        told = {"request": secrets.token_hex(8), "action": action, **who(), "state": "done"}
+        await asyncio.to_thread(self._audit.add, told)
+
+    async def status(self) -> Status:
+        """The engine's; a log that cannot be written comes before any other failure."""
+        status, failure = await self._engine.status(), self._audit.failure
+        return replace(status, failure=failure.to_dict()) if failure is not None else status
 
 
-@lru_cache
-def _account() -> str:
-    """The account of this machine that the server runs as: by its number, since LOGNAME says what whoever starts it likes."""
-    try:
-        import pwd
-
-        return pwd.getpwuid(os.getuid()).pw_name
-    except ImportError:  # Windows
-        return os.environ.get("USERNAME", "")
-    except KeyError:  # a container whose number has no name
-        return str(os.getuid())
+def _hash_of(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
 def _hash_of_chat(request: ChatRequest) -> str:
-    told = json.dumps([message.to_dict() for message in request.messages], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    return _hash_of(json.dumps([message.to_dict() for message in request.messages], sort_keys=True))
