@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import os
 import pwd
 import resource
+import shutil
 import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +32,18 @@ from jupyter_mistral.protocol import (
 )
 from jupyter_mistral.server.audit import START, AuditLog, audit_of, folder, records, verify
 from jupyter_mistral.server.engine import LocalEngine, Options
+from jupyter_mistral.server.keys import Keys
 from jupyter_mistral.server.parts import join
 
 SMALL = "smollm2-135m"
 CANARY = "the-canary-sentence-7431"
+READ = "/mistral/api/read?ocr=off"
+PDF = (
+    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj "
+    b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]>>endobj 4 0 obj<</Title(TITLE)>>endobj "
+    b"trailer<</Root 1 0 R/Info 4 0 R>>"
+)
+Make = Callable[..., Any]
 
 
 def told(place: Path) -> list[dict[str, Any]]:
@@ -100,6 +111,68 @@ async def test_a_request_leaves_who_what_and_how_much_but_never_what_was_said(
     assert held(folder()) == (9, "")
     raw = b"".join(path.read_bytes() for path in folder().glob("*"))
     assert CANARY.encode() not in raw and CANARY not in caplog.text
+
+
+@pytest.mark.threat("T36", "T28")
+async def test_documents_that_are_read_and_chats_that_are_deleted_leave_a_record(own_host: Make) -> None:
+    peer = own_host(Options(), None, audit_of({"audit_log": True})).peer
+    pdf = PDF.replace(b"TITLE", CANARY.encode())
+
+    kind = {"Content-Type": "application/pdf"}
+    reply = await peer.send("POST", READ, raw=pdf, headers=kind)
+    assert [chunk async for chunk in reply.chunks()][-1] == "[DONE]"
+    assert (await peer.ask("POST", READ, raw=CANARY.encode(), headers=kind))[0] == 400
+    _, chat = await peer.ask("POST", "/mistral/api/chats", {"title": CANARY})
+    path, nobody = f"/mistral/api/chats/{chat['id']}", "0" * 32
+    assert (await peer.ask("DELETE", f"{path}/messages/{nobody}"))[0] == 404
+    folder().rename(folder().with_name("away"))
+    folder().write_text("")
+    assert (await peer.ask("DELETE", path))[1]["error"]["code"] == "not_recorded"
+    assert (await peer.ask("POST", READ, raw=pdf, headers=kind))[1]["error"]["code"] == "not_recorded"
+    folder().unlink()
+    folder().with_name("away").rename(folder())
+    assert (await peer.ask("DELETE", path))[0] == 200
+    found = told(folder())
+    assert [(r["action"], r["state"]) for r in found] == [
+        ("read", "asked"),
+        ("read", "done"),
+        ("read", "asked"),
+        ("read", "failed"),
+        ("delete_messages", "asked"),
+        ("delete_messages", "failed"),
+        ("delete_chat", "asked"),
+        ("delete_chat", "done"),
+    ]
+    assert (found[0]["bytes"], found[0]["document_sha256"]) == (len(pdf), hashlib.sha256(pdf).hexdigest())
+    assert (found[1]["pages"], found[6]["chat"]) == (1, chat["id"])
+    assert CANARY.encode() not in b"".join(path.read_bytes() for path in folder().glob("*"))
+
+
+@pytest.mark.threat("T36", "T35")
+def test_tokens_that_are_made_and_revoked_leave_a_record(
+    mistral_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/jupyter_server_config.json").write_text('{"MistralExtension": {"audit_log": true}}')
+    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "config"))
+    made = command("create", "editor", what="token")
+    assert command("revoke", "editor", what="token").returncode == 0
+    found = told(folder())
+    assert [(r["action"], r["state"], r["token"]) for r in found] == [
+        ("create_token", "asked", "editor"),
+        ("create_token", "done", "editor"),
+        ("revoke_token", "done", "editor"),
+    ]
+    assert {r["account"] for r in found} == {pwd.getpwuid(os.getuid()).pw_name}
+    assert made.stdout.strip() and made.stdout.strip() not in json.dumps(found)
+    log = audit_of({"audit_log": True})
+    Keys(audit=log).create("other")
+    shutil.rmtree(folder())
+    folder().write_text("")
+    with pytest.raises(Failure, match="audit log cannot be written"):
+        Keys(audit=log).create("third")
+    Keys(audit=log).revoke("other")  # closing a door is never refused
+    assert Keys().rows() == []
 
 
 async def test_without_the_setting_there_is_no_log(mistral_home: Path) -> None:
@@ -317,8 +390,8 @@ def test_a_link_put_in_its_place_is_not_written_through(place: Path, tmp_path: P
 # ---------------------------------------------------------------------------------------------- the command
 
 
-def command(*words: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "jupyter_mistral.cli", "audit", *words]
+def command(*words: str, what: str = "audit") -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "jupyter_mistral.cli", what, *words]
     return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from jupyter_mistral.protocol import HOME_ENV
+from jupyter_mistral.server.audit import AuditLog
 from jupyter_mistral.server.engine import LocalEngine, Options
 from jupyter_mistral.server.external import Elsewhere
 from jupyter_mistral.server.parts import Parts, join
@@ -214,8 +215,8 @@ def own_host(
     runtime = tmp_path / "runtime"
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
 
-    def make(options: Options, elsewhere: Elsewhere | None = None) -> Own:
-        parts = join(options, logging.getLogger("jupyter_mistral"), elsewhere)
+    def make(options: Options, elsewhere: Elsewhere | None = None, audit: AuditLog | None = None) -> Own:
+        parts = join(options, logging.getLogger("jupyter_mistral"), elsewhere, audit)
         parts.channel.start()
         made.append(Own(parts, runtime))
         return made[-1]

@@ -1,4 +1,5 @@
-"""What the audit log records: an engine like any other, whose requests and loads leave a record before they begin and at their end."""
+"""What the audit log records: an engine, a reader of documents and chats like any others, whose doings leave a record before they
+begin and at their end."""
 
 from __future__ import annotations
 
@@ -8,30 +9,44 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from ..documents.decoder import Decoder
 from ..protocol import (
     ChatRequest,
     CompletionRequest,
     Delta,
+    Document,
     EmbeddingRequest,
     Embeddings,
     End,
     Event,
     Failure,
     Loading,
+    PageRead,
     Status,
 )
 from .audit import AuditLog
 from .caller import who
+from .conversations import Conversations
 from .engine import Engine
 
 
 def audited(engine: Engine, audit: AuditLog) -> Engine:
     """The same engine, whose requests are recorded; one that cannot be is refused with `not_recorded`."""
     return cast(Engine, _Audited(engine, audit))
+
+
+def audited_reader(decoder: Decoder, audit: AuditLog) -> Decoder:
+    """The same decoder, whose documents are recorded; pictures belong to a request."""
+    return cast(Decoder, _AuditedReader(decoder, audit))
+
+
+def audited_chats(conversations: Conversations, audit: AuditLog) -> Conversations:
+    """The same chats, whose deletions are recorded; what is asked in them the engine records."""
+    return cast(Conversations, _AuditedChats(conversations, audit))
 
 
 @contextlib.asynccontextmanager
@@ -135,6 +150,42 @@ class _Audited:
         """The engine's; a log that cannot be written comes before any other failure."""
         status, failure = await self._engine.status(), self._audit.failure
         return replace(status, failure=failure.to_dict()) if failure is not None else status
+
+
+class _AuditedReader:
+    def __init__(self, decoder: Decoder, audit: AuditLog) -> None:
+        self._decoder, self._audit = decoder, audit
+
+    async def document(
+        self, data: bytes, pages: Sequence[tuple[int, int]] = (), ocr: str = "auto"
+    ) -> AsyncGenerator[PageRead | Document, None]:
+        hashed = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+        steps = self._decoder.document(data, pages, ocr)
+        facts = {"bytes": len(data), "document_sha256": hashed}
+        async with _recorded(self._audit, "read", **facts) as told, contextlib.aclosing(steps):
+            async for step in steps:
+                if isinstance(step, Document):
+                    told |= {"state": "done", "pages": len(step.pages)}
+                yield step
+
+
+class _AuditedChats:
+    def __init__(self, conversations: Conversations, audit: AuditLog) -> None:
+        self._conversations, self._audit = conversations, audit
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._conversations, name)
+
+    async def delete(self, chat: str) -> None:
+        async with _recorded(self._audit, "delete_chat", chat=chat) as told:
+            await self._conversations.delete(chat)
+            told["state"] = "done"
+
+    async def drop_messages(self, chat: str, first: str) -> dict[str, Any]:
+        async with _recorded(self._audit, "delete_messages", chat=chat, message=first) as told:
+            left = await self._conversations.drop_messages(chat, first)
+            told["state"] = "done"
+            return left
 
 
 def _hash_of(text: str) -> str:

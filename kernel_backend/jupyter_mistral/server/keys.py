@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..protocol import Failure
+from .audit import AuditLog, audit_of
+from .caller import who
 
 FILE = "tokens.json"
 PREFIX = "jm-"
@@ -24,10 +26,13 @@ _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Keys:
-    """The tokens of this user. Every question looks whether the file has changed, so revoking works at once."""
+    """The tokens of this user. Every question looks whether the file has changed, so revoking works at once.
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
+    audit: where it is recorded who makes and revokes them, None: nowhere.
+    """
+
+    def __init__(self, folder: Path | None = None, audit: AuditLog | None = None) -> None:
+        self._folder, self._audit = folder, audit
         self._stamp: tuple[int, ...] = ()
         self._names: dict[str, str] = {}
 
@@ -67,7 +72,7 @@ class Keys:
             ) from None
 
     def create(self, name: str) -> str:
-        """A new token, which is told this once. Raises `Failure` for a bad name or one that is taken."""
+        """A new token, which is told this once. Raises `Failure` for a bad name, one that is taken, `not_recorded`."""
         if not _NAME.fullmatch(name):
             raise Failure("bad_request", "A name has 1 to 64 letters, digits, dots, _ or -.", "Choose another.", "name")
         with self._locked():
@@ -80,10 +85,16 @@ class Keys:
                     "name",
                 )
             token = PREFIX + secrets.token_urlsafe(32)
+            record = {"request": secrets.token_hex(8), "action": "create_token", **who(), "token": name}
+            if self._audit is not None:
+                self._audit.require({**record, "state": "asked"})
             self._write([*rows, {"name": name, "created": int(time.time()), "sha256": digest(token)}])
+            if self._audit is not None:
+                self._audit.add({**record, "state": "done"})
         return token
 
     def revoke(self, name: str) -> None:
+        """Opens nothing any more. That is recorded but never refused for want of a record. Raises `Failure`."""
         with self._locked():
             rows = self.rows()
             left = [row for row in rows if row["name"] != name]
@@ -92,6 +103,9 @@ class Keys:
                     "not_found", f"There is no token named {name[:80]}.", "`jupyter mistral token list` tells."
                 )
             self._write(left)
+            if self._audit is not None:
+                record = {"request": secrets.token_hex(8), "action": "revoke_token", **who(), "token": name}
+                self._audit.add({**record, "state": "done"})
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         draft = self._path.with_suffix(f".{secrets.token_hex(4)}.part")
@@ -119,6 +133,15 @@ def digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
+def _audit() -> AuditLog | None:
+    """The log that an admin's configuration asks for."""
+    from jupyter_core.paths import jupyter_config_path
+
+    from .host import settings_of  # it joins all parts: not to be loaded with this module, which is one of them
+
+    return audit_of(settings_of(jupyter_config_path()))
+
+
 def main(argv: Sequence[str]) -> int:
     """`jupyter mistral token`. Raises `Failure`."""
     parser = argparse.ArgumentParser(
@@ -131,7 +154,8 @@ def main(argv: Sequence[str]) -> int:
     for command in (create, revoke):
         command.add_argument("name", metavar="NAME", help="what the token is for, such as an editor's name")
     commands.add_parser("list", help="list names").add_argument("--json", action="store_true", help="print JSON")
-    args, keys = parser.parse_args(argv), Keys()
+    args = parser.parse_args(argv)
+    keys = Keys(audit=None if args.command == "list" else _audit())
     if args.command == "create":
         print(keys.create(args.name))
         print("Keep it: it is not shown again. It opens /mistral/v1 alone.", file=sys.stderr)

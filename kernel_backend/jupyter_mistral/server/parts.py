@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..documents.decoder import Decoder
 from . import chats, figure, health, metrics, reading, routes
 from .audit import AuditLog
-from .audited import audited
+from .audited import audited, audited_chats, audited_reader
 from .channel import Channel
 from .conversations import Conversations
 from .engine import Engine, LocalEngine, Options
@@ -45,7 +45,7 @@ def join(
 ) -> Parts:
     """Nothing starts here: no process, no socket, no file. elsewhere: an engine to ask instead of a worker of ours.
     audit: where requests are recorded, None: nowhere."""
-    decoder = Decoder()
+    decoder = reader = Decoder()
     prompts = PromptBuilder(pictures=Pictures(decoder))
     engine: Engine = LocalEngine(options, prompts, log)
     if elsewhere is not None:
@@ -54,12 +54,14 @@ def join(
         engine = audited(engine, audit)
     meter = Meter(log)
     counted = metered(engine, meter)
-    conversations = Conversations(History(), counted)
+    conversations = kept = Conversations(History(), counted)
+    if audit is not None:
+        reader, kept = audited_reader(decoder, audit), audited_chats(conversations, audit)
     table: Table = [
         *routes.table(counted, prompts),
-        *reading.table(decoder),
+        *reading.table(reader),
         *figure.table(),
-        *chats.table(conversations),
+        *chats.table(kept),
         *health.table(options.default_model),
         *metrics.table(meter),
         *routes.NOTHING,
