@@ -14,6 +14,7 @@ import stat
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from jupyter_mistral.protocol import (
     CompletionRequest,
     EmbeddingRequest,
     End,
+    Extras,
     Failure,
     Message,
     Sampling,
@@ -82,7 +84,8 @@ async def test_a_request_leaves_who_what_and_how_much_but_never_what_was_said(
             break
         await left.aclose()
         with pytest.raises(Failure):
-            await anext(parts.engine.stream(ChatRequest(question.messages, model="no-such-model")))
+            odd = Extras(notebook={"cells": [], "path": [CANARY]})
+            await anext(parts.engine.stream(ChatRequest(question.messages, model="no-such-model", extras=odd)))
         await parts.engine.unload()
         assert (await parts.engine.status()).worker_pid is None
     finally:
@@ -350,6 +353,36 @@ def test_half_a_line_of_a_power_cut_is_told_and_the_log_goes_on(place: Path) -> 
     assert held(place) == (3, "") and verify(place).torn == 1
     path.write_bytes(path.read_bytes().replace(b'"action": "chat"', b'"action": "load"'))
     assert held(place)[1]
+
+
+def test_the_last_record_of_a_long_day_is_found_from_its_end(place: Path) -> None:
+    path = filled(place)
+    last = told(place)[-1]
+    older = path.with_name("audit-2020-01-01.jsonl")
+    older.write_bytes(path.read_bytes())
+    path.write_bytes(path.read_bytes() * 2_000)
+    tracemalloc.start()
+    try:
+        AuditLog(place).add({"action": "chat"})
+        assert tracemalloc.get_traced_memory()[1] < path.stat().st_size / 8
+    finally:
+        tracemalloc.stop()
+    with path.open("rb") as lines:
+        lines.seek(-1000, os.SEEK_END)
+        after = json.loads(lines.read().splitlines()[-1])
+    assert (after["n"], after["previous"]) == (last["n"] + 1, last["hash"])
+    # further back where the end holds none, in the file before where there is none at all
+    for rest in (b"x" * 200 + b"\n", b"x" * 100_000 + b"\n", b"x" * 700_000):
+        AuditLog(place).add({"action": "chat"})
+        count = told(place)[-1]["n"]
+        with path.open("ab") as out:
+            out.write(rest)
+        AuditLog(place).add({"action": "load"})
+        assert (told(place)[-1]["n"], told(place)[-1]["action"]) == (count + 1, "load")
+    path.write_bytes(b"x" * 700_000)
+    AuditLog(place).add({"action": "load"})
+    assert told(place)[-1]["previous"] == last["hash"]
+    assert path.read_bytes().count(b"\n") == 2
 
 
 @pytest.mark.threat("T36")

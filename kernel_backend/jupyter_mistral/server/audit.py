@@ -25,6 +25,7 @@ from ..protocol import HOME_ENV, Failure
 
 log = logging.getLogger(__name__)
 START = "0" * 64  # what the first record of all is chained to
+TAIL = 2**16  # bytes of a file in which its last record usually is
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)  # neither is known to Windows
 
 
@@ -146,14 +147,24 @@ def _files(place: Path) -> list[Path]:
 def _last(place: Path) -> tuple[int, str]:
     """Number and hash of the last whole record; half a line, left by a power cut, is closed off by a line of its own."""
     for path in reversed(_files(place)):
-        raw = path.read_bytes()
-        if raw and not raw.endswith(b"\n"):
-            _write(path, b"\n")
-        for line in reversed(raw.splitlines()):
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                record = json.loads(line)
-                return int(record["n"]), str(record["hash"])
+        for i, end in enumerate(_ends(path)):
+            if not i and not end.endswith(b"\n"):
+                _write(path, b"\n")
+            for line in reversed(end.splitlines()):
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    record = json.loads(line)
+                    return int(record["n"]), str(record["hash"])
     return 0, START
+
+
+def _ends(path: Path) -> Iterator[bytes]:
+    """The last bytes of a file, more of them each time it is asked: a day's records may be many, and the last is short."""
+    with path.open("rb") as file:
+        size, reach = file.seek(0, os.SEEK_END), 0
+        while reach < size:
+            reach = 8 * reach or TAIL
+            file.seek(max(0, size - reach))
+            yield file.read(reach)
 
 
 # ---------------------------------------------------------------------------------------------- reading it

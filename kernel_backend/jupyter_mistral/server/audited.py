@@ -30,7 +30,7 @@ from ..protocol import (
 )
 from .audit import AuditLog
 from .caller import who
-from .conversations import Conversations
+from .conversations import MAX_PATH, Conversations
 from .engine import Engine
 
 
@@ -81,7 +81,8 @@ class _Audited:
         return getattr(self._engine, name)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
-        notebook = (request.extras.notebook or {}).get("path")
+        path = (request.extras.notebook or {}).get("path")
+        notebook = path[:MAX_PATH] if isinstance(path, str) else None  # a client may put anything there
         facts = {"client": request.extras.client, "notebook": notebook, "prompt_sha256": _hash_of_chat(request)}
         followed = self._followed("chat", facts, self._engine.stream(request))
         async with contextlib.aclosing(followed) as events:
