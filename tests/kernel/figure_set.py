@@ -971,3 +971,95 @@ def plotly_sankey() -> Truth:
     link = {"source": [0, 0], "target": [1, 2], "value": np.array([3, 4])}
     drawn = go.Figure(go.Sankey(node={"label": ["in", "used", "lost"]}, link=link))
     return Truth(drawn, first(kind="sankey", flows=[["in", "used", 3], ["in", "lost", 4]]))
+
+
+@case
+def plotly_waterfall() -> Truth:
+    steps = {"measure": ["absolute", "relative", "relative", "total", "relative"], "y": [100, 60, -40, None, None]}
+    drawn = go.Figure(go.Waterfall(x=["start", "sold", "costs", "sum", "lost"], **steps))
+    drawn.update_layout(yaxis_range=[50, 170])
+    facts = first(kind="waterfall", orientation="vertical", n=5, missing=1, rises=1, falls=1, totals=2, ends_at=120)
+    facts |= first(largest_rise=["sold", 60], largest_fall=["costs", -40])
+    facts |= {"panels/0/series/0/level/max": 160, "panels/0/series/0/level/max_at": "sold"}
+    says = ('"start" is set to 100, "sold" 60 to 160, "costs" -40 to 120, total "sum" 120', "ends at 120")
+    return Truth(drawn, facts, {"truncated axis"}, says)
+
+
+@case
+def plotly_horizontal_waterfall_from_a_base() -> Truth:
+    drawn = go.Figure(go.Waterfall(y=["2024-01-01", "2024-02-01"], x=[-5, -2], base=1, orientation="h"))
+    facts = first(orientation="horizontal", base=1, ends_at=-7, largest_rise=KeyError, falls=2)
+    return Truth(
+        drawn, facts | first(largest_fall=["2024-01-01", -5]), says=("2024-02-01 -2 to -7", "levels count from 1")
+    )
+
+
+@case
+def plotly_table() -> Truth:
+    header = ["city", "<b>people", "since", "password"]
+    cells = [["Rome", "Oslo", "Rome"], np.array([3.0, 1.0, np.nan]), ["2024-01-03", "2024-01-01", None], ["a", "b", 3]]
+    drawn = go.Figure(go.Table(header={"values": header}, cells={"values": cells}))
+    facts = first(kind="table", rows=3, n=4)
+    columns = "panels/0/series/0/columns"
+    facts |= {f"{columns}/0/counts": [["Rome", 2], ["Oslo", 1]], f"{columns}/0/different": 2}
+    facts |= {f"{columns}/1/value/max": 3, f"{columns}/1/value/mean": 2, f"{columns}/1/missing": 1}
+    facts |= {f"{columns}/2/value/min": "2024-01-01", f"{columns}/3/hidden": True, f"{columns}/3/counts": KeyError}
+    facts |= {"panels/0/series/0/cells/0": ["Rome", 3, "2024-01-03", "‹hidden›"]}
+    return Truth(drawn, facts, says=("4 columns of 3 rows", '"Rome" 2, "Oslo" 1', '"password": hidden'))
+
+
+@case
+def plotly_parallel_coordinates() -> Truth:
+    a, b, c = [1, 2, 3, 4], [10.0, 30.0, 20.0, 40.0], [0, 1, 0, 0]
+    dimensions = [
+        {"label": "size", "values": a, "constraintrange": [2, 3], "range": [0, 5]},
+        {"label": "price", "values": b},
+        {"label": "kind", "values": c, "tickvals": [0, 1], "ticktext": ["ash", "birch"]},
+        {"label": "unseen", "values": [1], "visible": False},
+    ]
+    drawn = go.Figure(go.Parcoords(line={"color": b, "colorscale": "Viridis"}, dimensions=dimensions))
+    facts = first(kind="parallel coordinates", n=4) | {"panels/0/series/0/columns": 3}
+    facts |= {
+        "panels/0/series/0/columns/0/value/max": 4,
+        "panels/0/series/0/columns/0/r_to_next": np.corrcoef(a, b)[0, 1],
+    }
+    facts |= {"panels/0/series/0/columns/0/chosen": [[2, 3]], "panels/0/series/0/columns/0/inside": 2}
+    facts |= {"panels/0/series/0/columns/0/shown": [0, 5], "panels/0/series/0/columns/1/r_to_next": KeyError}
+    facts |= {"panels/0/series/0/columns/2/counts": [["ash", 3], ["birch", 1]]}
+    facts |= {"panels/0/series/0/colours/value/max": 40}
+    return Truth(drawn, facts, says=("4 lines over 3 axes", "chosen from 2 to 3 (2 of the values)", "with the next"))
+
+
+@case
+def plotly_scatter_matrix() -> Truth:
+    drawn = plotly.express.scatter_matrix(frame(), dimensions=["size", "age"])
+    r = np.corrcoef(frame()["size"], frame()["age"])[0, 1]
+    facts = first(kind="scatter matrix", n=60) | {"panels/0/series/0/columns/0/r_to_next": r}
+    return Truth(drawn, facts | {"panels/0/series/0/columns/1/value/max": 59}, says=("60 points over 2 axes",))
+
+
+@case
+def plotly_density_of_numbers() -> Truth:
+    drawn = go.Figure(
+        go.Histogram2d(x=[1, 2, 3, None], y=[4, 9, 5, 6], nbinsx=8, ybins={"start": 0, "end": 10, "size": 5})
+    )
+    facts = first(kind="values of a density heatmap", n=4, missing=1, value_max=9, value_max_at=2, place_max=3)
+    facts |= {"panels/0/series/0/bins/x": "at most 8", "panels/0/series/0/bins/y": "of 5 from 0 to 10"}
+    return Truth(drawn, facts, says=("x bins at most 8", "counted", "by the browser"))
+
+
+@case
+def plotly_density_of_categories() -> Truth:
+    drawn = plotly.express.density_heatmap(pd.DataFrame({"a": list("uuvu"), "b": list("ppqq")}), x="a", y="b")
+    facts = first(kind="heatmap", rows=2, columns=2, sum=4, value_max=2, value_max_at=["u", "p"])
+    return Truth(drawn, facts | first(values=[[2, 0], [1, 1]], drawn_as="histogram2d"))
+
+
+@case
+def plotly_density_contours_of_means_over_dates() -> Truth:
+    given = {"x": ["2024-01-01", "2024-01-02", "2024-01-09"], "y": ["a", "b", "a"], "z": [5, 1, 3], "histfunc": "avg"}
+    drawn = go.Figure(go.Histogram2dContour(**given, histnorm="percent"))
+    facts = first(kind="values of a density heatmap", drawn_as="histogram2dcontour", n=3)
+    facts |= {"panels/0/series/0/groups/0/at": "a", "panels/0/series/0/groups/0/max": "2024-01-09"}
+    facts |= {"panels/0/series/0/z/max": 5, "panels/0/series/0/z/min": 1}
+    return Truth(drawn, facts, says=("the avg of z", "as percent", "max 2024-01-09"))

@@ -13,8 +13,8 @@ import matplotlib.pyplot as plt
 import pytest
 from jupyter_mistral.kernel.figures import describe
 from jupyter_mistral.kernel.figures.headline import headline, unknown_numbers
-from jupyter_mistral.kernel.figures.phrases import num
 from jupyter_mistral.kernel.figures.summary import LIMIT, summarize
+from jupyter_mistral.kernel.figures.terms import num
 from matplotlib.figure import Figure
 
 _NUMBER = re.compile(r"(?<![\w#.\"-])-?\d+(?:\.\d+)?(?:e[+-]\d+)?(?![\w\"-])")

@@ -14,7 +14,7 @@ from ...protocol import IMAGE_TYPES, ChatRequest, Delta, Extras, Image, Message,
 from ..client import Client
 from ..figures import Facts, describe
 from ..figures.headline import headline, unknown_numbers
-from ..figures.phrases import num
+from ..figures.terms import num
 
 Basis = Literal["numbers", "pixels", "code"]
 LONGEST = 420

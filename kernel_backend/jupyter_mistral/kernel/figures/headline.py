@@ -30,6 +30,11 @@ _NAMES = {
     "stems": "Stem plot",
     "surface": "Surface in three dimensions",
     "time spans": "Timeline",
+    "waterfall": "Waterfall chart",
+    "table": "Table",
+    "parallel coordinates": "Parallel coordinates",
+    "scatter matrix": "Matrix of scatter plots",
+    "values of a density heatmap": "Density heat map",
 }
 _NUMBER = re.compile(r"(?<![\w.#])[-−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w]|\.\d)")
 _DATE = re.compile(r"\d{4}-\d\d(?:-\d\d)?(?:[ T]\d\d:\d\d(?::\d\d)?)?")

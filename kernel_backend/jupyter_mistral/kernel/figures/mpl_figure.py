@@ -11,8 +11,8 @@ from .mpl_artists import Artists, label
 from .mpl_axes import read_axis
 from .mpl_legends import read_legends
 from .mpl_space import read_space
-from .phrases import num
 from .reading import MAX_PANELS, MAX_SERIES, Reading, kinds
+from .terms import num
 
 MAX_TEXTS = 40
 # what an empty plot holds too

@@ -6,26 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .facts import Axis
+from .phrases_of_columns import PHRASES
+from .terms import Facts, colours, count, num, some, spread
 
-Facts = Mapping[str, Any]
 Axes = Mapping[str, Axis]
-
-
-def num(value: Any) -> str:
-    """A number to 6 digits, whole numbers whole; a date or category as it is."""
-    if isinstance(value, str):
-        return f'"{value}"' if not value[:1].isdigit() else value
-    if value is None:
-        return "undefined"
-    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
-        return str(int(value))
-    return f"{value:.6g}"
-
-
-def some(parts: Sequence[str], most: int) -> str:
-    """Comma-separated, `most` at most; says how many are left out."""
-    shown = ", ".join(parts[:most])
-    return shown if len(parts) <= most else f"{shown}, … ({len(parts)} in all)" if shown else f"{len(parts)}"
 
 
 def phrase(kind: str, facts: Facts, axes: Axes, items: int) -> str:
@@ -34,7 +18,7 @@ def phrase(kind: str, facts: Facts, axes: Axes, items: int) -> str:
 
 
 def _points(facts: Facts, axes: Axes, items: int) -> list[str]:
-    parts = [_count(facts, "points"), _steps(facts)]
+    parts = [count(facts, "points"), _steps(facts)]
     parts.append(f"drawn as {facts['drawn_as']}" if "drawn_as" in facts else "")
     along = facts.get("along")
     if "combinations" in facts:
@@ -50,7 +34,7 @@ def _points(facts: Facts, axes: Axes, items: int) -> list[str]:
     if "direction" in facts:
         parts.append(_DIRECTIONS[facts["direction"]])
     for group in facts.get("groups", ())[:items]:
-        parts.append(f"at {num(group['at'])}: {_count({'n': group['n']}, 'points')}, {spread(group, '')}")
+        parts.append(f"at {num(group['at'])}: {count({'n': group['n']}, 'points')}, {spread(group, '')}")
     parts += [_straight(facts, axes, place), _outliers(facts)]
     for name in ("x", "y"):
         error = facts.get(f"{name}_error")
@@ -75,36 +59,8 @@ _DIRECTIONS = {
 }
 
 
-def _count(facts: Facts, what: str) -> str:
-    n = facts.get("n")
-    text = f"{n} {what.removesuffix('s') if n == 1 else what}" if n is not None else ""
-    if facts.get("missing"):
-        text += f", {facts['missing']} of them missing or not finite"
-    if "read" in facts:
-        text += f"; too many to read all: what follows is from {facts['read']} evenly spaced ones"
-    return text
-
-
 def _steps(facts: Facts) -> str:
     return f"steps ({facts['steps']})" if "steps" in facts else ""
-
-
-def spread(facts: Facts, place: str) -> str:
-    """min 1 at x 2, max 3 at x 4, mean 2, median 2"""
-
-    def end(name: str) -> str:
-        text = f"{name} {num(facts[name])}"
-        if place and f"{name}_at" in facts:
-            at = facts[f"{name}_at"]
-            at = ", ".join(num(v) for v in at) if isinstance(at, list) else num(at)
-            text += f" at {place} {at}"
-            times = facts.get(f"{name}_times", 1)
-            text += f" (first of {times})" if times > 1 else ""
-        return text
-
-    parts = [end("min"), end("max")]
-    parts += [f"{name} {num(facts[name])}" for name in ("mean", "median") if facts.get(name) is not None]
-    return ", ".join(parts)
 
 
 def _straight(facts: Facts, axes: Axes, place: str) -> str:
@@ -123,7 +79,7 @@ def _outliers(facts: Facts) -> str:
 
 
 def _bars(facts: Facts, axes: Axes, items: int) -> list[str]:
-    parts = [f"{facts['orientation']}, {_count(facts, 'bars')}"]
+    parts = [f"{facts['orientation']}, {count(facts, 'bars')}"]
     if "top" not in facts:
         return [*parts, "nothing that could be drawn"]
     if facts.get("layers"):
@@ -143,6 +99,35 @@ def _bars(facts: Facts, axes: Axes, items: int) -> list[str]:
     return [*parts, "with error bars" if facts.get("error_bars") else ""]
 
 
+def _waterfall(facts: Facts, axes: Axes, items: int) -> list[str]:
+    parts = [f"{facts['orientation']}, {count(facts, 'bars')}"]
+    parts[0] += f": {facts['rises']} rise, {facts['falls']} fall, {facts['totals']} totals"
+    if not facts["n"]:
+        return [*parts, "nothing that could be drawn"]
+    if len(facts.get("bars", ())) in range(1, items + 1):
+        parts.append("in order: " + ", ".join(map(_step, facts["bars"])))
+    for name in ("largest_rise", "largest_fall"):
+        if name in facts:
+            parts.append(f"{name.replace('_', ' ')} {num(facts[name][0])} {num(facts[name][1])}")
+    if "level" in facts:
+        level = {k: v for k, v in facts["level"].items() if k not in ("mean", "median")}
+        parts.append(f"level {spread(level, 'bar')}, ends at {num(facts['ends_at'])}")
+    return [*parts, f"levels count from {num(facts['base'])}" if facts["base"] else ""]
+
+
+def _step(row: Sequence[Any]) -> str:
+    """`row`: place, what the bar is, its number, the level after it."""
+    place, kind, number, level = row
+    if kind == "change":
+        return f"{num(place)} " + ("missing" if number is None else f"{num(number)} to {num(level)}")
+    return f"total {num(place)} {num(number)}" if kind == "total" else f"{num(place)} {kind} {num(number)}"
+
+
+def _density(facts: Facts, axes: Axes, items: int) -> list[str]:
+    parts = [*_points(facts, axes, items), f"z {spread(facts['z'], '')}" if facts.get("z") else ""]
+    return [*parts, *(f"{name} bins {told}" for name, told in facts["bins"].items()), facts["said"]]
+
+
 def _histogram(facts: Facts, axes: Axes, items: int) -> list[str]:
     peak = facts["peak"]
     again = f" (first of {facts['peak_times']})" if facts["peak_times"] > 1 else ""
@@ -160,7 +145,7 @@ def _histogram(facts: Facts, axes: Axes, items: int) -> list[str]:
 
 
 def _area(facts: Facts, axes: Axes, items: int) -> list[str]:
-    parts = [_count(facts, "points"), _steps(facts)]
+    parts = [count(facts, "points"), _steps(facts)]
     if "lower" not in facts:
         return [*parts, "nothing that could be drawn"]
     value = facts["along"]
@@ -174,18 +159,8 @@ def _area(facts: Facts, axes: Axes, items: int) -> list[str]:
     return [*parts, f"width {spread(width, place)}"]
 
 
-def colours(facts: Facts) -> str:
-    """What colours stand for."""
-    label = f' "{facts["colour_label"]}"' if facts.get("colour_label") else ""
-    low, high = facts["colour_limits"]
-    low, high = "the lowest value" if low is None else num(low), "the highest" if high is None else num(high)
-    text = f"scale{label} {facts['colour_map']}, {facts['colour_scale']}, from {low} to {high}"
-    text += "" if facts["colour_bar"] else ", no colour bar"
-    return text + (f", values {spread(facts['value'], '')}" if facts.get("value") else "")
-
-
 def _grid(facts: Facts, axes: Axes, items: int) -> list[str]:
-    parts = [f"{facts['rows']} rows × {facts['columns']} columns" if "rows" in facts else _count(facts, "cells")]
+    parts = [f"{facts['rows']} rows × {facts['columns']} columns" if "rows" in facts else count(facts, "cells")]
     if facts.get("missing") and "rows" in facts:
         parts.append(f"{facts['missing']} cells are missing")
     if "read" in facts:
@@ -230,7 +205,7 @@ def _hue(row: Facts) -> str:
 
 
 def _violins(facts: Facts, axes: Axes, items: int) -> list[str]:
-    parts = [f"{facts['orientation']}, {_count({'n': facts['n']}, 'violins')}"]
+    parts = [f"{facts['orientation']}, {count({'n': facts['n']}, 'violins')}"]
     for row in facts["violins"][:items]:
         text = f"{num(row['at'])}{_hue(row)}: drawn from {num(row['from'])} to {num(row['to'])}, widest at {num(row['widest_at'])}"
         text += f", marks at {some([num(v) for v in row['marks']], 6)}" if row["marks"] else ""
@@ -247,19 +222,19 @@ def _pie(facts: Facts, axes: Axes, items: int) -> list[str]:
         return f"{name} {num(round(100 * row['share'], 4))}%{value}"
 
     rows = sorted(enumerate(facts["slices"], 1), key=lambda pair: -pair[1]["share"])
-    parts = [_count(facts, "slices"), "largest first: " + some([told(row, i) for i, row in rows], items)]
+    parts = [count(facts, "slices"), "largest first: " + some([told(row, i) for i, row in rows], items)]
     return [*parts, "" if abs(facts["whole"] - 1) < 1e-6 else f"together {num(100 * facts['whole'])}% of a circle"]
 
 
 def _sample(facts: Facts, axes: Axes, items: int) -> list[str]:
     """Raw values that the library bins or summarizes when it draws."""
-    parts = [_count(facts, "values")]
+    parts = [count(facts, "values")]
     if "value" in facts:
         parts.append(f"{spread(facts['value'], '')}, quartiles {num(facts['q1'])} and {num(facts['q3'])}")
         parts.append(_outliers(facts))
     for group in facts.get("groups", ())[:items]:
         ends = f"quartiles {num(group['q1'])} and {num(group['q3'])}"
-        parts.append(f"at {num(group['at'])}: {_count({'n': group['n']}, 'values')}, {spread(group, '')}, {ends}")
+        parts.append(f"at {num(group['at'])}: {count({'n': group['n']}, 'values')}, {spread(group, '')}, {ends}")
     return [*parts, str(facts.get("said", ""))]
 
 
@@ -276,7 +251,7 @@ def _reference(facts: Facts, axes: Axes, items: int) -> list[str]:
 
 
 def _space(facts: Facts, axes: Axes, items: int) -> list[str]:
-    parts = [_count(facts, "points") if "n" in facts else f"{facts['faces']} faces" if facts.get("faces") else ""]
+    parts = [count(facts, "points") if "n" in facts else f"{facts['faces']} faces" if facts.get("faces") else ""]
     return parts + [f"{name} {spread(facts[name], '')}" for name in "xyz" if name in facts]
 
 
@@ -304,6 +279,9 @@ _PHRASES: dict[str, Callable[[Facts, Axes, int], list[str]]] = {
     **dict.fromkeys(("reference line", "reference lines", "span", "line segments"), _reference),
     **dict.fromkeys(("3D line", "3D points", "surface"), _space),
     **dict.fromkeys(("values of a histogram", "values of boxes", "values of violins", "values"), _sample),
+    **PHRASES,
+    "waterfall": _waterfall,
+    "values of a density heatmap": _density,
     "histogram": _histogram,
     "area": _area,
     "picture": _picture,

@@ -68,7 +68,7 @@ def _of_bars(panel: Panel) -> Iterator[Pitfall]:
         drawn = [
             s
             for s in panel.series
-            if s.kind in ("bars", "histogram")
+            if s.kind in ("bars", "histogram", "waterfall")
             and s.facts.get("orientation") == orientation
             and s.facts.get("base", 0) == 0
         ]

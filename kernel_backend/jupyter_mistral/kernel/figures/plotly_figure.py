@@ -7,11 +7,14 @@ from typing import Any
 
 from .facts import Axis, Panel, words
 from .plotly_arrays import values
-from .plotly_traces import FLAT, Traces, read_trace
+from .plotly_panel import Traces
+from .plotly_traces import FLAT, read_trace
 from .positions import Convert, mapped
 from .reading import MAX_PANELS, MAX_SERIES, Reading
 
 Spec = Mapping[str, Any]
+# types of which each trace is a picture by itself
+_ALONE = {"pie", "indicator", "table", "sankey", "sunburst", "treemap", "parcoords", "parcats", "splom"}
 
 
 def is_plotly(spec: Spec) -> bool:
@@ -59,7 +62,7 @@ def _place(trace: Spec, i: int) -> tuple[str, str]:
     for name in ("scene", "subplot", "geo", "polar", "ternary"):
         if trace.get(name):
             return "", str(trace[name])
-    return "", f"{kind} {i}" if kind in ("pie", "indicator", "table", "sankey", "sunburst", "treemap") else kind
+    return "", f"{kind} {i}" if kind in _ALONE else kind
 
 
 def _axis_layout(layout: Spec, key: str) -> Spec:

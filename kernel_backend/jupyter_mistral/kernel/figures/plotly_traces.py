@@ -1,17 +1,19 @@
-"""Traces of a plotly figure into series, by their type."""
+"""Traces of a plotly figure into series: those on an x and a y axis; the others are read by `plotly_parts` and `plotly_columns`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from typing import Any
 
-from . import columns, series
-from .facts import Axis, Panel, Series, words
+from . import columns, plotly_columns, plotly_parts, series
+from .facts import Axis, words
 from .plotly_arrays import table, values
-from .positions import Convert, day, listed
-from .reading import Reading
+from .plotly_columns import coloured
+from .plotly_panel import Spec, Traces, colour_scale
+from .positions import day, listed
 
-Spec = Mapping[str, Any]
+MAX_CELLS = 10_000  # of pairs of categories that are counted
 # types that stand on an x and a y axis
 FLAT = {
     "scatter",
@@ -32,78 +34,15 @@ FLAT = {
 }
 
 
-class Traces:
-    """The panel that traces are read into, and what turns their values into positions on its axes."""
-
-    def __init__(self, panel: Panel, reading: Reading, converts: Mapping[str, Convert], layout: Spec) -> None:
-        self.panel, self.reading, self.layout = panel, reading, layout
-        self._converts = converts
-        self._bars: list[tuple[Series, dict[float, float], bool]] = []
-
-    def axis(self, name: str) -> Axis:
-        return self.panel.axes.get(name) or Axis(name)
-
-    def positions(self, name: str, trace: Spec, count: int = 0) -> Any:
-        """The trace's values along an axis; counted from `x0` by `dx` where it has none."""
-        held = values(trace.get(name))
-        if held is None:
-            start, step = trace.get(f"{name}0", 0), trace.get(f"d{name}", 1)
-            start = start if isinstance(start, int | float) else 0
-            return [start + i * step for i in range(count)]
-        convert = self._converts.get(name)
-        return convert(held) if convert else held
-
-    def add(self, kind: str, trace: Spec, facts: dict[str, Any]) -> Series:
-        found = Series(kind, words(trace.get("name")), facts, _colour(trace))
-        self.panel.series.append(found)
-        return found
-
-    def add_bars(self, trace: Spec, places: Any, lengths: Any, bases: list[float], is_horizontal: bool) -> None:
-        axis = self.axis("y" if is_horizontal else "x")
-        places, lengths = columns.plain(columns.column(places)), columns.plain(columns.column(lengths))
-        facts = series.bars([axis.near(p) for p in places], lengths, bases, is_horizontal)
-        found = self.add("bars", trace, facts)
-        self._bars.append((found, dict(zip(places, lengths, strict=True)), is_horizontal))
-
-    def finish(self) -> None:
-        """Totals where bars are stacked."""
-        mode = str(self.layout.get("barmode", "group"))
-        if len(self._bars) < 2 or mode == "overlay":
-            return
-        if mode not in ("stack", "relative"):
-            self.panel.notes.append(f"{len(self._bars)} series of bars stand side by side (grouped)")
-            return
-        totals: dict[float, float] = {}
-        for found, lengths, _ in self._bars:
-            found.facts["stacked"] = True
-            for place, length in lengths.items():
-                totals[place] = totals.get(place, 0.0) + (length if length == length else 0.0)
-        is_horizontal = self._bars[0][2]
-        axis = self.axis("y" if is_horizontal else "x")
-        names = [axis.near(p) for p in totals]
-        facts = series.bars(names, list(totals.values()), [0.0] * len(totals), is_horizontal)
-        self.panel.series.append(Series("stack totals", "", facts | {"layers": len(self._bars)}))
-        self.panel.notes.append(f"{len(self._bars)} series of bars are stacked")
-
-
-def _colour(trace: Spec) -> str:
-    for name in ("line", "marker"):
-        held = trace.get(name)
-        colour = held.get("color") if isinstance(held, Mapping) else None
-        if isinstance(colour, str) and len(colour) < 30:
-            return words(colour)
-    return ""
-
-
 def read_trace(traces: Traces, trace: Spec) -> None:
     kind = str(trace.get("type", "scatter"))
     read = _READERS.get(kind)
     if read is not None:
         read(traces, trace)
         return
-    found = {name: values(held) for name, held in trace.items()}
+    found = {name: values(held) for name, held in trace.items() if name != "dimensions"}
     lengths = [columns.length(v) for v in found.values() if v is not None]
-    traces.add(words(kind, 30), trace, {"n": max(lengths, default=0)})
+    traces.add(words(kind, 30), trace, {"n": max(lengths)} if lengths else {})
 
 
 def _scatter(traces: Traces, trace: Spec) -> None:
@@ -119,11 +58,7 @@ def _scatter(traces: Traces, trace: Spec) -> None:
     if kind == "step line":
         facts["steps"] = shape
     marker = trace.get("marker") or {}
-    colours = values(marker.get("color"))
-    if colours is not None and not any(isinstance(c, str) for c in colours[:10]):
-        facts["colours"] = series.sample(colours, Axis("colour"), traces.reading.allowance) | _colour_scale(
-            traces, marker
-        )
+    facts |= coloured(traces, marker)
     sizes = values(marker.get("size"))
     if sizes is not None and columns.length(sizes):
         facts["sizes"] = series.spread(columns.column(sizes), Axis("size"))
@@ -133,23 +68,6 @@ def _scatter(traces: Traces, trace: Spec) -> None:
     if trace.get("stackgroup") and stack not in traces.panel.notes:
         traces.panel.notes.append(stack)
     traces.add(kind, trace, facts)
-
-
-def _colour_scale(traces: Traces, held: Spec) -> dict[str, Any]:
-    shared = held.get("coloraxis")
-    own = traces.layout.get(shared) if isinstance(shared, str) else held
-    own = own if isinstance(own, Mapping) else {}
-    bar = own.get("colorbar") or {}
-    title = bar.get("title") if isinstance(bar, Mapping) else None
-    ends = [own.get("cmin", own.get("zmin")), own.get("cmax", own.get("zmax"))]
-    name = own.get("colorscale")
-    return {
-        "colour_map": name if isinstance(name, str) else "own colours",
-        "colour_label": words(title.get("text") if isinstance(title, Mapping) else title),
-        "colour_limits": [v if isinstance(v, int | float) else None for v in ends],
-        "colour_scale": "linear",
-        "colour_bar": bool(own.get("showscale", shared is not None or "z" in held)),
-    }
 
 
 def _bar(traces: Traces, trace: Spec) -> None:
@@ -248,22 +166,8 @@ def _heatmap(traces: Traces, trace: Spec) -> None:
     traces.add(
         "heatmap",
         trace,
-        facts | _colour_scale(traces, trace) | ({} if kind == "heatmap" else {"drawn_as": str(trace["type"])}),
+        facts | colour_scale(traces, trace) | ({} if kind == "heatmap" else {"drawn_as": str(trace["type"])}),
     )
-
-
-def _pie(traces: Traces, trace: Spec) -> None:
-    names, numbers = values(trace.get("labels")), values(trace.get("values"))
-    held = columns.plain(columns.column(numbers)) if numbers is not None else [1.0] * len(names or [])
-    texts = [words(n, 60) for n in listed(names)] if names is not None else [str(i) for i in range(len(held))]
-    parts: dict[str, float] = {}
-    for name, number in zip(texts, held, strict=False):  # plotly adds up slices of the same name
-        if number == number and number >= 0:
-            parts[name] = parts.get(name, 0.0) + number
-    whole = sum(parts.values())
-    if whole > 0:
-        shares = [v / whole for v in parts.values()]
-        traces.add("pie", trace, series.slices(list(parts), shares, list(parts.values())))
 
 
 def _candles(traces: Traces, trace: Spec) -> None:
@@ -279,42 +183,6 @@ def _candles(traces: Traces, trace: Spec) -> None:
     traces.add(str(trace["type"]), trace, facts)
 
 
-def _space(traces: Traces, trace: Spec) -> None:
-    held = [columns.column(traces.positions(name, trace)) for name in "xyz"]
-    kept, missing = columns.finite(*held)
-    facts: dict[str, Any] = {"n": len(held[0]), "missing": missing}
-    for name, column in zip("xyz", kept, strict=True):
-        if len(column):
-            facts[name] = series.spread(column, traces.axis(name))
-    traces.add("3D points" if trace.get("mode") == "markers" else "3D line", trace, facts)
-
-
-def _named_values(label: str, number: str) -> Callable[[Traces, Spec], None]:
-    def read(traces: Traces, trace: Spec) -> None:
-        names, numbers = values(trace.get(label)), values(trace.get(number))
-        if names is None or numbers is None:
-            traces.add(words(trace["type"], 30), trace, {"n": columns.length(names) if names is not None else 0})
-            return
-        texts = [words(n, 60) for n in listed(names)]
-        told = series.bars(texts, listed(numbers), [0.0] * len(texts), horizontal=False)
-        # parts may hold each other, so that their sum says nothing
-        facts: dict[str, Any] = {
-            name: told[name] for name in ("n", "missing", "top", "lowest", "values") if name in told
-        }
-        traces.add(words(trace["type"], 30), trace, facts)
-
-    return read
-
-
-def _map_points(traces: Traces, trace: Spec) -> None:
-    facts: dict[str, Any] = {}
-    for name in ("lat", "lon"):
-        held = values(trace.get(name))
-        if held is not None:
-            facts[name] = series.sample(held, Axis(name), traces.reading.allowance)
-    traces.add("points on a map", trace, facts)
-
-
 def _funnel(traces: Traces, trace: Spec) -> None:
     default = "v" if traces.axis("x").kind == "category" else "h"
     along, across = ("y", "x") if trace.get("orientation", default) == "v" else ("x", "y")
@@ -324,37 +192,76 @@ def _funnel(traces: Traces, trace: Spec) -> None:
     traces.add("funnel", trace, series.bars(names, lengths, [0.0] * len(lengths), across == "y"))
 
 
-def _indicator(traces: Traces, trace: Spec) -> None:
-    gauge, delta, title = (trace.get(name) or {} for name in ("gauge", "delta", "title"))
-    ends = (gauge.get("axis") or {}).get("range") or ()
-    facts = {"value": trace.get("value"), "gauge": list(ends), "compared with": delta.get("reference")}
-    kept = {k: v for k, v in facts.items() if isinstance(v, int | float) or (k == "gauge" and len(ends) == 2)}
-    traces.add("indicator", trace, {"title": words(title.get("text"))} | kept)
+def _waterfall(traces: Traces, trace: Spec) -> None:
+    """Changes, each from the level that the bars before it left; a total stands from the base to that level."""
+    default = "h" if trace.get("y") is None and trace.get("x") is not None else "v"
+    is_horizontal = trace.get("orientation", default) == "h"
+    along, across = ("x", "y") if is_horizontal else ("y", "x")
+    given = columns.plain(columns.column(values(trace.get(along)) if trace.get(along) is not None else []))
+    axis, measures = traces.axis(across), values(trace.get("measure"))
+    places = columns.plain(columns.column(traces.positions(across, trace, len(given))))
+    names = [axis.near(p) if p == p else "" for p in places]
+    said = [*([] if measures is None else map(str, listed(measures))), *["relative"] * len(given)]
+    rows: list[list[Any]] = []
+    level, missing = 0.0, 0
+    for name, amount, measure in zip(names, given, said, strict=False):
+        kind = {"a": "is set to", "absolute": "is set to", "t": "total", "total": "total"}.get(measure, "change")
+        is_lost = not math.isfinite(amount) and kind != "total"
+        amount, missing = 0.0 if is_lost else amount, missing + is_lost
+        level = level if kind == "total" else amount if kind == "is set to" else level + amount
+        number = level if kind != "change" else None if is_lost else amount
+        rows.append([name, kind, *(v if v is not None and math.isfinite(v) else None for v in (number, level))])
+    facts = series.waterfall(rows) | {"missing": missing, "orientation": "horizontal" if is_horizontal else "vertical"}
+    traces.add("waterfall", trace, facts | {"base": float(trace.get("base") or 0)})
 
 
-def _polar(traces: Traces, trace: Spec) -> None:
-    """Angles are numbers or, on a radar chart, names."""
-    radii, angles = values(trace.get("r")), values(trace.get("theta"))
-    column = columns.column(radii if radii is not None else [])
-    facts: dict[str, Any] = {"n": len(column)}
-    (kept,), facts["missing"] = columns.finite(column)
-    if len(kept):
-        facts["r"] = series.spread(kept, Axis("r"))
-    if angles is not None and len(column) <= series.LISTED:
-        pairs = zip(listed(angles), columns.plain(column), strict=False)
-        facts["r at theta"] = [[a if isinstance(a, int | float) else words(a, 60), r] for a, r in pairs if r == r]
-    traces.add("points on a polar plot", trace, facts)
+def _density(traces: Traces, trace: Spec) -> None:
+    """Points that the browser counts in bins; over categories the bins are the categories themselves."""
+    x, y = traces.axis("x"), traces.axis("y")
+    held = [columns.column(traces.positions(name, trace)) for name in "xy"]
+    n = min(map(len, held))
+    px, py = held[0][:n], held[1][:n]
+    z = values(trace.get("z"))
+    how = words(trace.get("histfunc", "count"), 20) if z is not None else "count"
+    drawn_as, norm = {"drawn_as": str(trace["type"])}, words(trace.get("histnorm"), 30)
+    is_plain = how == "count" and not norm and not (trace.get("xbins") or trace.get("ybins"))
+    if x.kind == y.kind == "category" and is_plain and _counted(traces, trace, px, py, drawn_as):
+        return
+    facts = series.points(px, py, x, y, traces.reading.allowance, ordered=False) | drawn_as
+    if z is not None and how != "count":
+        facts["z"] = series.sample(z, Axis("z"), traces.reading.allowance).get("value")
+    facts["bins"] = {name: told for name in "xy" if (told := _bins(trace, name))}
+    facts["said"] = f"{'counted' if how == 'count' else f'the {how} of z'} in bins that are worked out by the browser"
+    facts["said"] += f", as {norm}" if norm else ""
+    traces.add("values of a density heatmap", trace, facts)
 
 
-def _flows(traces: Traces, trace: Spec) -> None:
-    node, link = trace.get("node") or {}, trace.get("link") or {}
-    held = [values(found) for found in (node.get("label"), *map(link.get, ("source", "target", "value")))]
-    labels, *numbers = ([] if found is None else listed(found) for found in held)
-    names = [words(n, 60) for n in labels]
-    *ends, sizes = (columns.plain(columns.column(found)) for found in numbers)
-    said = [[names[int(n)] if 0 <= n < len(names) else n for n in end] for end in ends]
-    links = [[a, b, size] for a, b, size in zip(*said, sizes, strict=False)]
-    traces.add("sankey", trace, {"n": len(links), "flows": links[: series.LISTED]})
+def _counted(traces: Traces, trace: Spec, px: Any, py: Any, drawn_as: dict[str, Any]) -> bool:
+    """How many points each pair of categories has; not where the pairs are too many."""
+    (a, b), _ = columns.finite(px, py)
+    xs, ys = columns.plain(a), columns.plain(b)
+    if not xs:
+        return False
+    across, down = (list(range(int(min(held)), int(max(held)) + 1)) for held in (xs, ys))
+    if len(across) * len(down) > MAX_CELLS:
+        return False
+    flat = [0.0] * (len(across) * len(down))
+    for i, k in zip(xs, ys, strict=True):
+        flat[(int(k) - down[0]) * len(across) + int(i) - across[0]] += 1
+    shape, axes = (len(down), len(across)), (traces.axis("x"), traces.axis("y"))
+    facts = series.grid(flat, shape, *axes, across, down, traces.reading.allowance)
+    traces.add("heatmap", trace, facts | {"sum": float(len(xs))} | colour_scale(traces, trace) | drawn_as)
+    return True
+
+
+def _bins(trace: Spec, name: str) -> str:
+    """What the trace itself says of its bins along an axis."""
+    own = trace.get(f"{name}bins") or {}
+    start, end, size = (words(own.get(part), 30) for part in ("start", "end", "size"))
+    if size and not trace.get(f"autobin{name}"):
+        return f"of {size}" + (f" from {start} to {end}" if start and end else "")
+    most = trace.get(f"nbins{name}")
+    return f"at most {most}" if isinstance(most, int) and most > 0 else ""
 
 
 _READERS: dict[str, Callable[[Traces, Spec], None]] = {
@@ -364,14 +271,10 @@ _READERS: dict[str, Callable[[Traces, Spec], None]] = {
     "box": _raw("values of boxes", "the boxes are worked out by the browser"),
     "violin": _raw("values of violins", "the shapes are worked out by the browser"),
     **dict.fromkeys(("heatmap", "contour", "surface"), _heatmap),
-    "pie": _pie,
     **dict.fromkeys(("candlestick", "ohlc"), _candles),
-    "scatter3d": _space,
     "funnel": _funnel,
-    "indicator": _indicator,
-    "sankey": _flows,
-    **dict.fromkeys(("scatterpolar", "scatterpolargl", "barpolar"), _polar),
-    **dict.fromkeys(("scattergeo", "scattermapbox", "scattermap"), _map_points),
-    **dict.fromkeys(("choropleth", "choroplethmapbox", "choroplethmap"), _named_values("locations", "z")),
-    **dict.fromkeys(("sunburst", "treemap", "icicle", "funnelarea"), _named_values("labels", "values")),
+    "waterfall": _waterfall,
+    **dict.fromkeys(("histogram2d", "histogram2dcontour"), _density),
+    **plotly_columns.READERS,
+    **plotly_parts.READERS,
 }

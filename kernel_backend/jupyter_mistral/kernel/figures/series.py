@@ -242,6 +242,26 @@ def sample(values: Any, axis: Axis, allowance: Allowance) -> dict[str, Any]:
     return facts
 
 
+def waterfall(rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Facts on a waterfall's bars in order: place, "change", "is set to" or "total", the number (None: missing or beyond
+    what a float holds), the level after it."""
+    changes = [[row[0], row[2]] for row in rows if row[1] == "change" and row[2] is not None]
+    rises, falls = [c for c in changes if c[1] > 0], [c for c in changes if c[1] < 0]
+    facts: dict[str, Any] = {"n": len(rows), "rises": len(rises), "falls": len(falls)}
+    facts["totals"] = sum(row[1] != "change" for row in rows)
+    if rises:
+        facts["largest_rise"] = max(rises, key=lambda c: c[1])
+    if falls:
+        facts["largest_fall"] = min(falls, key=lambda c: c[1])
+    if rows and all(row[3] is not None for row in rows):
+        bars = Axis("bar", at=lambda i: rows[int(i)][0])
+        levels = columns.column([row[3] for row in rows])
+        facts |= {"level": spread(levels, Axis("level"), range(len(rows)), bars), "ends_at": rows[-1][3]}
+    if len(rows) <= LISTED:
+        facts["bars"] = [list(row) for row in rows]
+    return facts
+
+
 def slices(names: Sequence[str], shares: Sequence[float], values: Sequence[float] | None = None) -> dict[str, Any]:
     """Facts on a pie; shares are of the full circle."""
     rows = [

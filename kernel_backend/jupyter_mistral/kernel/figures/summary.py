@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from .facts import Axis, Figure, Panel
-from .phrases import num, phrase, some
+from .phrases import phrase
+from .terms import num, some
 
 LIMIT = 1500
 # the figure's own words must not become links, headings, formulas or tags of the answer

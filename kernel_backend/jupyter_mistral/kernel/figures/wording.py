@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .facts import Axis, Figure, Panel, Series
-from .phrases import num, phrase, some
+from .phrases import phrase
+from .terms import num, some
 
 OPENING = "<figure-facts>"
 CLOSING = "</figure-facts>"
