@@ -80,8 +80,20 @@ def test_only_a_hash_is_kept_and_for_its_owner_alone(mistral_home: Path) -> None
 def test_a_file_that_others_may_write_opens_nothing(mistral_home: Path) -> None:
     token = Keys().create("a")
     (mistral_home / "tokens.json").chmod(0o622)
-    with pytest.raises(Failure, match="written to by others"):
+    with pytest.raises(Failure, match=r"written to by others.*create yours anew"):
         Keys().name_of(token)
+
+
+@pytest.mark.threat("T30")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_opens_nothing_and_it_says_whose_it_is(mistral_home: Path) -> None:
+    token = Keys().create("a")
+    os.chown(mistral_home / "tokens.json", 65534, -1)
+    with pytest.raises(Failure) as caught:
+        Keys().name_of(token)
+    assert "belongs to another user (number 65534)" in caught.value.message
+    assert "chown" in caught.value.todo and "JUPYTER_MISTRAL_HOME" in caught.value.todo
+    assert "Delete" not in caught.value.todo
 
 
 async def _on_jupyter(app: Any, path: str, headers: dict[str, str], body: bytes | None = None) -> int:

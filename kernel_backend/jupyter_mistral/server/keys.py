@@ -60,8 +60,12 @@ class Keys:
         """Name, creation time and hash of each. Raises `Failure` for a file that is not ours alone."""
         try:
             info = self._path.stat()
-            if hasattr(os, "getuid") and (info.st_uid != os.getuid() or info.st_mode & 0o022):
-                raise Failure("forbidden", f"{self._path} can be written to by others.", "Delete it.")
+            if hasattr(os, "getuid") and info.st_uid != os.getuid():
+                todo = "Have its owner or an admin `chown` it to you, or set JUPYTER_MISTRAL_HOME to a folder of yours."
+                raise Failure("forbidden", f"{self._path} belongs to another user (number {info.st_uid}).", todo)
+            if os.name == "posix" and info.st_mode & 0o022:
+                todo = "Delete it, since anybody may have put tokens there, and create yours anew."
+                raise Failure("forbidden", f"{self._path} can be written to by others.", todo)
             found = json.loads(self._path.read_text(encoding="utf-8"))["tokens"]
             return [{key: row[key] for key in ("name", "created", "sha256")} for row in found]
         except FileNotFoundError:
