@@ -272,7 +272,17 @@ def test_edit_regenerate_delete(ui: Ui, page: Page) -> None:
     ui.ask_again("Answer again")
     expect(page.locator(".jp-MistralAnswer")).to_have_count(1)
     question.hover()
-    question.get_by_role("button", name="Delete from here on").click()
+    delete = question.get_by_role("button", name="Delete from here on")
+    dialog = page.locator(".jp-Dialog")
+    delete.click()
+    expect(dialog).to_contain_text("2 messages of this chat will be gone for good.")
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
+    expect(question).to_have_text("Say no.")
+    question.hover()
+    delete.click()
+    dialog.get_by_role("button", name="Delete").click()
     expect(page.locator(".jp-MistralQuestion")).to_have_count(0)
 
 

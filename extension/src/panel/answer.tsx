@@ -9,6 +9,7 @@ import { splitThinking } from '../blocks';
 import { IMessage } from '../message';
 import { ChatEvent, IUsage } from '../protocol';
 import { CodeBar } from './code';
+import { deleteFrom } from './deleting';
 import { count, joules, seconds, unbroken } from './format';
 import { Markdown } from './markdown';
 import {
@@ -120,7 +121,7 @@ export function Answer(props: {
               label={trans.__('Delete from here on')}
               disabled={assistant.chat.isBusy}
               onClick={() =>
-                attempt(services, () => assistant.chat.remove(message))
+                attempt(services, () => deleteFrom(services, message))
               }
             />
           </div>

@@ -1,5 +1,5 @@
 /** All chats: search, open, name, export, delete. */
-import { Dialog, InputDialog, showDialog } from '@jupyterlab/apputils';
+import { InputDialog } from '@jupyterlab/apputils';
 import {
   addIcon,
   deleteIcon,
@@ -10,6 +10,7 @@ import {
 import React, { useEffect, useRef, useState } from 'react';
 import { CHATS } from '../chat';
 import { IChatRow } from '../chats';
+import { isSure } from './deleting';
 import { Button, FailureNote, IconButton } from './parts';
 import { unbroken } from './format';
 import { attempt, IServices, useServices, useSignal } from './services';
@@ -159,16 +160,8 @@ async function rename(services: IServices, row: IChatRow): Promise<void> {
 
 async function remove(services: IServices, row: IChatRow): Promise<void> {
   const { trans, assistant } = services;
-  const { button } = await showDialog({
-    title: trans.__('Delete this chat?'),
-    body: row.title || trans.__('New chat'),
-    buttons: [
-      Dialog.cancelButton(),
-      Dialog.warnButton({ label: trans.__('Delete') })
-    ],
-    defaultButton: 0
-  });
-  if (button.accept) {
+  const title = row.title || trans.__('New chat');
+  if (await isSure(trans.__('Delete this chat?'), title, trans)) {
     await assistant.chats.remove(row.id);
   }
 }

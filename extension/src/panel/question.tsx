@@ -5,6 +5,7 @@ import { imagesIcon } from '../icons';
 import { IMessage } from '../message';
 import { Part } from '../protocol';
 import { isShowable } from '../sanitize';
+import { deleteFrom } from './deleting';
 import { Button, CopyButton, IconButton } from './parts';
 import { attempt, useServices } from './services';
 
@@ -88,9 +89,7 @@ export function Question(props: { message: IMessage }): JSX.Element {
           icon={deleteIcon}
           label={trans.__('Delete from here on')}
           disabled={isBusy}
-          onClick={() =>
-            attempt(services, () => assistant.chat.remove(message))
-          }
+          onClick={() => attempt(services, () => deleteFrom(services, message))}
         />
       </div>
     </article>
