@@ -590,6 +590,50 @@ def pandas_stacked_bars() -> Truth:
 
 
 @case
+def broken_bars() -> Truth:
+    figure, ax = plot()
+    ax.broken_barh([(10, 5), (130, -20), (40, 20), (np.nan, 1)], (10, 9), label="shifts")
+    ax.broken_barh([(30, 50)], (20, 9), facecolors="tab:red")
+    ax.set_yticks([14.5, 24.5], ["Ann", "Bob"])
+    facts = first(kind="broken bars", name="shifts", n=4, missing=1, row=[10, 19], at="Ann", sum=45)
+    facts |= first(spans=[[10, 15], [110, 130], [40, 60]], longest_times=2) | {"panels/0/series": 2}
+    facts |= {"panels/0/series/0/from": 10, "panels/0/series/0/to": 130, "panels/0/series/0/longest": [110, 130]}
+    says = ('in the row "Ann" (y 10 to 19)', "longest 110 to 130 (first of 2)", "lengths add up to 45")
+    return Truth(figure, facts | series(1, at="Bob", n=1, colour="#d62728"), says=says)
+
+
+@case
+def broken_bars_over_dates() -> Truth:
+    figure, ax = plot()
+    days = pd.to_datetime(["2024-01-30", "2024-03-01"])
+    ax.broken_barh([(days[0], pd.Timedelta(days=2.5)), (days[1], pd.Timedelta(days=1))], (0, 1))
+    spans = [["2024-01-30", "2024-02-01 12:00:00"], ["2024-03-01", "2024-03-02"]]
+    facts = first(kind="broken bars", spans=spans, sum=3.5, at=KeyError)
+    return Truth(figure, facts, says=("lengths in days add up to 3.5",))
+
+
+@case
+def pandas_secondary_y_by_its_axes() -> Truth:
+    _, ax = plot()
+    table = pd.DataFrame({"a": [1, 2, 3], "b": [100, 300, 200]})
+    drawn = table.plot(secondary_y="b", ax=ax)
+    facts = first(name="a", value_max=3) | series(0, 1, name="b (right)", value_max=300) | {"panels/1/twin_of": 1}
+    return Truth(drawn, facts | {"panels": 2}, {"dual axes"})
+
+
+@case
+def twins_by_the_upper_axes_and_nothing_else_of_the_figure() -> Truth:
+    figure = Figure()
+    left, other = figure.subplots(1, 2)
+    other.plot([7, 8])
+    left.plot([1, 2])
+    upper = left.twinx()
+    upper.plot([3, 5])
+    facts = first(value_max=2) | series(0, 1, value_max=5) | {"panels": 2, "panels/1/twin_of": 1}
+    return Truth(upper, facts, {"dual axes"})
+
+
+@case
 def pandas_box() -> Truth:
     figure, ax = plot()
     frame().plot.box(column=["size", "age"], ax=ax)

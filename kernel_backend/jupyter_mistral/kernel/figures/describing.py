@@ -123,10 +123,11 @@ def _read_matplotlib(thing: Any, names: set[str], reading: Reading) -> bool:
         read_figure(thing, reading)
         return True
     if "_AxesBase" in names:
-        read_figure(thing.get_figure(), reading, [thing])
+        read_figure(thing.get_figure(), reading, _with_twins([thing]))
         return True
     if _is_axes_list(thing):
-        chosen = [a for a in (thing.ravel().tolist() if hasattr(thing, "ravel") else thing) if "_AxesBase" in kinds(a)]
+        held = thing.ravel().tolist() if hasattr(thing, "ravel") else thing
+        chosen = _with_twins([a for a in held if "_AxesBase" in kinds(a)])
         whole = {id(a.get_figure()) for a in chosen}
         figure = chosen[0].get_figure()
         everything = len(whole) == 1 and len(chosen) >= len([a for a in figure.axes if not hasattr(a, "_colorbar")])
@@ -138,6 +139,17 @@ def _read_matplotlib(thing: Any, names: set[str], reading: Reading) -> bool:
         return False
     read_figure(figure, reading)
     return True
+
+
+def _with_twins(chosen: list[Any]) -> list[Any]:
+    """The axes, each with those on top of it or below (`twinx`, pandas' `secondary_y`), the lowest first."""
+    found: list[Any] = []
+    for axes in chosen:
+        figure, group = axes.get_figure(), getattr(axes, "_twinned_axes", None)
+        twins = group.get_siblings(axes) if group is not None else []
+        found += [a for a in (figure.axes if figure is not None else ()) if a in twins and a not in found]
+        found += [axes] if axes not in found else []
+    return found
 
 
 def _is_axes_list(thing: Any) -> bool:

@@ -30,6 +30,7 @@ _NAMES = {
     "stems": "Stem plot",
     "surface": "Surface in three dimensions",
     "time spans": "Timeline",
+    "broken bars": "Broken bar chart",
     "waterfall": "Waterfall chart",
     "table": "Table",
     "parallel coordinates": "Parallel coordinates",

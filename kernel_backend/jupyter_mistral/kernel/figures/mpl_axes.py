@@ -56,6 +56,13 @@ def _name(axis: Axis, labels: dict[float, str]) -> None:
         axis.note = "; ".join(filter(None, [axis.note, f"tick labels are set by hand: {said}"]))
 
 
+def name_between(axes: Any, name: str, low: float, high: float) -> str:
+    """The name on the one tick of an axis from `low` to `high`; "" where there is none, or several."""
+    own = getattr(axes, f"{name}axis")
+    found = [text for place, text in _labels(own, _converter(own)).items() if low <= place <= high]
+    return found[0] if len(found) == 1 else ""
+
+
 def _says(label: str, place: float) -> bool:
     try:
         return math.isclose(float(label.replace("−", "-").replace(",", "")), place, rel_tol=0.01, abs_tol=1e-9)

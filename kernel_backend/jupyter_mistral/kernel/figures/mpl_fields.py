@@ -7,6 +7,7 @@ from typing import Any
 from . import columns, series
 from .facts import Axis
 from .mpl_artists import Artists
+from .mpl_axes import name_between
 from .mpl_lines import colour_scale
 from .reading import kinds
 
@@ -104,7 +105,40 @@ def _read_areas(artists: Artists, collection: Any) -> None:
                 facts |= {"n": None, "steps": str(collection._step)}
             artists.add("area", collection, facts)
             return
-    artists.add("polygons", collection, {"n": len(pieces)})
+    bars = _broken_bars(artists, pieces) if artists.in_data(collection) == (True, True) else None
+    if bars is not None:
+        artists.add("broken bars", collection, bars)
+    else:
+        artists.add("polygons", collection, {"n": len(pieces)})
+
+
+def _broken_bars(artists: Artists, pieces: list[Any]) -> dict[str, Any] | None:
+    """Facts on the rectangles of `broken_barh`, which stand in one row; None for other polygons."""
+    kept = [p.tolist() for p in pieces if columns.numpy().isfinite(p).all()]
+    if not kept or not all(_is_box(p) for p in kept):
+        return None
+    rows = {tuple(sorted([p[0][1], p[1][1]])) for p in kept}
+    if len(rows) > 1:
+        return None
+    x, y, (low, high) = artists.x, artists.y, rows.pop()
+    spans = [sorted([p[0][0], p[2][0]]) for p in kept]
+    lengths = columns.column([end - start for start, end in spans])
+    told = [[x.at(start), x.at(end)] for start, end in spans]
+    facts: dict[str, Any] = {"n": len(pieces), "missing": len(pieces) - len(kept)}
+    facts["row"] = [low, high] if y.kind == "category" else [y.at(low), y.at(high)]
+    name = name_between(artists.axes, "y", low, high)
+    facts |= {"at": name} if name else {}
+    facts |= {"from": x.at(min(start for start, _ in spans)), "to": x.at(max(end for _, end in spans))}
+    longest = columns.most(lengths)
+    facts |= {"longest": told[longest], "longest_times": columns.equal(lengths, lengths[longest])}
+    return facts | {"sum": columns.total(lengths), "unit": x.unit, "spans": told[: series.LISTED]}
+
+
+def _is_box(p: list[list[float]]) -> bool:
+    """Whether five corners are those of a rectangle along the axes, upwards first."""
+    if len(p) != 5 or p[4] != p[0]:
+        return False
+    return p[0][0] == p[1][0] and p[1][1] == p[2][1] and p[2][0] == p[3][0] and p[3][1] == p[0][1]
 
 
 def _curves(vertices: Any, flip: int) -> tuple[Any, Any, Any] | None:

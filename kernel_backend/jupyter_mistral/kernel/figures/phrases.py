@@ -250,6 +250,18 @@ def _reference(facts: Facts, axes: Axes, items: int) -> list[str]:
     return [f"at {facts['axis']} {num(at)}" if at is not None else f"{facts['n']} of them"]
 
 
+def _broken_bars(facts: Facts, axes: Axes, items: int) -> list[str]:
+    row = f'in the row "{facts["at"]}" (y ' if "at" in facts else "in one row (y "
+    again = f" (first of {facts['longest_times']})" if facts["longest_times"] > 1 else ""
+    unit = f" in {facts['unit']}s" if facts["unit"] else ""
+    spans = [f"{num(start)} to {num(end)}" for start, end in facts["spans"]]
+    parts = [f"{count(facts, 'bars')}, {row}{num(facts['row'][0])} to {num(facts['row'][1])})"]
+    parts.append(f"x from {num(facts['from'])} to {num(facts['to'])}")
+    parts.append("longest " + " to ".join(map(num, facts["longest"])) + again)
+    parts.append(f"lengths{unit} add up to {num(facts['sum'])}")
+    return [*parts, "all: " + ", ".join(spans) if len(spans) <= items else ""]
+
+
 def _space(facts: Facts, axes: Axes, items: int) -> list[str]:
     parts = [count(facts, "points") if "n" in facts else f"{facts['faces']} faces" if facts.get("faces") else ""]
     return parts + [f"{name} {spread(facts[name], '')}" for name in "xyz" if name in facts]
@@ -288,5 +300,6 @@ _PHRASES: dict[str, Callable[[Facts, Axes, int], list[str]]] = {
     "contours": _contours,
     "box plot": _boxes,
     "violin plot": _violins,
+    "broken bars": _broken_bars,
     "pie": _pie,
 }
