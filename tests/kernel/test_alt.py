@@ -198,6 +198,8 @@ def test_broken_cells_and_outputs_are_passed_over(tmp_path: Path) -> None:
         ("- The `north` line falls all the way.\n- x", "The north line falls all the way."),
         ("I cannot see the picture at all, sorry.", ""),
         ("Alt text: a line that rises to the end.", ""),
+        ("What stands out in this plot?", ""),
+        ("**Does** the line rise to the end? It does.", ""),
         ("no end", ""),
         (f"{'long ' * 60}end.", ""),
     ],

@@ -128,12 +128,12 @@ def _asked(
 
 
 def sentence(text: str) -> str:
-    """The first sentence of an answer, without Markdown; "" where it is no description."""
+    """The first sentence of an answer, without Markdown; "" where it is no description, as a question is none."""
     text = re.sub(r"[*_`#>|]+", "", text.strip().partition("\n")[0])
     text = " ".join(text.strip("-–• \"'").split())
     found = _SENTENCE.match(text)
     text = found[1] if found else ""
-    return "" if _NOTHING.search(text) or not 15 <= len(text) <= SENTENCE else text
+    return "" if _NOTHING.search(text) or text.endswith("?") or not 15 <= len(text) <= SENTENCE else text
 
 
 def _cut(text: str) -> str:
