@@ -227,7 +227,7 @@ export class ModelHost {
 }
 
 /** A failure that a status that works again does not clear. */
-function isLasting(failure: Failure): boolean {
+export function isLasting(failure: Failure): boolean {
   return !['server_gone', 'no_extension', 'unauthorized'].includes(
     failure.code
   );

@@ -73,6 +73,30 @@ def test_chats_outlive_a_killed_server_and_the_page_goes_on(
         page_errors.are_expected = True  # JupyterLab's own, of a server that is gone
 
 
+def test_the_notice_that_the_server_does_not_answer_goes_once_it_does(ui: Ui, page: Page, scripted: Script) -> None:
+    ui.open(["x = 1"])
+    ui.show_panel()
+    page.route("**/mistral/**", lambda route: route.abort())
+    ui.ask("This is not lost")
+    notices = page.locator(".jp-MistralFailure", has_text="The Jupyter server does not answer.")
+    own = page.locator(".jp-MistralFailure", has=page.get_by_role("button", name="Dismiss"))
+    expect(own).to_contain_text("The Jupyter server does not answer.")
+    page.get_by_role("button", name="All chats").click()
+    expect(page.locator(".jp-MistralHistory .jp-MistralFailure")).to_have_count(1)
+    page.unroute("**/mistral/**")
+    expect(notices).to_have_count(0)
+    page.get_by_role("button", name="Back to the chat").click()
+    # what the server itself refuses stays until it is read
+    refusal = {"error": {"code": "too_large", "message": "It is too long. Say less.", "todo": "Say less."}}
+    page.route(ASK, lambda route: route.fulfill(status=413, json=refusal))
+    page.get_by_label("Your question").press("Enter")
+    expect(own).to_contain_text("It is too long. Say less.")
+    with page.expect_response("**/mistral/api/status*"):
+        pass  # asked for again and again
+    expect(own).to_contain_text("It is too long. Say less.")
+    expect(page.get_by_label("Your question")).to_have_value("This is not lost")
+
+
 def test_a_dead_kernel_is_said_before_code_is_put_into_it(ui: Ui, page: Page, scripted: Script) -> None:
     ui.open(["x = 1"])
     ui.show_panel()

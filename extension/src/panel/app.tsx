@@ -11,6 +11,7 @@ import { Readiness } from './readiness';
 import {
   IServices,
   ServicesProvider,
+  useReturn,
   useServices,
   useSignal
 } from './services';
@@ -24,6 +25,7 @@ export function App(props: {
     report: setFailure
   }));
   const { trans, assistant } = services;
+  useReturn(failure, assistant.host, () => setFailure(null));
   const [isHistory, setHistory] = useState(false);
   const [fresh, setFresh] = useState(0);
   // an answer that begins is shown, also where a button on the notebook asked for it

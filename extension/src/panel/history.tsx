@@ -13,7 +13,13 @@ import { IChatRow } from '../chats';
 import { isSure } from './deleting';
 import { Button, FailureNote, IconButton } from './parts';
 import { unbroken } from './format';
-import { attempt, IServices, useServices, useSignal } from './services';
+import {
+  attempt,
+  IServices,
+  useReturn,
+  useServices,
+  useSignal
+} from './services';
 
 export function ChatBar(props: {
   isOpen: boolean;
@@ -64,6 +70,7 @@ export function History(props: { onClose: () => void }): JSX.Element {
     field.current?.focus();
     void chats.refresh();
   }, []);
+  useReturn(chats.failure, assistant.host, () => void chats.refresh());
   return (
     <div
       className="jp-MistralHistory"

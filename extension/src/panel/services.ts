@@ -3,8 +3,15 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { Contents } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { ISignal } from '@lumino/signaling';
-import { createContext, useContext, useLayoutEffect, useState } from 'react';
+import {
+  createContext,
+  useContext,
+  useEffect,
+  useLayoutEffect,
+  useState
+} from 'react';
 import { Assistant } from '../assistant';
+import { isLasting, ModelHost } from '../host';
 import { Failure } from '../protocol';
 import { toFailure } from '../request';
 
@@ -38,6 +45,29 @@ export function useSignal(signal: ISignal<unknown, unknown>): void {
       signal.disconnect(update);
     };
   }, [signal]);
+}
+
+/** Call `then` as soon as the server answers again, where `failure` says that it does not. */
+export function useReturn(
+  failure: Failure | null,
+  host: ModelHost,
+  then: () => void
+): void {
+  useEffect(() => {
+    if (!failure || isLasting(failure)) {
+      return undefined;
+    }
+    const before = host.status;
+    const look = (): void => {
+      if (host.status && host.status !== before) {
+        then();
+      }
+    };
+    host.changed.connect(look);
+    return () => {
+      host.changed.disconnect(look);
+    };
+  }, [failure]);
 }
 
 /** Run what a click asked for; what goes wrong is told as a sentence. */
