@@ -3,7 +3,7 @@ import { NotebookPanel } from '@jupyterlab/notebook';
 import { Chat } from './chat';
 import { IMessage, textOf } from './message';
 import { Chats } from './chats';
-import { cellName } from './attachments';
+import { Attachment, cellName } from './attachments';
 import { codeBlocks, splitThinking } from './blocks';
 import { Context } from './context';
 import { ModelHost } from './host';
@@ -78,7 +78,7 @@ export class Assistant {
       await this.run(task.name, { more: command?.rest, replaces });
       return;
     }
-    await this._ask(text, replaces);
+    await this._ask(text, replaces, this.context.attached.all);
   }
 
   /** Ask one of the ready-made questions about a cell: the one given, the failed one for `fix`, the active one else. */
@@ -102,6 +102,7 @@ export class Assistant {
         trans.__('Open a notebook and choose a cell.')
       );
     }
+    const own = this.context.attached.all;
     const figures =
       name === 'plot' ? await this._takePlot(cell, options.plot ?? null) : [];
     if (name === 'fix' && cell.error) {
@@ -110,7 +111,7 @@ export class Assistant {
     const question = [task.prompt(cellName(cell.index)), options.more]
       .filter(Boolean)
       .join(' ');
-    await this._ask(question, options.replaces ?? null, {
+    await this._ask(question, options.replaces ?? null, own, {
       shape: task.shape,
       cell: cell.id,
       source: cell.source,
@@ -201,9 +202,11 @@ export class Assistant {
     return cell && { cell, isEdit: known?.isEdit ?? false };
   }
 
+  /** `own`: what the user attached, who has it again where the question is not taken. */
   private async _ask(
     text: string,
     replaces: string | null,
+    own: Attachment[],
     task?: IAbout & { shape: string }
   ): Promise<void> {
     const extras = { ...this.context.extras(), ...task?.extras };
@@ -229,7 +232,12 @@ export class Assistant {
       replaces
     );
     this.context.clear();
-    await asked;
+    try {
+      await asked;
+    } catch (error) {
+      this.context.attached.putBack(own);
+      throw error;
+    }
     // the model is in memory now, and the card tells what the answer cost
     void this.host.refresh();
   }

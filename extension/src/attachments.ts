@@ -87,6 +87,12 @@ export class Attachments {
     this._onChange();
   }
 
+  /** What went with a question that was not taken. */
+  putBack(attached: Attachment[]): void {
+    this._all = [...attached, ...this._all];
+    this._onChange();
+  }
+
   /** Cells belong to one notebook. */
   dropCells(): void {
     this._all = this._all.filter(a => a.kind !== 'cells');

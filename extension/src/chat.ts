@@ -104,6 +104,7 @@ export class Chat {
     this.turns++;
     this._changed.emit();
     let answer: IMessage | null = null;
+    const isNew = this.id === null;
     try {
       // what came before the question stands before it
       await this._reading?.catch(() => undefined);
@@ -130,6 +131,9 @@ export class Chat {
       }
     } catch (error) {
       if (!answer) {
+        if (isNew) {
+          await this._discard();
+        }
         throw isAbort(error) ? null : toFailure(error);
       }
       this._fail(answer, error);
@@ -200,6 +204,18 @@ export class Chat {
         ...(notebook ? { notebook } : {})
       });
       this.id = asText(asRecord(data).id);
+    }
+  }
+
+  /** A chat that was made for a question that was not taken; one that cannot be deleted waits for the next. */
+  private async _discard(): Promise<void> {
+    if (this.id !== null && !this._isDisposed) {
+      try {
+        await this._server.ask('DELETE', this._path);
+        this.id = null;
+      } catch {
+        // why the question was not taken is told
+      }
     }
   }
 

@@ -76,6 +76,7 @@ def test_chats_outlive_a_killed_server_and_the_page_goes_on(
 def test_the_notice_that_the_server_does_not_answer_goes_once_it_does(ui: Ui, page: Page, scripted: Script) -> None:
     ui.open(["x = 1"])
     ui.show_panel()
+    before = ui.lab.ask("/mistral/api/chats")
     page.route("**/mistral/**", lambda route: route.abort())
     ui.ask("This is not lost")
     notices = page.locator(".jp-MistralFailure", has_text="The Jupyter server does not answer.")
@@ -95,6 +96,7 @@ def test_the_notice_that_the_server_does_not_answer_goes_once_it_does(ui: Ui, pa
         pass  # asked for again and again
     expect(own).to_contain_text("It is too long. Say less.")
     expect(page.get_by_label("Your question")).to_have_value("This is not lost")
+    assert ui.lab.ask("/mistral/api/chats") == before, "a chat without a question stands in no list"
 
 
 def test_a_dead_kernel_is_said_before_code_is_put_into_it(ui: Ui, page: Page, scripted: Script) -> None:

@@ -81,6 +81,61 @@ describe('a chat', () => {
     expect(chat.isBusy).toBe(false);
   });
 
+  it('leaves no empty chat behind where its first question was not taken', async () => {
+    const scripted = server(
+      () => {
+        throw new Failure('too_large', 'It is too long.');
+      },
+      ({ method }) => (method === 'POST' ? { id: 'c1' } : {})
+    );
+    const chat = new Chat(scripted);
+    await expect(chat.ask(WHY)).rejects.toMatchObject({ code: 'too_large' });
+    expect(scripted.sent.map(({ method, path }) => [method, path])).toEqual([
+      ['POST', '/api/chats'],
+      ['POST', '/api/chats/c1/ask'],
+      ['DELETE', '/api/chats/c1']
+    ]);
+    expect(chat.id).toBeNull();
+    // one that was there before stays
+    const known = new Chat(scripted, 'c1');
+    await expect(known.ask(WHY)).rejects.toMatchObject({ code: 'too_large' });
+    expect(scripted.sent.length).toBe(4);
+  });
+
+  it('uses an empty chat that could not be deleted for the next question', async () => {
+    const scripted = server(
+      () => {
+        throw new Failure('server_gone', 'Gone.');
+      },
+      ({ method }) => {
+        if (method === 'DELETE') {
+          throw new Failure('server_gone', 'Gone.');
+        }
+        return { id: 'c1' };
+      }
+    );
+    const chat = new Chat(scripted);
+    await expect(chat.ask(WHY)).rejects.toMatchObject({ code: 'server_gone' });
+    expect(chat.id).toBe('c1');
+  });
+
+  it('leaves a question to the server that the user turned away from', async () => {
+    const scripted = server(async function* ({ signal }) {
+      await new Promise((_, reject) =>
+        signal?.addEventListener('abort', () =>
+          reject(new DOMException('Left.', 'AbortError'))
+        )
+      );
+      yield CHUNK.first;
+    });
+    const chat = new Chat(scripted);
+    const asked = chat.ask(WHY);
+    await new Promise(resolve => setTimeout(resolve));
+    chat.dispose();
+    await expect(asked).rejects.toBeNull();
+    expect(scripted.sent.map(({ method }) => method)).toEqual(['POST', 'POST']);
+  });
+
   it('stops through the server and ends as the server says', async () => {
     let tellStopped: () => void = () => undefined;
     const stopped = new Promise<void>(resolve => (tellStopped = resolve));

@@ -1,0 +1,30 @@
+import { Assistant } from '../assistant';
+import { Chats } from '../chats';
+import { Context } from '../context';
+import { ModelHost } from '../host';
+import { Failure } from '../protocol';
+import { ScriptedServer } from './scripted';
+
+it('gives back what was attached to a question that was not taken', async () => {
+  const server = new ScriptedServer(
+    () => ({ id: 'c1' }),
+    () => {
+      throw new Failure('too_large', 'It is too long.');
+    }
+  );
+  const memory = {
+    getItem: () => null,
+    setItem: () => undefined,
+    removeItem: () => undefined
+  };
+  const context = new Context(server, null);
+  const chats = new Chats(server, memory, () => null);
+  const assistant = new Assistant(chats, context, new ModelHost(server));
+  context.attached.addFile('a.csv', 'x,y');
+  const content = context.content('Why?');
+  const refused = assistant.send('Why?');
+  expect(context.isEmpty).toBe(true);
+  await expect(refused).rejects.toMatchObject({ code: 'too_large' });
+  expect(context.content('Why?')).toEqual(content);
+  expect(content.length).toBe(2);
+});
