@@ -28,7 +28,7 @@ export class Chats {
     private _memory: IMemory,
     private _notebook: () => string | null
   ) {
-    this.current = this._make(null, '');
+    this.current = this._first = this._make(null, '');
   }
 
   rows: IChatRow[] = [];
@@ -41,9 +41,14 @@ export class Chats {
     return this._changed;
   }
 
+  /** Emitted when the user begins a chat. */
+  get started(): ISignal<this, void> {
+    return this._started;
+  }
+
   /** Open what this tab had open, else the newest. Called once the panel shows. */
   async restore(): Promise<void> {
-    const before = this.current;
+    const before = this._first;
     await this.refresh();
     const last = this._memory.getItem(LAST);
     const row = this.rows.find(r => r.id === last) ?? this.rows[0];
@@ -104,8 +109,8 @@ export class Chats {
 
   /** An empty chat; the server hears of it with its first question. */
   start(): void {
-    this._memory.removeItem(LAST);
-    this._show(this._make(null, ''));
+    this._empty();
+    this._started.emit();
   }
 
   async rename(id: string, title: string): Promise<void> {
@@ -120,7 +125,7 @@ export class Chats {
   async remove(id: string): Promise<void> {
     await this._server.ask('DELETE', `${CHATS}/${encodeURIComponent(id)}`);
     if (id === this.current.id) {
-      this.start();
+      this._empty();
     }
     await this.refresh();
   }
@@ -142,6 +147,11 @@ export class Chats {
     return chat;
   }
 
+  private _empty(): void {
+    this._memory.removeItem(LAST);
+    this._show(this._make(null, ''));
+  }
+
   private _show(chat: Chat): void {
     const before = this.current;
     this.current = chat;
@@ -149,7 +159,9 @@ export class Chats {
     this._changed.emit();
   }
 
+  private _first: Chat;
   private _seen = 0;
+  private _started = new Signal<this, void>(this);
   private _order = new Order();
   private _changed = new Signal<this, void>(this);
 }

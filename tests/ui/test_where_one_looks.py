@@ -44,6 +44,23 @@ def test_a_new_chat_and_a_click_on_send_leave_the_keys_in_the_field(ui: Ui, page
     ui.wait_answer()
 
 
+def test_a_new_chat_from_the_palette_shows_itself_in_the_place_of_the_list(
+    ui: Ui, page: Page, scripted: Script
+) -> None:
+    ui.open(["x = 41"])
+    ui.show_panel()
+    scripted(["Yes."])
+    ui.ask("Say yes.")
+    ui.wait_answer()
+    chats = page.locator(".jp-MistralHistory")
+    page.get_by_role("button", name="All chats").click()
+    expect(chats).to_have_count(1)
+    ui.command("jupyter-mistral:new-chat")
+    expect(chats).to_have_count(0)
+    expect(page.locator(".jp-MistralQuestion")).to_have_count(0)
+    expect(page.get_by_label("Your question")).to_be_focused()
+
+
 def test_a_double_click_on_send_does_not_stop_the_answer(ui: Ui, page: Page, endless: None) -> None:
     ui.open(["x = 41"])
     ui.show_panel()

@@ -269,6 +269,24 @@ describe('chats', () => {
     expect(chats.current.id).toBeNull();
   });
 
+  it('show a chat that was begun before the panel showed', async () => {
+    const chats = new Chats(new ScriptedServer(answer), memory(), () => null);
+    chats.start();
+    await chats.restore();
+    expect(chats.current.id).toBeNull();
+  });
+
+  it('tell of a chat that the user begins, not of one that takes the place of a deleted one', async () => {
+    const chats = new Chats(new ScriptedServer(answer), memory(), () => null);
+    let begun = 0;
+    chats.started.connect(() => begun++);
+    await chats.restore();
+    await chats.remove('c2');
+    expect([chats.current.id, begun]).toEqual([null, 0]);
+    chats.start();
+    expect(begun).toBe(1);
+  });
+
   it('start empty and are told to the server with the first question', async () => {
     const scripted = new ScriptedServer(
       ({ method }) => (method === 'POST' ? { id: 'c9' } : { chats: [] }),

@@ -28,6 +28,17 @@ export function App(props: {
   useReturn(failure, assistant.host, () => setFailure(null));
   const [isHistory, setHistory] = useState(false);
   const [fresh, setFresh] = useState(0);
+  // a new chat is shown, also where the palette or a command began it
+  useEffect(() => {
+    const show = (): void => {
+      setHistory(false);
+      setFresh(count => count + 1);
+    };
+    assistant.chats.started.connect(show);
+    return () => {
+      assistant.chats.started.disconnect(show);
+    };
+  }, []);
   // an answer that begins is shown, also where a button on the notebook asked for it
   useEffect(() => {
     let wasBusy = assistant.chat.isBusy;
@@ -49,11 +60,7 @@ export function App(props: {
       <ChatBar
         isOpen={isHistory}
         onToggle={() => setHistory(!isHistory)}
-        onNew={() => {
-          assistant.chats.start();
-          setHistory(false);
-          setFresh(fresh + 1);
-        }}
+        onNew={() => assistant.chats.start()}
       />
       {isHistory ? (
         <History onClose={() => setHistory(false)} />
