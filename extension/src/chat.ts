@@ -1,4 +1,5 @@
 /** One conversation: its messages, the answer that streams in, what can be done with them. Knows no DOM and no notebook. */
+import { PromiseDelegate } from '@lumino/coreutils';
 import { ISignal, Signal } from '@lumino/signaling';
 import {
   asList,
@@ -69,6 +70,11 @@ export class Chat {
     return this._abort !== null;
   }
 
+  /** Stop was pressed before the server had begun an answer. */
+  get isStopping(): boolean {
+    return this._isStopping;
+  }
+
   get isDisposed(): boolean {
     return this._isDisposed;
   }
@@ -100,6 +106,7 @@ export class Chat {
       );
     }
     const abort = (this._abort = new AbortController());
+    const begun = (this._begun = new PromiseDelegate());
     this.progress = null;
     this.turns++;
     this._changed.emit();
@@ -125,6 +132,7 @@ export class Chat {
         const mine = asRecord(asRecord(chunk).mistral);
         if (mine.event === 'message') {
           answer = this._begin(mine, question, replaces);
+          begun.resolve(answer);
         } else if (!this._apply(chunk, answer)) {
           break;
         }
@@ -138,13 +146,23 @@ export class Chat {
       }
       this._fail(answer, error);
     } finally {
+      begun.resolve(null);
       this._finish();
     }
   }
 
   /** End the answer in flight: the model is free within a token. */
   async stop(): Promise<void> {
-    const answer = this.messages.find(m => m.state === 'streaming');
+    let answer = this.messages.find(m => m.state === 'streaming') ?? null;
+    if (!answer && this._begun && !this._isStopping) {
+      // the server's first event names what to stop; who presses Stop again does not wait for it
+      this._isStopping = true;
+      this._changed.emit();
+      answer = await this._begun.promise;
+      if (!answer) {
+        return; // nothing was taken that could be stopped
+      }
+    }
     if (!answer || this.id === null) {
       this._abort?.abort();
       return;
@@ -367,7 +385,8 @@ export class Chat {
   }
 
   private _finish(): void {
-    this._abort = null;
+    this._abort = this._begun = null;
+    this._isStopping = false;
     this.progress = null;
     this.turns++;
     if (!this._isDisposed) {
@@ -384,6 +403,9 @@ export class Chat {
 
   private _timer: number | null = null;
   private _abort: AbortController | null = null;
+  /** Resolves with the answer that begins, with null where the question was not taken. */
+  private _begun: PromiseDelegate<IMessage | null> | null = null;
+  private _isStopping = false;
   private _reading: Promise<void> | null = null;
   private _isDisposed = false;
   private _changed = new Signal<this, void>(this);

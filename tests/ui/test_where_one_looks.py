@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+import json
 
-from .conftest import ANSWER_MS, Script, Ui
+from playwright.sync_api import Page, Route, expect
+
+from .conftest import ANSWER_MS, ASK, Script, Ui, numbers
 
 ON_TOP = """button => {
   const box = button.getBoundingClientRect();
@@ -69,6 +71,22 @@ def test_a_double_click_on_send_does_not_stop_the_answer(ui: Ui, page: Page, end
     page.locator(".jp-MistralAnswer[data-state=streaming] .jp-MistralMarkdown").wait_for(timeout=ANSWER_MS)
     page.get_by_role("button", name="Stop", exact=True).click()
     ui.wait_answer("interrupted")
+
+
+def test_stop_before_the_answer_has_begun_stops_it_as_it_begins(ui: Ui, page: Page) -> None:
+    held: list[Route] = []
+    ui.open(["x = 41"])
+    ui.show_panel()
+    page.route(ASK, lambda route: held.append(route))
+    ui.ask("Count.")
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.locator(".jp-MistralWait")).to_have_text("Stopping…")
+    while not held:
+        page.wait_for_timeout(100)
+    body = held[0].request.post_data_json or {}
+    held[0].continue_(post_data=json.dumps({**body, **numbers(1500)}))
+    assert "Stopped here." in ui.wait_answer("interrupted")
+    expect(page.locator(".jp-MistralQuestion")).to_have_text("Count.")
 
 
 def test_an_answer_without_a_word_says_so(ui: Ui, page: Page, scripted: Script) -> None:

@@ -1,3 +1,4 @@
+import { PromiseDelegate } from '@lumino/coreutils';
 import { readFileSync, writeFileSync } from 'fs';
 import { join } from 'path';
 import { Chat, IQuestion } from '../chat';
@@ -164,6 +165,55 @@ describe('a chat', () => {
     );
     expect(chat.messages[1].state).toBe('interrupted');
     expect(chat.messages[1].failure?.code).toBe('cancelled');
+  });
+
+  it('stops an answer that had not begun as soon as it begins', async () => {
+    const goesOn = new PromiseDelegate<void>();
+    const stopped = new PromiseDelegate<void>();
+    const scripted = server(
+      async function* () {
+        await goesOn.promise;
+        yield CHUNK.first;
+        await stopped.promise;
+        yield CHUNK.error('cancelled');
+      },
+      ({ path }) => {
+        if (path.endsWith('/stop')) {
+          stopped.resolve();
+        }
+        return { id: 'c1' };
+      }
+    );
+    const chat = new Chat(scripted);
+    const asked = chat.ask(WHY);
+    const told = chat.stop();
+    expect([chat.isBusy, chat.isStopping]).toEqual([true, true]);
+    goesOn.resolve();
+    await told;
+    await asked;
+    expect(scripted.sent[2].path).toBe('/api/chats/c1/messages/a1/stop');
+    expect(chat.messages.map(m => m.state)).toEqual(['done', 'interrupted']);
+    expect([chat.isBusy, chat.isStopping]).toEqual([false, false]);
+  });
+
+  it('does not wait for a server that is silent when Stop is pressed again', async () => {
+    const scripted = server(async function* ({ signal }) {
+      await new Promise((_, reject) =>
+        signal?.addEventListener('abort', () =>
+          reject(new DOMException('Left.', 'AbortError'))
+        )
+      );
+      yield CHUNK.first;
+    });
+    const chat = new Chat(scripted, 'c1');
+    const asked = chat.ask(WHY);
+    await new Promise(resolve => setTimeout(resolve));
+    const told = chat.stop();
+    await chat.stop();
+    await expect(asked).rejects.toBeNull();
+    await told;
+    expect(scripted.sent.length).toBe(1);
+    expect(chat.isStopping).toBe(false);
   });
 
   it('regenerates in the place of the old answer', async () => {

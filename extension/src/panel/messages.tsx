@@ -93,7 +93,11 @@ export function Messages(): JSX.Element {
           )
         )}
         {assistant.chat.isBusy && last?.state !== 'streaming' && (
-          <div className="jp-MistralWait">{trans.__('Sending…')}</div>
+          <div className="jp-MistralWait">
+            {assistant.chat.isStopping
+              ? trans.__('Stopping…')
+              : trans.__('Sending…')}
+          </div>
         )}
       </div>
       <div className="jp-MistralHidden" role="status">
