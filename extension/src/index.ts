@@ -12,6 +12,7 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator } from '@jupyterlab/translation';
+import { IFormRendererRegistry } from '@jupyterlab/ui-components';
 import { Token } from '@lumino/coreutils';
 import { Assistant } from './assistant';
 import { Chats } from './chats';
@@ -22,6 +23,7 @@ import { ModelHost } from './host';
 import { watchKernels } from './kernel';
 import { outputAt } from './notebook';
 import { addOutputButtons, plotButton } from './outputs';
+import { Instructions } from './panel/instructions';
 import { MistralPanel } from './panel/panel';
 import { watchPlots } from './plotbuttons';
 import { asText, Scope } from './protocol';
@@ -67,7 +69,8 @@ const panel: JupyterFrontEndPlugin<void> = {
     ICommandPalette,
     ILayoutRestorer,
     ILauncher,
-    IStatusBar
+    IStatusBar,
+    IFormRendererRegistry
   ],
   activate: (
     app: JupyterFrontEnd,
@@ -78,7 +81,8 @@ const panel: JupyterFrontEndPlugin<void> = {
     palette: ICommandPalette | null,
     restorer: ILayoutRestorer | null,
     launcher: ILauncher | null,
-    statusBar: IStatusBar | null
+    statusBar: IStatusBar | null,
+    forms: IFormRendererRegistry | null
   ) => {
     const { server, host } = mistral;
     const context = new Context(server, tracker);
@@ -135,6 +139,9 @@ const panel: JupyterFrontEndPlugin<void> = {
         rank: 90
       });
     }
+    forms?.addRenderer(`${PLUGIN}.instructions`, {
+      fieldRenderer: Instructions
+    });
     void settings?.load(PLUGIN).then(loaded => {
       const apply = (): void => {
         const composite = (name: string): unknown => loaded.get(name).composite;

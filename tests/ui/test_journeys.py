@@ -406,6 +406,24 @@ def test_settings_reach_the_questions(ui: Ui, page: Page, scripted: Script) -> N
         page.request.put(put, headers=headers, data={"raw": "{}"})
 
 
+def test_standing_instructions_are_written_in_lines(ui: Ui, page: Page) -> None:
+    ui.open(["1"])
+    page.evaluate("() => { void window.jupyterapp.commands.execute('settingeditor:open', { query: 'Standing' }); }")
+    field = page.get_by_label("Standing instructions")
+    field.wait_for()
+    assert field.evaluate("node => node.tagName") == "TEXTAREA"
+    low = field.evaluate("node => node.clientHeight")
+    field.fill("Be kind.\n" * 12)
+    page.wait_for_function(
+        "([node, low]) => node.clientHeight > low && node.scrollHeight <= node.clientHeight",
+        arg=[field.element_handle(), low],
+    )
+    while "Be kind.\\nBe kind." not in ui.lab.ask("/lab/api/settings/jupyter-mistral:plugin")["raw"]:
+        page.wait_for_timeout(100)
+    headers = {"Authorization": f"token {TOKEN}"}
+    page.request.put(f"{ui.lab.url}/lab/api/settings/jupyter-mistral:plugin", headers=headers, data={"raw": "{}"})
+
+
 def test_export_as_markdown_and_as_a_notebook(ui: Ui, page: Page) -> None:
     ui.open(["x = 1"])
     ui.show_panel()
