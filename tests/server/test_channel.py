@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,28 @@ def test_what_a_killed_server_left_is_swept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("*.json")) == ["mistral-3.json", "mistral-4.json"]
     assert not folder.exists()
     assert elsewhere.exists()
+
+
+async def test_folders_of_killed_servers_are_swept_also_where_their_runtime_folder_is_gone(
+    own_host: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    lives = Path(own_host(Options()).peer.info["socket"]).parent
+    killed, none, young, other = (tmp_path / f"jmistral-{name}" for name in ("killed", "none", "young", "other"))
+    for folder in (killed, none, young):
+        folder.mkdir(mode=0o700)
+    for folder in (killed, young):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(folder / "s"))
+    (killed / "kernel.json").write_text("{}")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    other.symlink_to(mine)
+    for folder in (lives, killed, none, mine):
+        os.utime(folder, (1, 1))
+    sweep(tmp_path / "no-runtime")
+    assert sorted(tmp_path.glob("jmistral-*")) == sorted([lives, none, young, other])
+    assert mine.exists() and (lives / "s").exists()
 
 
 async def test_the_extension_opens_the_channel_once_the_server_runs(jp_serverapp: Any, mistral_home: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import struct
 import tempfile
 import time
@@ -29,6 +30,7 @@ from .keys import SCOPE, Keys, digest
 from .route import Table, bind
 
 PREFIX = "jmistral-"
+YOUNG_S = 60.0
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -224,6 +226,28 @@ def sweep(runtime: Path) -> None:
             if folder.name.startswith(PREFIX) and folder.stat().st_uid == _uid():
                 shutil.rmtree(folder, ignore_errors=True)
             path.unlink(missing_ok=True)
+    if hasattr(socket, "AF_UNIX") and os.name != "nt":
+        for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            if _is_left(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether nobody listens any more on the socket in it. That also tells of hosts whose runtime folder is gone, and of those in
+    a container that shares the folder, of which a process's number tells nothing."""
+    try:
+        info = folder.lstat()
+        # in one that was made just now its host does not listen yet
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid != _uid() or abs(time.time() - info.st_mtime) < YOUNG_S:
+            return False
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.setblocking(False)
+            sock.connect(str(folder / "s"))
+    except ConnectionRefusedError:
+        return True
+    except OSError:  # no socket in it, so none of a channel's
+        return False
+    return False
 
 
 def _uid() -> int:
