@@ -47,18 +47,23 @@ class ChatTemplate:
     def _render(self, given: Placed) -> str:
         if self._template is None:
             return "".join(_text(m["content"]) for m in given.messages)
+        from .sandbox import variables
+
         return self._template.render(
-            messages=given.messages,
-            tools=given.tools or None,
-            documents=None,
-            add_generation_prompt=True,
-            **self._names,
+            variables(
+                messages=given.messages,
+                tools=given.tools or None,
+                documents=None,
+                add_generation_prompt=True,
+                **self._names,
+            )
         )
 
     @cached_property
     def _template(self) -> Template | None:
         from jinja2 import TemplateError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        from .sandbox import Sandbox
 
         def refuse(message: str) -> None:
             raise TemplateError(message)
@@ -66,10 +71,7 @@ class ChatTemplate:
         source = source_of(self._folder)
         if source is None:
             return None
-        # as transformers sets it up for every model
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
+        environment = Sandbox()
         environment.filters["tojson"] = _to_json
         environment.globals.update(raise_exception=refuse, strftime_now=lambda form: datetime.now().strftime(form))
         return environment.from_string(source)

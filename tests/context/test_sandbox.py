@@ -1,0 +1,52 @@
+"""Chat templates of a folder: what an honest one may write, and that a hostile one comes to an end."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jupyter_mistral.context.sandbox import Sandbox, variables
+from jupyter_mistral.context.template import ChatTemplate
+from jupyter_mistral.protocol import Failure, Message
+
+HOSTILE = {
+    "loops": "{% for a in range(500) %}{% for b in range(500) %}{% endfor %}{% endfor %}",
+    "chosen": "{% for a in range(500) %}{% for b in range(500) if b < 0 %}{% endfor %}{% endfor %}",
+    "letters": "{% set s = 'x' * 500 %}{% for a in s %}{% for b in s %}{% endfor %}{% endfor %}",
+    "macros": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(17) }}",
+    "recursion": "{% for a in [0] * 60 recursive %}{{ loop([a] * 60) if loop.depth0 < 2 }}{% endfor %}",
+}
+HONEST = """
+{%- macro part(p) -%}<{{ p }}>{%- endmacro -%}
+{%- for m in messages if m.role != 'system' -%}
+  {%- if loop.first -%}first {{ loop.length }} {%- endif -%}
+  {{ loop.index }}/{{ loop.revindex0 }} {{ m.role }} {{ (loop.previtem or m).role }} {{ (loop.nextitem or m).role }}
+  {%- for k, v in m.items() -%}{{ part(k) }}{{ v }}{%- if k == 'role' -%}{%- continue -%}{%- endif -%}!{%- endfor -%}
+  {%- if loop.last -%}end{%- endif -%}
+{%- else -%}none{%- endfor -%}
+{%- for n in tree recursive -%}{{ n.name }}({{ loop(n.below) }}){%- endfor -%}
+"""
+
+
+@pytest.mark.threat("T16")
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_template_that_goes_on_and_on_ends_and_is_named(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_text(HOSTILE[kind])
+    template = ChatTemplate(tmp_path, re.compile("(?!)()"))
+    for _ in range(2):
+        with pytest.raises(Failure, match="chat template goes on for more than 200,000 steps"):
+            template.rendered([Message("user", ("a",))])
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000])
+def test_an_honest_template_writes_what_it_does_in_jinja(count: int) -> None:
+    given = {
+        "messages": [{"role": ("system", "user", "assistant")[i % 3], "content": f"{i}"} for i in range(count + 1)],
+        "tree": [{"name": "a", "below": [{"name": "b", "below": []}]}],
+    }
+    plain = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    template = Sandbox().from_string(HONEST)
+    for _ in range(2):
+        assert template.render(variables(**given)) == plain.from_string(HONEST).render(given)
