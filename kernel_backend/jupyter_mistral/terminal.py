@@ -86,8 +86,8 @@ def status_text(told: dict[str, Any]) -> str:
         used = f"{gib(memory['weights'])} weights{away}, {gib(memory['kv'])} cache{others} on {memory.get('gpu') or memory['device']}"
         lines.append(("memory", used))
     lines.append(("requests", f"{told['running']} running, {told['queued']} waiting"))
-    has_seal = told["worker_pid"] or seal["kind"] == "outside"
-    lines.append(("network", _seal_text(seal) if has_seal else "no worker is running"))
+    has_seal = told["worker_pid"] or seal["kind"] != "none"
+    lines.append(("network", _seal_text(seal) if has_seal else seal["reason"]))
     lines += [("default", told["default_model"]), ("on disk", on_disk)]
     if told["failure"]:
         lines.append(("last failure", told["failure"]["message"]))

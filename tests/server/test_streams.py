@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from jupyter_mistral.protocol import Delta, End, Event, Queued, Reading
+from jupyter_mistral.server.engine import Options
 from jupyter_mistral.wire import events_of_sse
 
 WIDTH = 4  # requests that the engine answers at once on a CPU
@@ -244,6 +245,16 @@ async def test_status_tells_model_memory_and_seal(peer: Any) -> None:
     assert status["memory"]["weights"] > 50_000_000
     assert status["seal"]["measured"] or status["seal"]["kind"] == "none"
     assert status["failure"] is None
+
+
+async def test_while_a_model_loads_the_status_has_the_seal_of_the_worker_that_loads_it(own_host: Any) -> None:
+    engine = own_host(Options()).engine
+    rests = (await engine.status()).seal
+    assert rests.reason == "no worker is running"
+    told = [(await engine.status()).seal async for _ in engine.load("smollm2-135m")]
+    seal = (await engine.status()).seal
+    assert told[-1] == seal != rests
+    assert all(one == seal or one.reason.startswith("the worker starts") for one in told)
 
 
 NOTEBOOK = {

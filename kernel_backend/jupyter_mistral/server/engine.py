@@ -133,6 +133,7 @@ class LocalEngine:
         # held while the worker answers, and alone while it is replaced
         self._floor = Floor()
         self._worker: Worker | None = None
+        self._starting: Worker | None = None  # the one that loads
         self._load: Load | None = None
         self._failure: Failure | None = None
         self._deaths: deque[float] = deque(maxlen=options.deaths)
@@ -405,7 +406,7 @@ class LocalEngine:
     async def _swap(self, found: loads.Found, folder: Path, tell: Callable[[Loading], None]) -> None:
         await self._end_worker()
         tell(Loading("load", None, "starting the model host"))
-        worker = await Worker.start(self._died, self._log, folder=folder)
+        worker = self._starting = await Worker.start(self._died, self._log, folder=folder)
         try:
             order = found.order(self._options.context_length, self._options.device)
             order |= {"kv": self._kv, "width": self._options.parallel, "spill": self._spill}
@@ -417,6 +418,8 @@ class LocalEngine:
         except BaseException:
             await worker.stop()
             raise
+        finally:
+            self._starting = None
         assert worker.card is not None
         worker.card = found.named(worker.card)
         self._worker = worker
@@ -507,12 +510,20 @@ class LocalEngine:
             running=self._line.running,
             queued=self._line.waiting,
             memory=worker.memory if worker is not None else Memory(),
-            seal=worker.seal if worker is not None else Seal(),
+            seal=self._seal(),
             last=self._last,
             failure=failure.to_dict() if failure is not None else None,
             worker_pid=worker.pid if worker is not None else None,
             idle_unload_s=self._options.idle_unload_s,
         )
+
+    def _seal(self) -> Seal:
+        """Of the worker that answers or loads: it has sealed itself before it says its first word."""
+        worker = self._worker or self._starting
+        if worker is not None:
+            return worker.seal
+        starts = "the worker starts; its seal is tried out before it loads a model"
+        return Seal(reason="no worker is running" if self._load is None else starts)
 
     async def _look_at(self, worker: Worker) -> None:
         """A worker at rest that says nothing for as long as one with a request may is no ready one: it is ended."""
