@@ -10,7 +10,7 @@ from dataclasses import asdict
 import pytest
 from jupyter_mistral.kernel.display import bar, progress_of, receipt, uninterrupted
 from jupyter_mistral.kernel.listing import status_table
-from jupyter_mistral.protocol import Delta, Event, Loading, Memory, Queued, Reading, Usage
+from jupyter_mistral.protocol import Delta, Event, Failure, Loading, Memory, Queued, Reading, Usage
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,13 @@ def test_the_status_tells_of_a_gpu_what_is_measured() -> None:
     assert "| GPU | NVIDIA L4, 32 W |" in told
     assert "weights 5.0 GiB and 2.0 GiB in host memory," in status_table({"memory": memory | {"spilled": 2**31}})
     assert "| GPU | NVIDIA L4, 48 °C |" in status_table({"memory": memory | {"gpu": "NVIDIA L4", "temperature_c": 48}})
+
+
+def test_the_status_tells_that_requests_are_refused_since_none_can_be_recorded() -> None:
+    failure = Failure("not_recorded", "The audit log cannot be written.", "Make room.")
+    told = status_table({"state": "ready", "failure": failure.to_dict()})
+    assert "| audit log | The audit log cannot be written. Make room. |" in told
+    assert "audit log" not in status_table({"state": "ready", "failure": None})
 
 
 def test_an_interrupt_while_an_output_is_published_raises_when_it_is() -> None:

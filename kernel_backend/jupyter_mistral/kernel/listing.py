@@ -62,6 +62,9 @@ def _status_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("network", f"none: sealed by {kind} ({tried})"))
     elif card:
         rows.append(("network", f"not sealed: {seal.get('reason') or 'unknown reason'}"))
+    failure = status.get("failure") or {}
+    if failure.get("code") == "not_recorded":
+        rows.append(("audit log", str(failure.get("message", ""))))
     if status.get("idle_unload_s"):
         rows.append(("unloads", f"after {status['idle_unload_s'] / 60:.0f} minutes without use"))
     return [*rows, ("version", str(status.get("version", "")))]
