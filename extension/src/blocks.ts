@@ -55,11 +55,11 @@ const TAGS: [string, string][] = [
   ['[THINK]', '[/THINK]']
 ];
 
-/** Take the thinking off the front of an answer; a tag that is only half there yet is held back. */
-export function splitThinking(text: string): IThought {
+/** Take the thinking off the front of an answer; a tag that is only half there is held back while more may come. */
+export function splitThinking(text: string, isWhole = false): IThought {
   const start = text.trimStart();
   for (const [open, close] of TAGS) {
-    if (start && start.length < open.length && open.startsWith(start)) {
+    if (!isWhole && start && open !== start && open.startsWith(start)) {
       return { thinking: '', answer: '', isThinking: true };
     }
     if (start.startsWith(open)) {

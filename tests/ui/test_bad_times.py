@@ -16,11 +16,11 @@ CODE = ["```python\nx = 2\n```"]
 
 
 def _is_on_disk(lab: Lab) -> bool:
-    """Whether the answer's first bracket is stored: a killed server loses what is not."""
+    """Whether the answer's first number is stored: a killed server loses what is not."""
     db = sqlite3.connect(f"file:{lab.home / 'chats' / 'chats.sqlite'}?mode=ro", uri=True)
     try:
         parts = db.execute(
-            "SELECT 1 FROM parts JOIN messages ON message = id WHERE role = 'assistant' AND text LIKE '%[%'"
+            "SELECT 1 FROM parts JOIN messages ON message = id WHERE role = 'assistant' AND text LIKE '%,%'"
         )
         return parts.fetchone() is not None
     finally:

@@ -46,6 +46,10 @@ describe('splitThinking', () => {
   ])('reads %j', (text, thinking, answer, isThinking) => {
     expect(splitThinking(text)).toEqual({ thinking, answer, isThinking });
   });
+
+  it.each(['[', '<thi'])('holds nothing of %j back at the end', text => {
+    expect(splitThinking(text, true).answer).toBe(text);
+  });
 });
 
 it('codeBlocks finds what stands between fences', () => {

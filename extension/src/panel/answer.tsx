@@ -32,7 +32,10 @@ export function Answer(props: {
   const { assistant, trans } = services;
   const { message, state } = props;
   const isStreaming = state === 'streaming';
-  const { thinking, answer, isThinking } = splitThinking(props.text);
+  const { thinking, answer, isThinking } = splitThinking(
+    props.text,
+    !isStreaming
+  );
   const target = useCallback(() => assistant.targetOf(message), [message]);
   const renderCode = useCallback(
     (code: string) => (
