@@ -119,7 +119,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
         process = subprocess.Popen(command, env={**env, "CPU_LIMIT": "1.0"}, cwd=checkout, stdout=out, stderr=out)
         memory = PeakMemory(process.pid)
         memory.start()
-        code = process.wait(1500)
+        code = process.wait(900)
     memory.done.set()
     assert code == 0, printed.read_text()[-3000:]
     notebook = nbformat.read(folder / "demo" / "01_first_cell.ipynb", 4)

@@ -30,7 +30,6 @@ from .keys import SCOPE, Keys, digest
 from .route import Table, bind
 
 PREFIX = "jmistral-"
-YOUNG_S = 60.0
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -189,11 +188,14 @@ class Channel:
 
 
 def _bind_unix(path: str) -> socket.socket:
+    """It has its name once it listens: one that refuses a connection is one that was left."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)
-    sock.bind(path)
-    os.chmod(path, 0o600)  # before it listens; its folder lets nobody else in either
+    draft = os.path.join(os.path.dirname(path), "n")
+    sock.bind(draft)
+    os.chmod(draft, 0o600)  # before it listens; its folder lets nobody else in either
     sock.listen(128)
+    os.rename(draft, path)
     return sock
 
 
@@ -237,15 +239,14 @@ def _is_left(folder: Path) -> bool:
     a container that shares the folder, of which a process's number tells nothing."""
     try:
         info = folder.lstat()
-        # in one that was made just now its host does not listen yet
-        if not stat.S_ISDIR(info.st_mode) or info.st_uid != _uid() or abs(time.time() - info.st_mtime) < YOUNG_S:
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid != _uid():
             return False
         with socket.socket(socket.AF_UNIX) as sock:
             sock.setblocking(False)
             sock.connect(str(folder / "s"))
     except ConnectionRefusedError:
         return True
-    except OSError:  # no socket in it, so none of a channel's
+    except OSError:  # no socket in it: none of a channel's, or one that is being made
         return False
     return False
 
