@@ -20,17 +20,42 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 ROOT = Path(__file__).parent.parent
 SMALL = "smollm2-135m"
 EMBEDDED = "qwen2.5-coder-0.5b"
+# starts of paths, those of a folder together: what they share is slow to start
+LONGEST_FIRST = ("ui/",)
 
-# how long an example takes is the machine's business: no test is timed. The same examples each time: what a check of a
+# How long an example takes is the machine's business: no test is timed. The same examples each time: what a check of a
 # change says is about that change. HYPOTHESIS_PROFILE=search tries others.
-settings.register_profile("ours", deadline=None, derandomize=True)
+settings.register_profile("short", deadline=None, derandomize=True, max_examples=25)
+settings.register_profile("all", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("search", deadline=None, max_examples=1000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ours"))
 
 # a shell that starts us in the background has us, and all that we start, ignore interrupts, which some tests send
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ("pytest_jupyter.jupyter_server",)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="also run the tests marked slow, and every example")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    is_all = config.getoption("--all")
+    os.environ["JUPYTER_MISTRAL_TESTS_ALL"] = "1" if is_all else "0"
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("all" if is_all else "short"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is slow unless asked for, and begin with the files that take longest."""
+    if not config.getoption("--all"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    items.sort(key=lambda item: _place(item.path.relative_to(ROOT / "tests").as_posix()))
+
+
+def _place(path: str) -> int:
+    return next((i for i, start in enumerate(LONGEST_FIRST) if path.startswith(start)), len(LONGEST_FIRST))
 
 
 @pytest.fixture(autouse=True, scope="session")
