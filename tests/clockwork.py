@@ -20,6 +20,7 @@ import random
 import shutil
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -95,7 +96,7 @@ def _tables(words: int, chain: Sequence[int], choices: Sequence[int], end: int) 
     put(head, end, 0, END)
     for rank, token in enumerate(choices):
         put(head, token, 0, CHOICES * (1 - rank / len(choices)))
-    for part, (token, following) in enumerate(zip(chain, chain[1:], strict=False), 1):
+    for part, (token, following) in enumerate(pairwise(chain), 1):
         put(embeddings, token, part, 1.0)
         put(head, following, part, LINK)
     shape = [words, HIDDEN]
@@ -108,7 +109,7 @@ def _tables(words: int, chain: Sequence[int], choices: Sequence[int], end: int) 
 
 def _layers() -> list[Tensor]:
     found: list[Tensor] = []
-    chance = random.Random(0)  # noqa: S311  # weights, not secrets
+    chance = random.Random(0)
     heads, kv_heads = HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM
     shapes = {
         "self_attn.q_proj": (heads, HIDDEN),
