@@ -32,7 +32,7 @@ settings.register_profile("search", deadline=None, max_examples=1000)
 # a shell that starts us in the background has us, and all that we start, ignore interrupts, which some tests send
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ("pytest_jupyter.jupyter_server",)
+pytest_plugins = ("pytest_jupyter.jupyter_server", "run_report")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

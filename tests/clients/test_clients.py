@@ -94,10 +94,6 @@ def _status(address: str) -> dict[str, object] | None:
         return None
 
 
-def test_the_page_has_at_least_six_clients() -> None:
-    assert len({snippet.name.split()[0] for snippet in CLIENTS}) >= 6
-
-
 @pytest.mark.parametrize("snippet", CLIENTS, ids=[snippet.name for snippet in CLIENTS])
 def test_a_snippet_of_the_page_gets_answers(snippet: object, address: str, client_bin: Path, tmp_path: Path) -> None:
     assert isinstance(snippet, page.Snippet)
