@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from effort import examples
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.context import Built, Count, Counter, build
@@ -37,7 +38,7 @@ _TEXTS = st.text(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     sources=st.lists(st.tuples(_TEXTS, st.lists(_TEXTS, max_size=2), st.booleans()), max_size=8),
     question=_TEXTS,

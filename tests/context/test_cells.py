@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.context import build, names, shorten, stale
@@ -51,7 +52,7 @@ _CELL = st.fixed_dictionaries(
 
 
 @pytest.mark.threat("T21")
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["cells", "worksheets", "metadata", "language"]), st.lists(_CELL | _JSON, max_size=4) | _JSON

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from effort import IS_ALL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.context import Built, Count, Counter, Snapshot, build
@@ -185,7 +186,7 @@ _STEPS = st.tuples(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8 if IS_ALL else 3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(_STEPS, min_size=2, max_size=5), budget=st.sampled_from([900, 1500, 2600, BUDGET]))
 def test_whatever_the_user_does_between_questions(
     count: Count, book: dict[str, Any], code: Make, steps: Sequence[Step], budget: int

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.parsing import parse_chat, parse_completion, parse_embedding, parse_fim
@@ -244,7 +245,7 @@ KNOWN = st.sampled_from(
 
 
 @pytest.mark.threat("T22")
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.dictionaries(KNOWN, JSON_VALUES, max_size=5), st.booleans())
 def test_hostile_bodies_are_refused_and_never_crash(body: dict[str, Any], valid_messages: bool) -> None:
     if valid_messages:

@@ -7,6 +7,7 @@ import json
 import struct
 
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.protocol import Delta, End, Event, Failure, Loading, Queued, Reading, Usage
@@ -96,7 +97,7 @@ def test_a_lone_surrogate_becomes_the_replacement_character() -> None:
     json.dumps(value, ensure_ascii=False).encode()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     st.lists(st.tuples(st.dictionaries(st.text(), st.text()), st.binary(max_size=300)), max_size=5), st.integers(1, 50)
 )
@@ -126,7 +127,7 @@ def test_garbage_frames_are_refused_before_they_are_held(raw: bytes) -> None:
 
 @pytest.mark.threat("T31")
 @pytest.mark.fault("F20")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes_never_raise_anything_else(raw: bytes) -> None:
     with contextlib.suppress(ValueError):
