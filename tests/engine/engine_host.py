@@ -1,4 +1,4 @@
-"""A real worker process on a real socket pair, as the server starts it. No fakes."""
+"""A real worker process on a real socket pair. No fakes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import zygote
 from jupyter_mistral.wire import FrameReader, to_frame
 
 Frame = dict[str, Any]
 
 
-class Host:
-    """Starts `python -m jupyter_mistral.engine`; sends frames and hands out what comes back, in order."""
+def _started(link: int, env: dict[str, str]) -> Any:
+    command = [sys.executable, "-m", "jupyter_mistral.engine", "--fd", str(link)]
+    return subprocess.Popen(command, pass_fds=[link], env=env, stderr=subprocess.PIPE)
 
-    def __init__(self, home: Path, **env: str) -> None:
+
+class Host:
+    """Sends frames and hands out what comes back, in order. is_true: started as the server does it, else forked (see zygote.py)."""
+
+    def __init__(self, home: Path, is_true: bool = False, **env: str) -> None:
         ours, theirs = socket.socketpair()
         environment = os.environ | {
             "JUPYTER_MISTRAL_HOME": str(home),
@@ -29,9 +35,9 @@ class Host:
             "OMP_WAIT_POLICY": "PASSIVE",
             "PYTHONUNBUFFERED": "1",
         }
-        command = [sys.executable, "-m", "jupyter_mistral.engine", "--fd", str(theirs.fileno())]
-        self.process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], env=environment | env, stderr=subprocess.PIPE
+        environment |= env
+        self.process = (_started if is_true or not zygote.fits(environment) else zygote.start)(
+            theirs.fileno(), environment
         )
         theirs.close()
         self.socket, self._frames, self._ready = ours, FrameReader(), []

@@ -50,7 +50,7 @@ def test_without_the_seal_the_same_measurement_finds_the_ways_open() -> None:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Host:
-    return Host(tmp_path)
+    return Host(tmp_path, is_true=True)
 
 
 def test_hello_comes_first_and_carries_the_measured_seal(bare: Host) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zygote
 from jupyter_mistral.protocol import HOME_ENV
 from jupyter_mistral.server.audit import AuditLog
 from jupyter_mistral.server.engine import LocalEngine, Options
@@ -216,7 +217,7 @@ def own_host(
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
 
     def make(options: Options, elsewhere: Elsewhere | None = None, audit: AuditLog | None = None) -> Own:
-        parts = join(options, logging.getLogger("jupyter_mistral"), elsewhere, audit)
+        parts = join(options, logging.getLogger("jupyter_mistral"), elsewhere, audit, zygote.launch)
         parts.channel.start()
         made.append(Own(parts, runtime))
         return made[-1]

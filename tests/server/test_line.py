@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from jupyter_mistral.protocol import Failure
 from jupyter_mistral.server.queue import Floor, Line
-from jupyter_mistral.server.worker import Worker, environment
+from jupyter_mistral.server.worker import Worker, by_command, environment
 
 HELLO = (
     "import json, os, socket, struct, sys, time\n"
@@ -127,7 +127,10 @@ async def test_the_floor_is_changed_when_nobody_stands_on_it() -> None:
 async def _deaths_of(script: str, folder: Path) -> Worker:
     died = asyncio.Event()
     worker = await Worker.start(
-        lambda _: died.set(), logging.getLogger("test"), folder=folder, command=(sys.executable, "-c", HELLO + script)
+        lambda _: died.set(),
+        logging.getLogger("test"),
+        folder=folder,
+        launch=by_command(sys.executable, "-c", HELLO + script),
     )
     await died.wait()
     await worker.reap()
@@ -168,9 +171,9 @@ async def test_last_words_hold_no_secrets_and_no_home(tmp_path: Path) -> None:
 
 
 async def test_a_worker_that_says_nothing_is_given_up(tmp_path: Path) -> None:
-    command = (sys.executable, "-c", "import sys; sys.exit(1)")
+    launch = by_command(sys.executable, "-c", "import sys; sys.exit(1)")
     with pytest.raises(Failure, match="did not start"):
-        await Worker.start(lambda _: None, logging.getLogger("test"), folder=tmp_path, command=command)
+        await Worker.start(lambda _: None, logging.getLogger("test"), folder=tmp_path, launch=launch)
 
 
 @pytest.mark.threat("T27")

@@ -10,13 +10,13 @@ from typing import Any
 from jupyter_mistral.protocol import End, Usage
 from jupyter_mistral.server.engine import Options
 from jupyter_mistral.server.shapes import total
-from jupyter_mistral.server.worker import Worker
+from jupyter_mistral.server.worker import Worker, by_command
 
 
 async def test_bytes_of_others_are_asked_for_anew_and_a_busy_worker_keeps_nobody_waiting(tmp_path: Path) -> None:
     script = str(Path(__file__).with_name("gpu_worker.py"))
     worker = await Worker.start(
-        lambda _: None, logging.getLogger("test"), folder=tmp_path, command=(sys.executable, script)
+        lambda _: None, logging.getLogger("test"), folder=tmp_path, launch=by_command(sys.executable, script)
     )
     try:
         assert [step async for step in worker.load({})] == []

@@ -155,13 +155,13 @@ async def test_unload_ends_the_process_and_the_answer_under_way(own_host: Make) 
 
 @pytest.mark.fault("F18")
 async def test_unload_calls_off_a_load(own_host: Make) -> None:
-    others = set(psutil.Process().children())  # workers of hosts that other tests share
+    others = set(psutil.Process().children(recursive=True))  # workers of hosts that other tests share
     own = own_host(Options())
     reply = await own.peer.send("POST", "/mistral/api/load", {"model": SMALL})
     async for chunk in reply.chunks():
         assert chunk["mistral"]["event"] == "loading"
         break
-    children = set(psutil.Process().children()) - others
+    children = set(psutil.Process().children(recursive=True)) - others
     assert children
     await own.peer.ask("POST", "/mistral/api/unload", {})
     _, error = await _rest(reply)
@@ -184,7 +184,7 @@ async def test_an_idle_model_leaves_memory(own_host: Make) -> None:
 
 
 async def test_many_who_ask_for_a_model_share_one_load(own_host: Make) -> None:
-    others = set(psutil.Process().children())
+    others = set(psutil.Process().children(recursive=True))
     own = own_host(Options())
     loads = [await own.peer.send("POST", "/mistral/api/load", {"model": SMALL}) for _ in range(3)]
     chat = await own.peer.chat("hi", max_tokens=2)
@@ -193,7 +193,7 @@ async def test_many_who_ask_for_a_model_share_one_load(own_host: Make) -> None:
         assert error is None
         assert chunks[-1] == "[DONE]"
         assert any(c.get("mistral", {}).get("event") == "loading" for c in chunks[:-1])
-    assert len(set(psutil.Process().children()) - others) == 1
+    assert len(set(psutil.Process().children(recursive=True)) - others) == 1
     ready = (await own.peer.status())["model"]["name"]
     assert ready == SMALL
 
@@ -230,7 +230,7 @@ async def test_damaged_weights_are_told_and_nothing_stays_behind(own_host: Make,
     data = bytearray(weights.read_bytes())
     data[-1000] ^= 1
     weights.write_bytes(data)
-    others = set(psutil.Process().children())
+    others = set(psutil.Process().children(recursive=True))
     own = own_host(Options())
     reply = await own.peer.chat("hi", stream=False)
     body = await reply.body()
@@ -238,7 +238,7 @@ async def test_damaged_weights_are_told_and_nothing_stays_behind(own_host: Make,
     assert body["error"]["code"] == "corrupt_model"
     assert "model.safetensors" in body["error"]["message"]
     assert (await own.peer.status())["state"] == "failed"
-    while set(psutil.Process().children()) - others:
+    while set(psutil.Process().children(recursive=True)) - others:
         await asyncio.sleep(0.05)
 
 

@@ -43,7 +43,7 @@ from .queue import LONGEST, Floor, Line
 from .salt import own_salt
 from .spare import Spare
 from .thorough import answered
-from .worker import Worker
+from .worker import OURS, Launch, Worker
 
 if TYPE_CHECKING:
     from ..context import Built
@@ -127,8 +127,9 @@ class Options:
 class LocalEngine:
     """One worker process at most, as many requests in it at a time as it takes, one model for everybody."""
 
-    def __init__(self, options: Options, prompter: Prompter, log: logging.Logger) -> None:
+    def __init__(self, options: Options, prompter: Prompter, log: logging.Logger, launch: Launch = OURS) -> None:
         self._options, self._prompter, self._log = options, prompter, log
+        self._launch = launch
         self._line = Line(options.max_queue)
         # held while the worker answers, and alone while it is replaced
         self._floor = Floor()
@@ -406,7 +407,7 @@ class LocalEngine:
     async def _swap(self, found: loads.Found, folder: Path, tell: Callable[[Loading], None]) -> None:
         await self._end_worker()
         tell(Loading("load", None, "starting the model host"))
-        worker = self._starting = await Worker.start(self._died, self._log, folder=folder)
+        worker = self._starting = await Worker.start(self._died, self._log, folder=folder, launch=self._launch)
         try:
             order = found.order(self._options.context_length, self._options.device)
             order |= {"kv": self._kv, "width": self._options.parallel, "spill": self._spill}

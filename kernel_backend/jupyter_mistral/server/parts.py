@@ -18,6 +18,7 @@ from .metrics import Meter, metered
 from .pictures import Pictures
 from .prompt import PromptBuilder
 from .route import Table
+from .worker import OURS, Launch
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,17 @@ class Parts:
 
 
 def join(
-    options: Options, log: logging.Logger, elsewhere: Elsewhere | None = None, audit: AuditLog | None = None
+    options: Options,
+    log: logging.Logger,
+    elsewhere: Elsewhere | None = None,
+    audit: AuditLog | None = None,
+    launch: Launch = OURS,
 ) -> Parts:
     """Nothing starts here: no process, no socket, no file. elsewhere: an engine to ask instead of a worker of ours.
-    audit: where requests are recorded, None: nowhere."""
+    audit: where requests are recorded, None: nowhere. launch: how a worker of ours is started."""
     decoder = reader = Decoder()
     prompts = PromptBuilder(pictures=Pictures(decoder))
-    engine: Engine = LocalEngine(options, prompts, log)
+    engine: Engine = LocalEngine(options, prompts, log, launch)
     if elsewhere is not None:
         engine = ExternalEngine(elsewhere, prompts, log)
     if audit is not None:

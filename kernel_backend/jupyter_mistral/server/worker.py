@@ -12,11 +12,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..protocol import PROTOCOL, Failure, Loading, Memory, ModelCard, Seal
 from ..wire import FrameReader, to_frame
@@ -63,12 +63,52 @@ def redacted(text: str) -> str:
     return _SECRET_TEXT.sub(r"\1…", text.replace(str(Path.home()), "~"))
 
 
+class Process(Protocol):
+    """What is asked of a started process; asyncio's own can all of it. It leads a session of its own."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    @property
+    def stderr(self) -> asyncio.StreamReader | None: ...
+    async def wait(self) -> int: ...
+
+
+# from the worker's end of the link, its folder and its environment
+Launch = Callable[[socket.socket, Path, Mapping[str, str]], Awaitable[Process]]
+
+
+def by_command(*command: str) -> Launch:
+    """Starts a process by a command, which is told the descriptor of its link."""
+
+    async def launch(link: socket.socket, folder: Path, env: Mapping[str, str]) -> Process:
+        return await asyncio.create_subprocess_exec(
+            *command,
+            "--fd",
+            str(link.fileno()),
+            pass_fds=[link.fileno()],
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env=env,
+            cwd=folder,
+            # a Ctrl-C in the server's terminal asks the server, not the worker
+            start_new_session=True,
+        )
+
+    return launch
+
+
+OURS = by_command(sys.executable, "-m", "jupyter_mistral.engine")
+
+
 class Worker:
     """One living worker. `gone` is set once its process or its link has ended; a dead worker is never used again."""
 
     def __init__(
         self,
-        process: asyncio.subprocess.Process,
+        process: Process,
         link: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         on_death: Callable[[Worker], None],
         log: logging.Logger,
@@ -96,7 +136,7 @@ class Worker:
         log: logging.Logger,
         *,
         folder: Path,
-        command: Sequence[str] = (sys.executable, "-m", "jupyter_mistral.engine"),
+        launch: Launch = OURS,
     ) -> Worker:
         """Start a worker in `folder` and wait for its hello. Raises `Failure`: `engine_died`, `unsupported`."""
         if platform.system() == "Windows":  # it hands no socket on to a child
@@ -107,19 +147,7 @@ class Worker:
             )
         ours, theirs = socket.socketpair()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                "--fd",
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                env=environment(os.environ),
-                cwd=folder,
-                # a Ctrl-C in the server's terminal asks the server, not the worker
-                start_new_session=True,
-            )
+            process = await launch(theirs, folder, environment(os.environ))
         except BaseException:
             ours.close()
             raise
