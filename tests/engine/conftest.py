@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not, and benchmarks share these modules
 
 import tiny_mistral3
+import tiny_talker
 from engine_host import Host
 from jupyter_mistral.engine import wide
 
@@ -64,8 +65,20 @@ def _made_from_folder(source: Path) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def talker(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny llama with SmolLM2's words, in NF4: for whatever does not ask for sense."""
+    return _made_from_folder(tiny_talker.build(tmp_path_factory.mktemp("talker") / "source", small))
+
+
 @pytest.fixture(scope="module")
-def host(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def host(talker: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A worker with the tiny llama loaded."""
+    yield from _loaded(talker, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def real_host(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A worker with SmolLM2 loaded."""
     yield from _loaded(small, tmp_path_factory.mktemp("home"))
 

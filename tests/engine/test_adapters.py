@@ -13,16 +13,17 @@ from engine_host import Host
 from jupyter_mistral.engine.adapters import Adapted
 from jupyter_mistral.engine.loader import Engine, load
 from jupyter_mistral.protocol import Failure
-from peft import LoraConfig, PeftModel, get_peft_model
 from row_driver import answer
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
 
 IDS = [(i * i * 31 + i * 7) % 4000 + 100 for i in range(130)]
 
 
 def _trained(model: Path, out: Path, seed: int, **how: Any) -> Path:
     """An adapter as peft saves it, with weights that matter."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
     torch.manual_seed(seed)
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
     config = LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj", "down_proj"], **how)
@@ -36,30 +37,33 @@ def _trained(model: Path, out: Path, seed: int, **how: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _trained(small, tmp_path_factory.mktemp("adapters") / "first", 1)
+def first(talker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _trained(talker, tmp_path_factory.mktemp("adapters") / "first", 1)
 
 
 @pytest.fixture(scope="module")
-def second(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _trained(small, tmp_path_factory.mktemp("adapters") / "second", 2, use_rslora=True)
+def second(talker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _trained(talker, tmp_path_factory.mktemp("adapters") / "second", 2, use_rslora=True)
 
 
 @pytest.fixture
-def engine(small: Path) -> Engine:
-    return load({"path": str(small), "device": "cpu", "prefix_disk": False}, lambda *told: None)
+def engine(talker: Path) -> Engine:
+    return load({"path": str(talker), "device": "cpu", "prefix_disk": False}, lambda *told: None)
 
 
 def _scores(engine: Engine) -> torch.Tensor:
     return answer(engine.decoder, IDS, tokens=1)[1]
 
 
-def test_an_adapter_adds_what_peft_would_add(small: Path, first: Path, second: Path) -> None:
+def test_an_adapter_adds_what_peft_would_add(talker: Path, first: Path, second: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
     for folder in (first, second):
-        engine = load({"path": str(small), "prefix_disk": False}, lambda *told: None)
+        engine = load({"path": str(talker), "prefix_disk": False}, lambda *told: None)
         engine.adapters.load("ours", folder)
         engine.adapters.use("ours")
-        theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(small, dtype=torch.bfloat16), folder)
+        theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(talker, dtype=torch.bfloat16), folder)
         with torch.inference_mode():
             want = theirs.eval()(torch.tensor([IDS])).logits[0, -1].float()
             with theirs.disable_adapter():
@@ -151,9 +155,9 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(
     assert not [module for module in engine.decoder._model.modules() if isinstance(module, Adapted)]
 
 
-def test_a_worker_loads_switches_and_unloads(small: Path, first: Path, tmp_path: Path) -> None:
+def test_a_worker_loads_switches_and_unloads(talker: Path, first: Path, tmp_path: Path) -> None:
     host = Host(tmp_path)
-    loaded = host.load(small, adapter={"name": "a", "path": str(first)})
+    loaded = host.load(talker, adapter={"name": "a", "path": str(first)})
     assert loaded["type"] == "ready" and loaded["card"]["adapter"] == "a", loaded
     with_a = host.ask("Say hello.")["text"]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tiny_talker
 import torch
+from effort import first
 from engine_host import Host
 from jupyter_mistral.engine.sampling import Chooser
 from jupyter_mistral.engine.speaking import Stops
 from jupyter_mistral.protocol import Sampling
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 CELL = """def mean(values):
     total = 0
@@ -29,13 +31,13 @@ def variance(values):
 """
 
 
-@pytest.fixture(scope="module")
-def reference(small: Path):  # type: ignore[no-untyped-def]
+def reference(folder: Path) -> Callable[[str, int], str]:
     """`generate` of transformers on the same weights, the slow reference."""
     from jupyter_mistral.engine import attention
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(small)
-    model = AutoModelForCausalLM.from_pretrained(small, dtype=torch.bfloat16)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
     attention.register()
     model.config._attn_implementation = attention.NAME
 
@@ -51,17 +53,25 @@ def reference(small: Path):  # type: ignore[no-untyped-def]
     return generate
 
 
-@pytest.mark.parametrize(
-    "question",
-    [
-        "What is a list comprehension?",
-        "Explain this cell:\n```python\n" + CELL + "```",
-        "Rewrite this cell with the name `numbers` for `values`:\n```python\n" + CELL * 3 + "```",
-        "اكتب جملة قصيرة. 短い文を書いて。 🙂",
-    ],
-)
-def test_greedy_answers_are_those_of_generate(host: Host, reference, question: str) -> None:  # type: ignore[no-untyped-def]
-    assert host.ask(question, sampling={"max_tokens": 64})["text"] == reference(question, 64)
+QUESTIONS = [
+    "What is a list comprehension?",
+    "Explain this cell:\n```python\n" + CELL + "```",
+    "Rewrite this cell with the name `numbers` for `values`:\n```python\n" + CELL * 3 + "```",
+    "اكتب جملة قصيرة. 短い文を書いて。 🙂",
+]
+
+
+def test_greedy_answers_are_those_of_generate(host: Host, talker: Path) -> None:
+    want = reference(talker)
+    for question in QUESTIONS:
+        assert host.ask(question, sampling={"max_tokens": 64})["text"] == want(question, 64)
+
+
+@pytest.mark.parametrize(("question", "tokens"), first(1, [(QUESTIONS[0], 24), *((each, 64) for each in QUESTIONS)]))
+def test_greedy_answers_of_a_real_model_are_those_of_generate(
+    real_host: Host, small: Path, question: str, tokens: int
+) -> None:
+    assert real_host.ask(question, sampling={"max_tokens": tokens})["text"] == reference(small)(question, tokens)
 
 
 def test_usage_is_exact(host: Host) -> None:
@@ -73,11 +83,11 @@ def test_usage_is_exact(host: Host) -> None:
     assert usage["model"] == "test" and usage["quantization"] == "nf4" and usage["seed"] == 5
     assert 0 < usage["time_to_first_token_s"] <= usage["seconds"]
     assert usage["tokens_per_second"] > 0 and usage["prefill_tokens_per_second"] > 0
-    assert usage["context_length"] == 8192
+    assert usage["context_length"] == tiny_talker.WINDOW
 
 
 def test_reading_is_told_chunk_by_chunk(host: Host) -> None:
-    end = host.ask("one two three four five six seven eight nine ten " * 80)
+    end = host.ask("one two three four five six seven eight nine ten " * 150)
     steps = [(reading["done"], reading["total"]) for reading in end["readings"]]
     assert len(steps) >= 4 and steps == sorted(steps)
     assert steps[-1][0] == steps[-1][1] == end["usage"]["prompt_tokens"]
@@ -90,9 +100,9 @@ def test_a_limit_cuts_and_says_so(host: Host) -> None:
 
 
 def test_a_prompt_beyond_the_window_is_refused_with_both_numbers(host: Host) -> None:
-    failed = host.ask("word " * 9000)
+    failed = host.ask("word " * 17_000)
     assert failed["failure"]["code"] == "context_too_long"
-    assert "the model holds 8,192" in failed["failure"]["message"]
+    assert "the model holds 16,384" in failed["failure"]["message"]
     assert host.ask("Hi.")["type"] == "end"
 
 
@@ -217,7 +227,7 @@ def test_a_bad_schema_is_refused_and_the_next_request_works(host: Host, schema: 
 
 
 def test_cancel_while_reading_keeps_what_was_read(host: Host) -> None:
-    messages = [{"role": "user", "content": ["apple pear plum fig " * 900]}]
+    messages = [{"role": "user", "content": ["apple pear plum fig " * 3000]}]
     identity = host.send("generate", messages=messages, sampling={"temperature": 0.0, "max_tokens": 4})
     assert next(frame for frame in host.frames() if frame.get("done", 0) > 0)["type"] == "reading"
     host.send("cancel", id=identity)

@@ -46,6 +46,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_every_section_has_figures(page: dict[str, Any]) -> None:
     assert tuple(page["sections"]) == SECTIONS
     for name, section in page["sections"].items():
@@ -53,6 +54,7 @@ def test_every_section_has_figures(page: dict[str, Any]) -> None:
         assert section["figures"] and all("reason" not in row for row in section["figures"].values()), (name, section)
 
 
+@pytest.mark.slow
 def test_the_fast_path_says_the_references_tokens(page: dict[str, Any]) -> None:
     greedy = page["sections"]["identical"]["figures"]["greedy"]
     assert greedy["identical"] is True and greedy["tokens"] == greedy["of"] == 48
@@ -60,17 +62,20 @@ def test_the_fast_path_says_the_references_tokens(page: dict[str, Any]) -> None:
     assert 0 < float(greedy["error, most"]) < 0.05
 
 
+@pytest.mark.slow
 def test_a_guess_that_is_right_saves_steps(page: dict[str, Any]) -> None:
     told = {name: row["tokens a step"] for name, row in page["sections"]["edits"]["figures"].items()}
     assert told["no lookup"] < 1.1 < told["draft of 3"] < min(told["draft of 7"], told["draft of 15"])
 
 
+@pytest.mark.slow
 def test_kernels_are_as_exact_as_16_bit_allows(page: dict[str, Any]) -> None:
     rows = page["sections"]["kernels"]["figures"]
     errors = [row["ours, error"] for row in rows.values() if "ours, error" in row]
     assert len(errors) == 4 * 5 and max(errors) < 0.004
 
 
+@pytest.mark.slow
 def test_a_tiny_shape_judges_no_speed(page: dict[str, Any]) -> None:
     assert "say nothing about speed" in page["note"]
     judged = {goal["goal"]: goal["met"] for goal in page["goals"]}
@@ -101,6 +106,7 @@ def test_goals_are_met_missed_or_not_measured() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_peer_is_given_a_model_of_the_same_shape(page: dict[str, Any]) -> None:
     told = page["sections"]["peer"]["figures"]["llama.cpp"]
     assert told == {"tokens/s": 3 + 2 * 9, "GB a step": 0.001}  # as many as its file has tensors

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -147,13 +144,6 @@ def test_what_is_stored_otherwise_is_refused_with_a_reason_and_left_alone(
 
 
 # ---------------------------------------------------------------------------------------------- kernels
-
-
-def test_kernels_give_what_the_reference_gives() -> None:
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "interpreted" / "nf4.py")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1000)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
 def run_ptx(text: str, word: int) -> list[int]:

@@ -25,7 +25,6 @@ from jupyter_mistral.engine.row import Row
 from jupyter_mistral.engine.vocabulary import Vocabulary
 from jupyter_mistral.models.memory import KV_KINDS
 from row_driver import answer
-from transformers import AutoModelForCausalLM
 
 HERE = Path(__file__).parent
 
@@ -149,11 +148,14 @@ def _unpacking_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nf4, "dequantize", dequantize)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_unpacking_once")
 @pytest.mark.parametrize("name", ["small", "embedded"])
 @torch.inference_mode()
 def test_256_greedy_tokens_of_a_real_model_are_the_same(name: str, request: pytest.FixtureRequest) -> None:
     """`greedy/` holds what the models said to a prompt, so that neither path has to find it out token by token."""
+    from transformers import AutoModelForCausalLM
+
     folder = request.getfixturevalue(name)
     attention.register()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation=attention.NAME)
@@ -253,6 +255,7 @@ print(fast.recorded, worst(Decoder(model, 64, None, "int8"), fast, [2]), sep="|"
 """
 
 
+@pytest.mark.slow
 def test_tritons_kernels_give_the_same_scores_under_its_interpreter() -> None:
     """Whole steps: of each size in the check at load, of one size over packed keys and values."""
     pytest.importorskip("triton")

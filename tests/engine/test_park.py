@@ -51,13 +51,13 @@ def test_an_empty_worker_has_nothing_to_park(tmp_path: Path) -> None:
     assert host.close() == 0
 
 
-def test_weights_are_the_same_bits_after_they_moved(small: Path) -> None:
+def test_weights_are_the_same_bits_after_they_moved(talker: Path) -> None:
     """Also 4-bit ones, which bitsandbytes would unpack with a loss if they were moved its way."""
     from jupyter_mistral.engine import attention
     from transformers import AutoModelForCausalLM
 
     attention.register()
-    model = AutoModelForCausalLM.from_pretrained(small, dtype=torch.bfloat16).eval()
+    model = AutoModelForCausalLM.from_pretrained(talker, dtype=torch.bfloat16).eval()
     model.config._attn_implementation = attention.NAME
     decoder = Decoder(model, 64, None)
     before = answer(decoder, list(range(300, 340)), tokens=4)

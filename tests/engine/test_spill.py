@@ -18,9 +18,7 @@ from jupyter_mistral.engine.loader import load
 from jupyter_mistral.engine.shelf import Shelf
 from jupyter_mistral.engine.spill import CONTEXT, Plan, Spill, planned, sizes
 from jupyter_mistral.protocol import Failure
-from peft import LoraConfig, get_peft_model
 from row_driver import answer
-from transformers import AutoModelForCausalLM
 
 GB = 10**9
 LAYERS = [GB] * 10
@@ -161,14 +159,16 @@ def test_a_step_that_broke_off_leaves_nothing_wrong_behind() -> None:
     assert before[0] == after[0] and torch.equal(before[1], after[1])
 
 
-def test_a_spilled_model_is_parked_and_comes_back(small: Path) -> None:
+def test_a_spilled_model_is_parked_and_comes_back(talker: Path) -> None:
     """In 4 bit: what belongs to the weights is copied with them."""
+    from transformers import AutoModelForCausalLM
+
     attention.register()
-    model = AutoModelForCausalLM.from_pretrained(small, dtype=torch.bfloat16).eval()
+    model = AutoModelForCausalLM.from_pretrained(talker, dtype=torch.bfloat16).eval()
     model.config._attn_implementation = attention.NAME
     before = answer(Decoder(model, 64, None), list(range(300, 340)), tokens=4)
-    spill = _spilled(model, 5)
-    assert spill.host_bytes > 5 * sum(w.nbytes for w in model.model.layers[0].parameters()) > 0
+    spill = _spilled(model, 2)
+    assert spill.host_bytes > 2 * sum(w.nbytes for w in model.model.layers[0].parameters()) > 0
     decoder = Decoder(model, 64, None)
     shelf = Shelf(model, decoder, "cpu", 1, spill)
     for _ in range(2):
@@ -180,11 +180,11 @@ def test_a_spilled_model_is_parked_and_comes_back(small: Path) -> None:
         decoder.drop()
 
 
-def test_an_adapter_adds_the_same_to_a_spilled_model(small: Path, tmp_path: Path) -> None:
-    folder = _adapter(small, tmp_path / "lora")
+def test_an_adapter_adds_the_same_to_a_spilled_model(talker: Path, tmp_path: Path) -> None:
+    folder = _adapter(talker, tmp_path / "lora")
     scores = []
-    for order in ({}, {"spill_layers": 4}):
-        engine = load({"path": str(small), "device": "cpu", "prefix_disk": False, **order}, lambda *told: None)
+    for order in ({}, {"spill_layers": 2}):
+        engine = load({"path": str(talker), "device": "cpu", "prefix_disk": False, **order}, lambda *told: None)
         plain = answer(engine.decoder, tiny_llama.ids(40), tokens=1)[1]
         engine.adapters.load("ours", folder)
         engine.adapters.use("ours")
@@ -197,6 +197,9 @@ def test_an_adapter_adds_the_same_to_a_spilled_model(small: Path, tmp_path: Path
 
 
 def _adapter(model: Path, out: Path) -> Path:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
     torch.manual_seed(1)
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
     adapted = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "down_proj"]))
@@ -212,16 +215,16 @@ def _adapter(model: Path, out: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def spilling(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def spilling(talker: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     host = Host(tmp_path_factory.mktemp("home"))
-    host.send("load", path=str(small), out=None, name="test", device="cpu", quantization="nf4", spill_layers=7)
+    host.send("load", path=str(talker), out=None, name="test", device="cpu", quantization="nf4", spill_layers=2)
     details = []
     for frame in host.frames():
         if frame["type"] != "loading":
             break
         details.append(frame["detail"])
     assert frame["type"] == "ready", frame
-    assert any("7 layers stay in host memory" in detail for detail in details), details
+    assert any("2 layers stay in host memory" in detail for detail in details), details
     assert frame["memory"]["spilled"] > 0
     yield host
     assert host.close() == 0
