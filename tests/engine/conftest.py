@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's importlib mode does not, and benchmarks share these modules
 
+import short_gguf
 import tiny_mistral3
 import tiny_talker
 from engine_host import Host
@@ -22,6 +23,12 @@ wide.install()  # what a test computes for itself, it computes as the engine doe
 def gguf(models_home: Path) -> Path:
     """SmolLM2-135M as its package carries it."""
     return next((models_home / "models" / "smollm2-135m" / "source").glob("*.gguf"))
+
+
+@pytest.fixture(scope="session")
+def short(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with two of its thirty layers and 2,048 of its words."""
+    return short_gguf.build(tmp_path_factory.mktemp("short") / "source" / "short.gguf", gguf)
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from effort import first
 from engine_host import Host
 from jupyter_mistral.engine import memory
 from jupyter_mistral.engine.convert import convert
 from jupyter_mistral.protocol import Failure
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, BitsAndBytesConfig, GgufConfig
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     host.close()
 
 
-def test_a_gguf_is_converted_once_and_then_only_loaded(bare: Host, gguf: Path, tmp_path: Path) -> None:
+def test_a_gguf_is_converted_once_and_then_only_loaded(bare: Host, short: Path, tmp_path: Path) -> None:
     out = tmp_path / "nf4"
-    bare.send("load", path=str(gguf), out=str(out), name="small", device="cpu")
+    bare.send("load", path=str(short), out=str(out), name="small", device="cpu")
     stages = []
     for frame in bare.frames():
         stages.append(frame.get("stage"))
@@ -59,8 +59,15 @@ def test_the_cache_is_for_its_owner_only_and_listed_in_a_manifest(small: Path) -
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in small.iterdir())
 
 
-def test_converted_weights_give_the_scores_of_quantizing_on_the_fly(small: Path, gguf: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", first(1, ["short", "gguf"]))
+def test_converted_weights_give_the_scores_of_quantizing_on_the_fly(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     """Same bytes as the transformers way: unpack the whole GGUF, save, quantize while loading."""
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GgufConfig
+
+    gguf = request.getfixturevalue(name)
+    convert(gguf, tmp_path / "nf4", lambda *told: None)
     whole = AutoModelForCausalLM.from_pretrained(
         gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
     )
@@ -72,7 +79,7 @@ def test_converted_weights_give_the_scores_of_quantizing_on_the_fly(small: Path,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "bf16", quantization_config=how, dtype=torch.bfloat16)
-    ours = AutoModelForCausalLM.from_pretrained(small, dtype=torch.bfloat16)
+    ours = AutoModelForCausalLM.from_pretrained(tmp_path / "nf4", dtype=torch.bfloat16)
     ids = torch.arange(100, 164)[None]
     with torch.inference_mode():
         assert torch.equal(theirs(ids).logits, ours(ids).logits)
@@ -80,6 +87,8 @@ def test_converted_weights_give_the_scores_of_quantizing_on_the_fly(small: Path,
 
 def test_a_16_bit_folder_is_quantized_and_saved_before_it_runs(tiny: Path, tiny_source: Path) -> None:
     """Saved after a forward, the weights would differ (bitsandbytes repacks them on the CPU with a loss)."""
+    from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
+
     how = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -151,9 +160,9 @@ def test_damage_is_named_and_the_worker_lives(
 
 
 @pytest.mark.fault("F12")
-def test_a_cut_gguf_is_named(lasting: Host, gguf: Path, tmp_path: Path) -> None:
+def test_a_cut_gguf_is_named(lasting: Host, short: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
-    cut.write_bytes(gguf.read_bytes()[:50_000_000])
+    cut.write_bytes(short.read_bytes()[:-500_000])
     failed = lasting.load(cut, out=str(tmp_path / "nf4"))
     assert failed["failure"]["code"] == "corrupt_model" and "cut.gguf" in failed["failure"]["message"]
     assert not (tmp_path / "nf4").exists() and not list(tmp_path.glob(".nf4*"))
@@ -228,12 +237,12 @@ def test_the_context_given_at_load_is_what_the_model_holds(lasting: Host, tiny: 
     assert lasting.ask("short")["reason"] in ("stop", "length")
 
 
-def test_converting_in_process_leaves_nothing_behind_when_it_fails(gguf: Path, tmp_path: Path) -> None:
+def test_converting_in_process_leaves_nothing_behind_when_it_fails(short: Path, tmp_path: Path) -> None:
     def stop(*args: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        convert(gguf, tmp_path / "nf4", stop)
+        convert(short, tmp_path / "nf4", stop)
     assert list(tmp_path.iterdir()) == []
 
 
