@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,31 +17,41 @@ sys.path.append(str(Path(__file__).parent))  # tests are imported by path: a sib
 from wording import check
 
 
+@pytest.fixture(scope="package")
+def decoding() -> Iterator[tuple[asyncio.AbstractEventLoop, Decoder]]:
+    """One decoder and its loop for all tests, as a server has it: the child that stands ready serves the next test."""
+    loop, decoder = asyncio.new_event_loop(), Decoder()
+    yield loop, decoder
+    loop.run_until_complete(decoder.close())
+    loop.close()
+
+
 @pytest.fixture
-def decode() -> Callable[[bytes], Picture | Failure]:
+def decode(decoding: tuple[asyncio.AbstractEventLoop, Decoder]) -> Callable[[bytes], Picture | Failure]:
     """What comes of a picture. A failure is checked for its words."""
+    loop, decoder = decoding
 
     async def run(data: bytes) -> Picture | Failure:
-        decoder = Decoder()
         try:
             return await decoder.picture(data)
         except Failure as failure:
             check(failure)
             return failure
-        finally:
-            await decoder.close()
 
-    return lambda data: asyncio.run(run(data))
+    return lambda data: loop.run_until_complete(run(data))
 
 
 @pytest.fixture
-def read() -> Callable[..., tuple[list[PageRead], Document | Failure]]:
+def read(
+    decoding: tuple[asyncio.AbstractEventLoop, Decoder],
+) -> Callable[..., tuple[list[PageRead], Document | Failure]]:
     """The progress and what comes of a document. A failure is checked for its words."""
+    loop, decoder = decoding
 
     async def run(
         data: bytes, pages: Sequence[tuple[int, int]] = (), ocr: str = "off"
     ) -> tuple[list[PageRead], Document | Failure]:
-        decoder, told = Decoder(), []
+        told: list[PageRead] = []
         try:
             async with contextlib.aclosing(decoder.document(data, pages, ocr)) as steps:
                 async for step in steps:
@@ -51,8 +61,6 @@ def read() -> Callable[..., tuple[list[PageRead], Document | Failure]]:
         except Failure as failure:
             check(failure)
             return told, failure
-        finally:
-            await decoder.close()
         raise AssertionError("a document ends in itself or in a failure")
 
-    return lambda *args, **more: asyncio.run(run(*args, **more))
+    return lambda *args, **more: loop.run_until_complete(run(*args, **more))

@@ -16,6 +16,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import clockwork
 import hostile_pdfs as pdfs
 import hostile_pictures as hostile
 import pytest
@@ -51,6 +52,12 @@ def host(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0, (folder / "log").read_text()
+
+
+@pytest.fixture(scope="module")
+def ticking(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose words do not matter here, loaded and asked in a moment."""
+    return clockwork.build(tmp_path_factory.mktemp("models") / "ticking", models_home / "models" / SMALL / "nf4")
 
 
 @pytest.fixture
@@ -224,8 +231,8 @@ def test_a_document_in_a_cell_keeps_its_shape_and_nothing_that_acts() -> None:
     assert harmless("A plain page, 3 < 4 [page 1] (see there).") == "A plain page, 3 < 4 [page 1] (see there)."
 
 
-def test_questions_that_follow_see_the_document_until_it_is_forgotten(shell: Shell) -> None:
-    shell.run(f"%config MistralMagics.model = '{SMALL}'")
+def test_questions_that_follow_see_the_document_until_it_is_forgotten(shell: Shell, ticking: Path) -> None:
+    shell.run(f"%config MistralMagics.model = '{ticking}'")
     shell.run("%mistral --max-tokens 4 What was measured?")
     bare = shell.ip.user_ns["_mistral"].usage.prompt_tokens
     assert "The questions that follow see it" in shell.run("%mistral read 'my report.pdf'")
