@@ -24,7 +24,7 @@ with serving(folder, lab=False, log=folder / "server.log") as server:
 
 
 # the first of these tests runs a whole notebook, on slow machines longer than any test may take
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,6 @@ def test_the_document_is_read_exactly(executed: nbformat.NotebookNode) -> None:
 
 
 def test_the_question_had_the_document_before_it(executed: nbformat.NotebookNode) -> None:
-    answer = next(
-        out for out in outputs(executed, "%mistral --max-tokens") if "jupyter_mistral" in out.get("metadata", {})
-    )
-    assert len(answer.data["text/plain"]) > 10
     assert "2 exchanges and 1 document" in outputs(executed, "%mistral reset")[-1].data["text/plain"]
 
 

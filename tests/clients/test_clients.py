@@ -94,6 +94,17 @@ def _status(address: str) -> dict[str, object] | None:
         return None
 
 
+@pytest.mark.parametrize("snippet", ALL, ids=[snippet.name for snippet in ALL])
+def test_a_snippet_of_the_page_is_whole(snippet: object) -> None:
+    assert isinstance(snippet, page.Snippet)
+    text = snippet.at("http://127.0.0.1:1/mistral")
+    if snippet.language == "python":
+        compile(text, snippet.name, "exec")
+    elif snippet.language == "bash":
+        subprocess.run(["bash", "-n", "-c", text], check=True)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("snippet", CLIENTS, ids=[snippet.name for snippet in CLIENTS])
 def test_a_snippet_of_the_page_gets_answers(snippet: object, address: str, client_bin: Path, tmp_path: Path) -> None:
     assert isinstance(snippet, page.Snippet)

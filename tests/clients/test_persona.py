@@ -18,10 +18,8 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.timeout(1800)  # its first test installs an environment
-
 # the first test of a run waits for pip
-pytestmark = pytest.mark.timeout(2400)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 ROOT = Path(__file__).parent.parent.parent
 # the versions that jupyter-ai 3.2 takes
