@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import clockwork
 import pytest
 from hypothesis import settings
 
@@ -95,3 +96,10 @@ def mistral_home(models_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (home / "models").symlink_to(models_home / "models")
     monkeypatch.setenv("JUPYTER_MISTRAL_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def ticking(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model in 4 bit that is loaded and asked in a moment, where its words do not matter; its folder is its name."""
+    folder = tmp_path_factory.mktemp("models") / "ticking"
+    return clockwork.build(folder, models_home / "models" / SMALL / "nf4", window=8192)

@@ -16,7 +16,6 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-import clockwork
 import hostile_pdfs as pdfs
 import hostile_pictures as hostile
 import pytest
@@ -52,12 +51,6 @@ def host(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0, (folder / "log").read_text()
-
-
-@pytest.fixture(scope="module")
-def ticking(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose words do not matter here, loaded and asked in a moment."""
-    return clockwork.build(tmp_path_factory.mktemp("models") / "ticking", models_home / "models" / SMALL / "nf4")
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ Message = dict[str, Any]
 
 
 @pytest.fixture
-def kernel(mistral_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
+def kernel(mistral_home: Path, ticking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
     """A kernel of a user without a running Jupyter server; the host that it starts ends with the test."""
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
@@ -36,7 +36,7 @@ def kernel(mistral_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     manager, client = start_new_kernel(startup_timeout=TIMEOUT, kernel_name="python3")
     kernel = Kernel(client, manager.interrupt_kernel)
     try:
-        for cell in ("%load_ext jupyter_mistral", f"%config MistralMagics.model = '{MODEL}'"):
+        for cell in ("%load_ext jupyter_mistral", f"%config MistralMagics.model = '{ticking}'"):
             assert kernel.run(cell)[0]["status"] == "ok"
         yield kernel
     finally:
@@ -72,6 +72,7 @@ class Kernel:
 
 
 def test_a_question_on_a_machine_without_a_server_starts_the_host_and_is_answered(kernel: Kernel) -> None:
+    kernel.run(f"%config MistralMagics.model = '{MODEL}'")
     reply, messages = kernel.run("%mistral --seed 1 --max-tokens 24 --out first What is a list in Python?")
     assert reply["status"] == "ok", reply
     assert messages[0]["content"]["text"].startswith("Started a model host (process ")
@@ -79,7 +80,7 @@ def test_a_question_on_a_machine_without_a_server_starts_the_host_and_is_answere
     told = last["metadata"]["jupyter_mistral"]
     assert (told["generated"], told["model"], told["quantization"], told["seed"]) == (True, MODEL, "nf4", 1)
     assert "tokens/s" in last["data"]["text/html"]
-    assert last["data"]["text/plain"].strip()
+    assert last["data"]["text/plain"] == kernel.printed("print(first.text)")
 
     # a second question reads only what is new; its JSON is of the schema, whatever a model of 135 M parameters thinks
     schema = (
