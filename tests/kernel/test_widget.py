@@ -16,6 +16,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from clockwork import ANSWER
 from jupyter_mistral.kernel.chats import Chats, Turn
 from jupyter_mistral.kernel.client import Client
 from jupyter_mistral.kernel.errors import MistralError, Stopped
@@ -37,15 +38,14 @@ ENDLESS = {
 
 
 @pytest.fixture(scope="module")
-def connection(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def connection(ticking: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The connection file of a host of our own."""
     folder = tmp_path_factory.mktemp("host")
     home = folder / "home"
     home.mkdir(mode=0o700)
-    (home / "models").symlink_to(models_home / "models")
     environ = {**os.environ, HOME_ENV: str(home), "JUPYTER_RUNTIME_DIR": str(folder)}
     with (folder / "log").open("wb") as log:
-        command = [sys.executable, "-m", "jupyter_mistral.server.host", "--model", "smollm2-135m"]
+        command = [sys.executable, "-m", "jupyter_mistral.server.host", "--model", str(ticking)]
         host = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
     path = folder / f"mistral-{host.pid}.json"
     try:
@@ -105,9 +105,9 @@ def is_answering(widget: ChatWidget) -> bool:
 
 def test_an_answer_is_shown_returned_and_saved_where_the_panel_finds_it(widget: ChatWidget) -> None:
     text = widget.send("Say **hello** to <b>Ada</b>.", wait=True)
-    assert text
+    assert text == ANSWER
     assert shown(widget)["text/plain"] == text
-    assert "smollm2-135m" in shown(widget)["text/html"]
+    assert "ticking" in shown(widget)["text/html"]
     assert "Say **hello** to &lt;b&gt;Ada&lt;/b&gt;." in shown(widget, 0)["text/html"]
     assert widget.chat in [chat for chat, _ in Chats().rows()]
     assert [(t.role, t.text, t.state) for t in Chats().read(widget.chat)] == [
