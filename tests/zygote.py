@@ -45,6 +45,12 @@ def fits(env: Mapping[str, str]) -> bool:
     return IS_POSSIBLE and all(env.get(name) == ours.get(name) for name in names)
 
 
+def begin() -> None:
+    """Start the process that workers are forked from, unless it runs; it is ready some seconds later."""
+    if IS_POSSIBLE:
+        _parent()
+
+
 async def launch(link: socket.socket, folder: Path, env: Mapping[str, str]) -> Any:
     """A worker for `jupyter_mistral.server.worker.Worker`; started in the true way where a fork would not be the same."""
     if not fits(env):

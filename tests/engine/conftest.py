@@ -75,7 +75,7 @@ def _made_from_folder(source: Path) -> Path:
 @pytest.fixture(scope="session")
 def talker(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny llama with SmolLM2's words, in NF4: for whatever does not ask for sense."""
-    return _made_from_folder(tiny_talker.build(tmp_path_factory.mktemp("talker") / "source", small))
+    return tiny_talker.build(tmp_path_factory.mktemp("talker") / "nf4", small)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import tiny_llama
 import torch
+from effort import IS_ALL
 from engine_host import Host
 from jupyter_mistral.engine.decode import Decoder
 from jupyter_mistral.engine.kv import BLOCK
@@ -62,7 +63,7 @@ def test_a_reused_start_gives_the_same_bits(model: Any, kind: str, cold: Answer,
 
 
 def test_lookup_takes_drafts_back_across_blocks(model: Any, kind: str) -> None:
-    for length in range(380, 390):
+    for length in range(380, 390) if IS_ALL else (383, 385):
         repeating = (LONG[:50] * 8)[:length]
         plain = answer(Decoder(model, 256, None, kind), repeating, tokens=40)[0]
         assert answer(Decoder(model, 256, None, kind), repeating, lookup=True, tokens=40)[0] == plain

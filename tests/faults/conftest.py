@@ -14,3 +14,4 @@ sys.modules[_spec.name] = _hosts
 _spec.loader.exec_module(_hosts)
 
 own_host = _hosts.own_host
+models_home = _hosts.models_home

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.protocol import Failure
 from jupyter_mistral.server.history import History
 
-EXAMPLES = int(os.environ.get("JUPYTER_MISTRAL_HISTORIES", "300"))  # 10000 for a night
 Op = list[Any]
 # title -> messages; what a chat is, as far as a user can tell
 Model = dict[str, list[dict[str, Any]]]
@@ -219,7 +219,7 @@ def histories(draw: st.DrawFn) -> list[tuple[list[Op], int | None, float]]:
 
 
 @pytest.mark.fault("F25", "F2")
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 @given(histories())
 def test_what_was_acknowledged_survives_kill_9(lives: list[tuple[list[Op], int | None, float]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -1,12 +1,11 @@
 """As SQLite tests itself: the nth call to the disk fails, for n = 1, 2, 3 … until a run in which nothing failed any more.
 
-With JUPYTER_MISTRAL_EVERY set each n is tried, else ever fewer of them. strace makes the calls fail, in a real process.
+With --all each n is tried, else ever fewer of them. strace makes the calls fail, in a real process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -15,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from effort import IS_ALL
 from jupyter_mistral.server.history import History
 
-EVERY = "JUPYTER_MISTRAL_EVERY" in os.environ
 TURNS = 6
 CHILD = f"""
 import asyncio, sys, time
@@ -42,7 +41,7 @@ def numbers() -> Iterator[int]:
     n = 1
     while True:
         yield n
-        n += 1 if EVERY else 1 + n // 3
+        n += 1 if IS_ALL else n
 
 
 def run(path: Path, call: str, error: str, n: int) -> tuple[list[tuple[str, bool]], bool]:

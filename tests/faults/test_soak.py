@@ -1,4 +1,4 @@
-"""A short soak and a short loop of kills in every run; `tests/benchmarks/soak.py` and `kill_loop.py` are the long ones."""
+"""A short soak and a short loop of kills; `tests/benchmarks/soak.py` and `kill_loop.py` are the long ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jupyter_mistral.protocol import HOME_ENV
 SOAK = Path(__file__).parent.parent / "benchmarks" / "soak.py"
 
 
+@pytest.mark.slow
 @pytest.mark.fault("F17", "F16", "F15")
 def test_many_clients_leave_memory_descriptors_and_threads_as_they_were(models_home: Path) -> None:
     line = [sys.executable, str(SOAK), "--minutes", "0.4", "--clients", "25"]
@@ -23,6 +24,7 @@ def test_many_clients_leave_memory_descriptors_and_threads_as_they_were(models_h
     assert "'answered': " in done.stdout and "'left': " in done.stdout and "'bad_request': " in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.fault("F2")
 def test_a_host_that_is_killed_again_and_again_loses_nothing_that_it_acknowledged() -> None:
     line = [sys.executable, str(SOAK.with_name("kill_loop.py")), "--kills", "15"]

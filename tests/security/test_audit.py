@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zygote
 from jupyter_mistral import doctor
 from jupyter_mistral.protocol import (
     ChatRequest,
@@ -72,7 +73,7 @@ async def test_a_request_leaves_who_what_and_how_much_but_never_what_was_said(
     monkeypatch.setenv("LOGNAME", "somebody-else")
     log = audit_of({"audit_log": True})
     assert log is not None
-    parts = join(Options(), logging.getLogger("jupyter_mistral"), None, log)
+    parts = join(Options(), logging.getLogger("jupyter_mistral"), None, log, zygote.launch)
     try:
         async for _ in parts.engine.load(SMALL):
             pass
@@ -193,7 +194,7 @@ async def test_what_cannot_be_recorded_is_refused_before_anything_runs(
 ) -> None:
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     folder().write_text("where the log's folder should be")
-    parts = join(Options(), logging.getLogger("jupyter_mistral"), None, audit_of({"audit_log": True}))
+    parts = join(Options(), logging.getLogger("jupyter_mistral"), None, audit_of({"audit_log": True}), zygote.launch)
     engine, asked = parts.engine, ChatRequest((Message("user", ("Hello.",)),), model=SMALL)
     try:
         for begun in (
@@ -225,7 +226,7 @@ async def test_what_cannot_be_recorded_is_refused_before_anything_runs(
 async def test_an_end_that_cannot_be_recorded_is_told_and_nothing_follows_it(
     mistral_home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    parts = join(Options(), logging.getLogger("jupyter_mistral"), None, audit_of({"audit_log": True}))
+    parts = join(Options(), logging.getLogger("jupyter_mistral"), None, audit_of({"audit_log": True}), zygote.launch)
     engine, asked = parts.engine, ChatRequest((Message("user", ("Hello.",)),), Sampling(max_tokens=4), model=SMALL)
     away = folder().with_name("away")
     try:

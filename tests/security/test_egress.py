@@ -17,6 +17,7 @@ from jupyter_mistral.protocol import Failure
 SMALL = "smollm2-135m"
 
 
+@pytest.mark.slow
 @pytest.mark.threat("T2", "T34")
 def test_nothing_of_ours_leaves_on_a_whole_journey_and_stock_jupyterlab_is_seen_to_call(mistral_home: Path) -> None:
     command = [sys.executable, "-m", "jupyter_mistral.cli", "doctor", "--egress", "--json", "--model", SMALL]

@@ -1,7 +1,5 @@
 """Bytes at random at every door that takes bytes, within a budget: a clear refusal or a sound result, never anything else.
 The reader of notebooks has its own in `tests/context/test_cells.py`.
-
-JUPYTER_MISTRAL_FUZZ is how many examples each door gets (40 in every run).
 """
 
 from __future__ import annotations
@@ -9,10 +7,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
 from collections.abc import Iterator
 
 import pytest
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.documents.decoder import Decoder
@@ -20,14 +18,12 @@ from jupyter_mistral.protocol import Failure, PageRead
 from jupyter_mistral.wire import FrameReader, read_json, to_frame
 from PIL import Image
 
-EXAMPLES = int(os.environ.get("JUPYTER_MISTRAL_FUZZ", "40"))
 LIMITS = settings(
-    max_examples=EXAMPLES,
+    max_examples=examples(100),
     deadline=None,
-    derandomize="JUPYTER_MISTRAL_FUZZ" not in os.environ,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-MANY = settings(LIMITS, max_examples=20 * EXAMPLES)
+MANY = settings(LIMITS, max_examples=examples(2000))
 
 
 def picture(kind: str) -> bytes:

@@ -23,6 +23,10 @@ from jupyter_mistral.server.engine import LocalEngine, Options
 from jupyter_mistral.server.external import Elsewhere
 from jupyter_mistral.server.parts import Parts, join
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))  # pytest's importlib mode does not
+
+import tiny_talker
+
 SMALL = "smollm2-135m"
 Chunk = dict[str, Any]
 
@@ -145,6 +149,27 @@ def _info(runtime: Path, pid: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def models_home(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As everywhere, but the weights of `smollm2-135m` are random and few: for what the model says does not matter here."""
+    home = tmp_path_factory.mktemp("models_home")
+    for model in (models_home / "models").iterdir():
+        if model.is_dir() and model.name != SMALL:
+            (home / "models").mkdir(exist_ok=True, mode=0o700)
+            (home / "models" / model.name).symlink_to(model)
+    real = models_home / "models" / SMALL
+    tiny_talker.build(home / "models" / SMALL / "nf4", real / "nf4", window=8192)
+    (home / "models" / SMALL / "source").symlink_to(real / "source")
+    return home
+
+
+@pytest.fixture(scope="session")
+def caller(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Another such model, by its path, whose chat template knows functions: the embedded default's."""
+    words = models_home / "models" / "qwen2.5-coder-0.5b" / "nf4"
+    return str(tiny_talker.build(tmp_path_factory.mktemp("caller") / "caller", words))
+
+
+@pytest.fixture(scope="session")
 def host_info(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """`jupyter_mistral.server.host` as a process of its own, with the small model loaded."""
     folder = tmp_path_factory.mktemp("host")
@@ -215,6 +240,7 @@ def own_host(
     made: list[Own] = []
     runtime = tmp_path / "runtime"
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
+    zygote.begin()
 
     def make(options: Options, elsewhere: Elsewhere | None = None, audit: AuditLog | None = None) -> Own:
         parts = join(options, logging.getLogger("jupyter_mistral"), elsewhere, audit, zygote.launch)

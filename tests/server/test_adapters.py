@@ -6,20 +6,24 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+import tiny_talker
 from jupyter_mistral.server.engine import Options
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
 SMALL = "smollm2-135m"
 
 
 def _adapter(folder: Path) -> None:
-    """For SmolLM2's first layer: enough to change every answer."""
+    """For the first layer: enough to change every answer."""
     folder.mkdir(parents=True)
-    torch.manual_seed(0)
+    chance = np.random.default_rng(0)
     name = "base_model.model.model.layers.0.mlp.down_proj.lora_"
     save_file(
-        {f"{name}A.weight": torch.randn(8, 1536), f"{name}B.weight": torch.randn(576, 8)},
+        {
+            f"{name}A.weight": chance.standard_normal((8, tiny_talker.INNER), np.float32),
+            f"{name}B.weight": chance.standard_normal((tiny_talker.HIDDEN, 8), np.float32),
+        },
         folder / "adapter_model.safetensors",
     )
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8, "lora_alpha": 16}))

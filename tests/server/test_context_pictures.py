@@ -51,12 +51,18 @@ def requests() -> list[dict[str, Any]]:
     ]
 
 
-async def test_the_panel_s_meter_is_what_its_chat_sends(own_host: Callable[[Options], Own], tmp_path: Path) -> None:
-    """The system text that a chat begins with counts too, and the pictures of earlier questions."""
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny model with eyes, by its path."""
     pytest.importorskip("mistral_common", reason="the extra [engine] brings it")
     import tiny_mistral3
 
-    own = own_host(Options(default_model=str(tiny_mistral3.build(tmp_path / "tiny"))))
+    return str(tiny_mistral3.build(tmp_path_factory.mktemp("tiny") / "tiny"))
+
+
+async def test_the_panel_s_meter_is_what_its_chat_sends(own_host: Callable[[Options], Own], seeing: str) -> None:
+    """The system text that a chat begins with counts too, and the pictures of earlier questions."""
+    own = own_host(Options(default_model=seeing))
     notebook = {"cells": [{"cell_type": "code", "source": "x = 1", "id": "a"}], "path": "a.ipynb", "language": "python"}
     mistral = {"client": "panel", "notebook": notebook, "focus": 0}
     _, chat = await own.peer.ask("POST", "/mistral/api/chats", {})
@@ -78,11 +84,8 @@ async def test_the_panel_s_meter_is_what_its_chat_sends(own_host: Callable[[Opti
     assert meter["tokens"] == usage["prompt_tokens"]
 
 
-async def test_the_meter_counts_pictures_exactly(own_host: Callable[[Options], Own], tmp_path: Path) -> None:
-    pytest.importorskip("mistral_common", reason="the extra [engine] brings it")
-    import tiny_mistral3
-
-    own = own_host(Options(default_model=str(tiny_mistral3.build(tmp_path / "tiny"))))
+async def test_the_meter_counts_pictures_exactly(own_host: Callable[[Options], Own], seeing: str) -> None:
+    own = own_host(Options(default_model=seeing))
     for body in requests():
         sent = {**body, "max_tokens": 1, "temperature": 0}
         status, answer = await own.peer.ask("POST", "/mistral/v1/chat/completions", sent)  # loads at the first

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
+import zygote
 from jupyter_core.utils import ensure_event_loop
 from jupyter_mistral.parsing import parse_ask
 from jupyter_mistral.protocol import ChatRequest, Delta, End, Extras, Failure, Message
@@ -44,7 +45,7 @@ def engine(
     options = Options(default_model="smollm2-135m", context_length=1024)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_MISTRAL_HOME", str(home))
-        engine = LocalEngine(options, PromptBuilder(), logging.getLogger(__name__))
+        engine = LocalEngine(options, PromptBuilder(), logging.getLogger(__name__), zygote.launch)
         yield engine
         jp_asyncio_loop.run_until_complete(engine.close())
 
@@ -277,6 +278,7 @@ async def test_standing_instructions_are_read_and_stand_in_no_message(talk: Conv
     assert "rhymes" not in str((await talk.history.chat(chat))["messages"])
 
 
+@pytest.mark.fault("F13")
 async def test_closing_stores_what_there_is(talk: Conversations, path: Path) -> None:
     chat = (await talk.create())["id"]
     reader = (await ask(talk, chat, LONG)).answer.read()

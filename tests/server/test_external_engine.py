@@ -31,9 +31,10 @@ from jupyter_mistral.server.engine import Options
 from jupyter_mistral.server.external import Elsewhere, ExternalEngine
 
 # the wheel exists for the platforms that CI runs on; elsewhere pytest's summary counts these tests as skipped, and says why
-pytestmark = pytest.mark.skipif(
-    find_spec("xllamacpp") is None, reason="no wheel of llama.cpp's server for this platform"
-)
+pytestmark = [
+    pytest.mark.slow,  # test_external.py has an engine that is played, test_sharing.py a host of ours as one
+    pytest.mark.skipif(find_spec("xllamacpp") is None, reason="no wheel of llama.cpp's server for this platform"),
+]
 
 SCRIPT = Path(__file__).with_name("llamacpp_engine.py")
 LONG = Sampling(0.0, max_tokens=400)

@@ -161,8 +161,8 @@ async def test_unload_calls_off_a_load(own_host: Make) -> None:
     async for chunk in reply.chunks():
         assert chunk["mistral"]["event"] == "loading"
         break
-    children = set(psutil.Process().children(recursive=True)) - others
-    assert children
+    while not (children := set(psutil.Process().children(recursive=True)) - others):
+        await asyncio.sleep(0.01)
     await own.peer.ask("POST", "/mistral/api/unload", {})
     _, error = await _rest(reply)
     assert error is not None
@@ -207,13 +207,13 @@ async def test_leaving_does_not_call_a_load_off(own_host: Make) -> None:
     await own.peer.until(lambda status: status["state"] == "ready")
 
 
-async def test_another_model_takes_the_place_of_the_first(own_host: Make) -> None:
+async def test_another_model_takes_the_place_of_the_first(own_host: Make, caller: str) -> None:
     own = own_host(Options())
     pid = await own.load()
-    reply = await own.peer.send("POST", "/mistral/api/load", {"model": "qwen2.5-coder-0.5b"})
+    reply = await own.peer.send("POST", "/mistral/api/load", {"model": caller})
     chunks, _ = await _rest(reply)
     assert chunks[-2]["mistral"]["event"] == "ready"
-    assert chunks[-2]["mistral"]["status"]["model"]["name"] == "qwen2.5-coder-0.5b"
+    assert chunks[-2]["mistral"]["status"]["model"]["name"] == caller
     assert not psutil.pid_exists(pid)
 
 
