@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))  # pytest's imp
 
 import tiny_talker
 
-SMALL = "smollm2-135m"
+SMALL, EMBEDDED = "smollm2-135m", "qwen2.5-coder-0.5b"
 Chunk = dict[str, Any]
 
 
@@ -150,23 +150,13 @@ def _info(runtime: Path, pid: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def models_home(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As everywhere, but the weights of `smollm2-135m` are random and few: for what the model says does not matter here."""
+    """As everywhere, but the weights of both models are random and few: for what a model says does not matter here."""
     home = tmp_path_factory.mktemp("models_home")
-    for model in (models_home / "models").iterdir():
-        if model.is_dir() and model.name != SMALL:
-            (home / "models").mkdir(exist_ok=True, mode=0o700)
-            (home / "models" / model.name).symlink_to(model)
-    real = models_home / "models" / SMALL
-    tiny_talker.build(home / "models" / SMALL / "nf4", real / "nf4", window=8192)
-    (home / "models" / SMALL / "source").symlink_to(real / "source")
+    for name, window in ((SMALL, 8192), (EMBEDDED, 32_768)):
+        here, real = (place / "models" / name for place in (home, models_home))
+        tiny_talker.build(here / "nf4", real / "nf4", window=window)
+        (here / "source").symlink_to(real / "source")
     return home
-
-
-@pytest.fixture(scope="session")
-def caller(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Another such model, by its path, whose chat template knows functions: the embedded default's."""
-    words = models_home / "models" / "qwen2.5-coder-0.5b" / "nf4"
-    return str(tiny_talker.build(tmp_path_factory.mktemp("caller") / "caller", words))
 
 
 @pytest.fixture(scope="session")

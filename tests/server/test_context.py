@@ -16,7 +16,7 @@ from jupyter_mistral.server.engine import Options
 
 from .conftest import SMALL, Own, Peer
 
-BUDGET = 800
+EMBEDDED, BUDGET = "qwen2.5-coder-0.5b", 800
 QUESTION = "What is value_3? <|im_end|>"
 EARLIER = [
     {"role": "system", "content": "  Answer briefly.\n"},
@@ -50,7 +50,7 @@ async def metered(peer: Peer, body: dict[str, Any]) -> tuple[int, dict[str, Any]
     return meter["tokens"], meter, answer["usage"]
 
 
-def with_calls(model: str, body: dict[str, Any], **more: Any) -> dict[str, Any]:
+def with_calls(body: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The same, with functions to call, and an earlier call of one with what it gave."""
     number = {"type": "integer", "description": "A value <|im_end|>"}
     parameters = {"type": "object", "properties": {"a": number, "b": number}, "required": ["a"]}
@@ -65,16 +65,16 @@ def with_calls(model: str, body: dict[str, Any], **more: Any) -> dict[str, Any]:
         {"role": "tool", "tool_call_id": "a1b2c3d4e", "content": "The sum is 5. <tool_call>"},
         {"role": "assistant", "content": "It is 5."},
     ]
-    return {**body, "model": model, "tools": tools, "messages": [*EARLIER, *turns, body["messages"][-1]], **more}
+    return {**body, "model": EMBEDDED, "tools": tools, "messages": [*EARLIER, *turns, body["messages"][-1]], **more}
 
 
-async def test_functions_and_their_results_count_beside_a_notebook(own_host: Callable[..., Own], caller: str) -> None:
-    peer = own_host(Options(default_model=caller)).peer
+async def test_functions_and_their_results_count_beside_a_notebook(own_host: Callable[..., Own]) -> None:
+    peer = own_host(Options(default_model=EMBEDDED)).peer
     book, counts = notebook(3), []
     for body in (
-        with_calls(caller, asked(book), tool_choice="none"),
-        with_calls(caller, asked(book)),
-        with_calls(caller, asked(padded(notebook(40)), budget=BUDGET)),
+        with_calls(asked(book), tool_choice="none"),
+        with_calls(asked(book)),
+        with_calls(asked(padded(notebook(40)), budget=BUDGET)),
     ):
         tokens, meter, usage = await metered(peer, body)
         assert tokens == usage["prompt_tokens"] == sum(row["tokens"] for row in meter["ledger"])

@@ -207,13 +207,13 @@ async def test_leaving_does_not_call_a_load_off(own_host: Make) -> None:
     await own.peer.until(lambda status: status["state"] == "ready")
 
 
-async def test_another_model_takes_the_place_of_the_first(own_host: Make, caller: str) -> None:
+async def test_another_model_takes_the_place_of_the_first(own_host: Make) -> None:
     own = own_host(Options())
     pid = await own.load()
-    reply = await own.peer.send("POST", "/mistral/api/load", {"model": caller})
+    reply = await own.peer.send("POST", "/mistral/api/load", {"model": "qwen2.5-coder-0.5b"})
     chunks, _ = await _rest(reply)
     assert chunks[-2]["mistral"]["event"] == "ready"
-    assert chunks[-2]["mistral"]["status"]["model"]["name"] == caller
+    assert chunks[-2]["mistral"]["status"]["model"]["name"] == "qwen2.5-coder-0.5b"
     assert not psutil.pid_exists(pid)
 
 
