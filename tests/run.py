@@ -165,8 +165,8 @@ def pytest_check(everything: bool, arguments: list[str]) -> Check:
     return Check("pytest", command + (list(arguments) or SIDE_BY_SIDE + SECOND_TRY))
 
 
-def run_checks(light: list[Check], pytest: Check | None) -> None:
-    """pytest's lines are shown as they come; those of the others once each has ended."""
+def run_checks(light: list[Check], pytest: Check | None, models: threading.Thread) -> None:
+    """pytest, once the models are there, beside the others. Its lines are shown as they come, theirs once each has ended."""
 
     def say(text: str) -> None:
         sys.stdout.write(text)
@@ -180,6 +180,7 @@ def run_checks(light: list[Check], pytest: Check | None) -> None:
 
     beside = threading.Thread(target=one_by_one)
     beside.start()
+    models.join()
     if pytest:
         pytest.run(say)
     beside.join()
@@ -226,11 +227,10 @@ def main() -> int:
     models.start()
     steps.run("front end", build_front_end)
     programs.join()
-    models.join()
     if "JUPYTER_MISTRAL_CHROMIUM" not in os.environ:
         return 1  # it has said why
     pytest = next((check for check in chosen if check.name == "pytest"), None)
-    run_checks([check for check in chosen if check.name != "pytest"], pytest)
+    run_checks([check for check in chosen if check.name != "pytest"], pytest, models)
     sh(PYTHON, ROOT / "tests" / "coverage_page.py", check=False)
     return report(steps, chosen, time.monotonic() - started)
 
