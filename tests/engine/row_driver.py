@@ -31,15 +31,16 @@ def drive(decoder: Decoder, part: Any) -> Iterator[Any]:
             return
 
 
-def answer(decoder: Decoder, ids: list[int], lookup: bool = False, tokens: int = 24) -> Answer:
-    """Greedy tokens, the scores of the first, and the reused tokens."""
+def answer(decoder: Decoder, ids: list[int], lookup: bool | Lookup = False, tokens: int = 24) -> Answer:
+    """Greedy tokens, the scores of the first, and the reused tokens. lookup: who guesses; True: the usual one."""
     prompt = Prompt(ids)
     row = decoder.take(prompt.units, "")
     readings = list(drive(decoder, row.read(prompt, "", tokens, lambda: None)))
     assert row.scores is not None
     scores = row.scores.clone()
     chooser = Chooser(Sampling(temperature=0), decoder.device)
-    found = row.tokens(chooser, lambda: None, Lookup(ids) if lookup else None, lambda: None)
+    guesser = lookup if isinstance(lookup, Lookup) else Lookup(ids) if lookup else None
+    found = row.tokens(chooser, lambda: None, guesser, lambda: None)
     out = list(islice(drive(decoder, found), tokens))
     decoder.give_back(row)
     return out, scores, readings[0].reused

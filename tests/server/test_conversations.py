@@ -21,9 +21,9 @@ from jupyter_mistral.server.engine import LocalEngine, Options
 from jupyter_mistral.server.history import History
 from jupyter_mistral.server.prompt import PromptBuilder, instructed
 
-LONG = {"content": ["Count from 1 to 1000 in words."], "max_tokens": 600, "temperature": 0, "seed": 1}
+LONG = {"content": ["Count from 1 to 1000 in words."], "max_tokens": 3000, "temperature": 0, "seed": 1}
 SHORT = {**LONG, "max_tokens": 3}
-GRACE_S = 0.5
+GRACE_S = 0.2
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,7 +42,7 @@ def engine(
     home = tmp_path_factory.mktemp("home", numbered=True)
     home.chmod(0o700)
     (home / "models").symlink_to(models_home / "models")
-    options = Options(default_model="smollm2-135m", context_length=1024)
+    options = Options(default_model="smollm2-135m", context_length=4096)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_MISTRAL_HOME", str(home))
         engine = LocalEngine(options, PromptBuilder(), logging.getLogger(__name__), zygote.launch)
@@ -251,7 +251,7 @@ async def test_a_failure_without_a_word_is_a_failed_answer(talk: Conversations) 
 async def test_a_chat_longer_than_the_model_holds_forgets_its_oldest_turns_and_says_so(talk: Conversations) -> None:
     chat = (await talk.create())["id"]
     for _ in range(6):
-        long = {**SHORT, "content": ["word " * 250]}
+        long = {**SHORT, "content": ["word " * 1000]}
         events = [event async for event in (await ask(talk, chat, long)).answer.read()]
     end = events[-1]
     assert isinstance(end, End)
