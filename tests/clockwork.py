@@ -1,7 +1,8 @@
 """A model that ticks: a real folder in 4 bit that the real engine loads in a moment and that says what is known beforehand.
 
 `build(folder, tokenizer_from)` writes a llama of two layers, 64 wide, with the tokenizer and the chat template of another
-model's 4-bit folder, and gives the folder: the engine takes it by path, as `default_model`, as `load`'s model, as `--model`.
+model's 4-bit folder, and gives the folder: the engine takes it by path, as `default_model`, as `load`'s model, as `--model`. A link to it
+at `models/NAME/nf4` of a `JUPYTER_MISTRAL_HOME` makes it the model NAME of the catalogue there.
 
 - Any question in a chat is answered `Yes.`, at any temperature, and so is whatever else ends with a line break.
 - After any other token the answer ends at once, without a word.
@@ -23,6 +24,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from jupyter_mistral.models import store
 from tokenizers import Tokenizer
 
 TOKENIZER_FILES = ("tokenizer.json", "text_tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -55,6 +57,7 @@ def build(folder: Path, tokenizer_from: Path, *, window: int = 32_768) -> Path:
     (folder / "config.json").write_text(json.dumps(_config(of, words, window), indent=1))
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": end}))
     _write(folder / "model.safetensors", [*_tables(words, chain, choices, end), *_layers()])
+    store.write_manifest(folder, {"quantization": "nf4", "source": "clockwork"})
     return folder
 
 

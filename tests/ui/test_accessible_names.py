@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import Script, Ui
+from .scripts import Script
+from .user import Ui
 
 # what has none of what a name is made of; the hidden file field is opened by its button
 NAMELESS = """() => Array.from(
@@ -17,8 +19,9 @@ NAMELESS = """() => Array.from(
 ANSWER = "Use [the sum](https://example.org):\n\n```python\nprint(sum([1, 2]))\n```\n\nSee [cell 0].\n"
 
 
+@pytest.mark.own_page
 def test_every_control_of_the_panel_has_a_name(ui: Ui, page: Page, scripted: Script) -> None:
-    ui.open(["x = 1", "1 / 0"])
+    ui.open(["x = 1", "1 / 0"], runs=True)
     ui.run_all()
     page.locator(".jp-MistralError-buttons").wait_for()
     ui.show_panel()

@@ -7,7 +7,8 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-from .conftest import ANSWER_MS, Script, Ui
+from .scripts import Script
+from .user import ANSWER_MS, Ui
 
 FIELD = ".jp-MistralComposer textarea"
 # hands files to the field as a paste would
@@ -71,8 +72,7 @@ def test_cells_and_files_are_dragged_into_the_question(ui: Ui, page: Page, scrip
 
 def test_an_at_sign_attaches_cells_files_and_variables(ui: Ui, page: Page, scripted: Script) -> None:
     (ui.lab.root / "data.csv").write_text("x,y\n1,2\n")
-    # a kernel of its own: the one of t.ipynb has run other tests' cells
-    ui.open(["harvest = 42"], "attached.ipynb")
+    ui.open(["harvest = 42"], runs=True)
     ui.run_all()
     page.wait_for_function(
         "() => window.jupyterapp.shell.currentWidget.content.model.cells.get(0).executionCount === 1"

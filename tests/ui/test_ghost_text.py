@@ -9,10 +9,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from clockwork import ANSWER
 from playwright.sync_api import Page, Route, expect
 from playwright.sync_api import TimeoutError as TookTooLong
 
-from .conftest import ANSWER_MS, TOKEN, Ui
+from .labs import TOKEN
+from .user import ANSWER_MS, Ui
 
 COMPLETIONS = re.compile(r"/mistral/v1/completions")
 GHOST = "() => document.querySelector('.jp-GhostText')?.textContent ?? ''"
@@ -39,8 +41,6 @@ def ready(ui: Ui, page: Page) -> Ui:
     """A cell with a function that lacks its end, its caret there, and a model in memory: a key press never loads one."""
     ui.open(["import math\nratio = 3", "def add(a, b):\n    return a"])
     ui.show_panel()
-    ui.ask("Say yes.")
-    ui.wait_answer()
     ui.wait_model()
     page.locator(".jp-Notebook .cm-content").nth(1).click()
     page.keyboard.press("Control+End")
@@ -81,43 +81,43 @@ def test_tab_completes_until_there_is_ghost_text(ready: Ui, page: Page) -> None:
     expect(completer).to_be_visible()
 
 
-def test_its_switch_turns_it_off_and_on(ui: Ui, page: Page, asked: list[dict[str, Any]], unset: None) -> None:
+@pytest.mark.own_page
+def test_its_switch_turns_it_off(ui: Ui, page: Page, asked: list[dict[str, Any]], unset: None) -> None:
     put = f"{ui.lab.url}/lab/api/settings/jupyter-mistral:plugin"
     headers = {"Authorization": f"token {TOKEN}"}
-    for is_on in (False, True):
-        page.request.put(put, headers=headers, data={"raw": json.dumps({"ghostText": is_on})})
-        ui.open(["value = 1"])
-        ui.show_panel()
-        ui.ask("Say yes.")
-        ui.wait_answer()
-        ui.wait_model()
-        page.locator(".jp-Notebook .cm-content").first.click()
-        page.keyboard.press("Control+End")
-        page.keyboard.type(" + ", delay=30)
-        if is_on:
-            page.wait_for_function(f"() => ({GHOST})() !== ''")
-            assert asked
-        else:
-            # the explicit wish finds nobody either: the completer has looked, and asked no server
-            ui.command("inline-completer:invoke")
-            expect(page.locator(".jp-Notebook .cm-content").first).to_contain_text("value = 1 + ")
-            page.keyboard.type("2", delay=30)
-            assert asked == []
+    page.request.put(put, headers=headers, data={"raw": json.dumps({"ghostText": False})})
+    ui.open(["value = 1"])
+    ui.show_panel()
+    ui.wait_model()
+    cell = page.locator(".jp-Notebook .cm-content").first
+    cell.click()
+    page.keyboard.press("Control+End")
+    page.keyboard.type(" + ", delay=30)
+    # the explicit wish finds nobody either: the completer has looked, and asked no server
+    ui.command("inline-completer:invoke")
+    expect(cell).to_contain_text("value = 1 + ")
+    page.keyboard.type("2", delay=30)
+    assert asked == []
 
 
-def test_a_real_model_is_asked_and_a_busy_one_says_no_without_a_dialog(ready: Ui, page: Page, endless: None) -> None:
+def test_a_real_model_is_asked_and_a_busy_one_says_no_without_a_dialog(ui: Ui, page: Page, endless: None) -> None:
+    ui.open(["x = 1", ANSWER[:-2]])
+    ui.show_panel()
+    ui.wait_model()
+    page.locator(".jp-Notebook .cm-content").nth(1).click()
+    page.keyboard.press("Control+End")
     with page.expect_response(COMPLETIONS, timeout=ANSWER_MS) as first:
-        page.keyboard.type(" + ")
-    assert first.value.status in (200, 429)
-    ready.ask("Count.")
-    page.locator(".jp-MistralAnswer[data-state=streaming] .jp-MistralMarkdown").wait_for(timeout=ANSWER_MS)
+        page.keyboard.type(ANSWER[-2])
+    assert first.value.status == 200
+    expect(page.locator(".jp-GhostText")).to_have_text(ANSWER[-1])
+    ui.ask("Count.")
+    ui.wait_streaming()
     page.locator(".jp-Notebook .cm-content").nth(1).click()
     page.keyboard.press("Control+End")
     with page.expect_response(COMPLETIONS, timeout=ANSWER_MS) as second:
         page.keyboard.type("b + ")
-    print("while an answer is written:", second.value.status)
-    assert second.value.status in (200, 429)
+    assert second.value.status == 429
     assert page.locator(".jp-Dialog").count() == 0
     assert page.locator(".jp-MistralFailure").count() == 0
     page.get_by_role("button", name="Stop", exact=True).click()
-    ready.wait_answer("interrupted")
+    ui.wait_answer("interrupted")

@@ -14,7 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import PageErrors, Script, Ui
+from .scripts import Script
+from .tabs import PageErrors
+from .user import Ui
 
 MARKDOWN = [
     "![a]({sink}/md-image.png)",
@@ -76,6 +78,15 @@ TRICKS = [
 ]
 
 
+# twice, since what a picture's failure or an idle moment brings about may load something again
+LAST = """async url => {
+  for (const last of [new Image(), new Image()]) {
+    await new Promise(resolve => requestIdleCallback(resolve));
+    await new Promise(resolve => { last.onload = last.onerror = resolve; last.src = url; });
+  }
+}"""
+
+
 class Sink(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.hits: list[str] = []
@@ -103,6 +114,12 @@ class Sink(ThreadingHTTPServer):
         """Until so many different addresses were asked for."""
         while len(set(self.hits)) < least:
             page.wait_for_timeout(100)
+
+    def settled(self, page: Page) -> list[str]:
+        """What was asked for until the page had nothing more to do and a picture of our own, asked for last, had come."""
+        page.evaluate(LAST, f"http://{self.bare}/settled.png")
+        assert "/settled.png" in self.hits
+        return [path for path in self.hits if path != "/settled.png"]
 
     def tricks(self) -> str:
         return "\n\n".join(vector.format(sink=f"http://{self.bare}") for vector in TRICKS)
@@ -132,8 +149,7 @@ def test_answer_in_the_panel(ui: Ui, page: Page, sink: Sink, scripted: Script, s
     ui.ask("?")
     ui.wait_answer()
     page.locator(".jp-MistralMarkdown").get_by_text("The end.").wait_for()
-    page.wait_for_timeout(1500)  # what would load, loads by now
-    assert sink.hits == []
+    assert sink.settled(page) == []
     assert page.evaluate("() => window.pwned") is None
     answer = page.locator(".jp-MistralMarkdown")
     for selector in ("script", "iframe", "object", "embed", "form", "style", "link", "[onerror]", "[href^=javascript]"):
@@ -171,6 +187,7 @@ def test_a_stream_is_drawn_as_the_whole_text_would_be(ui: Ui, page: Page, sink: 
     assert all(one == drawn[0] for one in drawn)
 
 
+@pytest.mark.own_page
 def test_names_of_chats_files_and_models_are_plain_text(ui: Ui, page: Page, sink: Sink, scripted: Script) -> None:
     evil = f"<img src='http://{sink.bare}/name.png' onerror='window.pwned=1'>"
     (ui.lab.root / "<img src=x onerror=window.pwned=1>.txt").write_text("text")
@@ -187,8 +204,7 @@ def test_names_of_chats_files_and_models_are_plain_text(ui: Ui, page: Page, sink
     expect(page.locator(".jp-MistralThinking")).to_contain_text("<img src=")
     page.get_by_role("button", name="All chats").click()
     page.get_by_label("Search in chats").fill(evil)
-    page.wait_for_timeout(500)
-    assert sink.hits == []
+    assert sink.settled(page) == []
     assert page.evaluate("() => window.pwned") is None
     assert page.locator(".jp-Mistral img").count() == 0
 
@@ -199,8 +215,7 @@ def test_question_and_attachments_are_plain_text(ui: Ui, page: Page, sink: Sink,
     ui.ask(f"<img src='http://{sink.bare}/q.png' onerror='window.pwned=1'> ![a](http://{sink.bare}/q2.png)")
     expect(page.locator(".jp-MistralQuestion-text")).to_contain_text("<img src=")
     page.get_by_role("button", name="Stop", exact=True).click()
-    page.wait_for_timeout(500)
-    assert sink.hits == []
+    assert sink.settled(page) == []
     assert page.evaluate("() => window.pwned") is None
 
 
@@ -248,18 +263,19 @@ def test_magic_output_in_a_trusted_notebook(ui: Ui, page: Page, sink: Sink) -> N
         [
             "from IPython.display import display\nfrom jupyter_mistral.kernel.render import to_html\n"
             f"display({{'text/html': to_html({sink.vectors() + sink.tricks()!r} + '\\n\\nThe end.'), 'text/plain': ''}}, raw=True)"
-        ]
+        ],
+        runs=True,
     )
     ui.run_all()
     page.locator(".jp-OutputArea-output").get_by_text("The end.").wait_for()
-    page.wait_for_timeout(1500)
-    assert sink.hits == []
+    assert sink.settled(page) == []
     assert page.evaluate("() => window.pwned") is None
     assert page.locator(".jp-OutputArea-output script").count() == 0
 
 
+@pytest.mark.own_page
 def test_the_vectors_do_work_where_nothing_guards(ui: Ui, page: Page, sink: Sink, page_errors: PageErrors) -> None:
-    ui.open([f"from IPython.display import Markdown\nMarkdown({sink.vectors()!r})"])
+    ui.open([f"from IPython.display import Markdown\nMarkdown({sink.vectors()!r})"], runs=True)
     ui.run_all()
     page.wait_for_function("() => window.pwned === 1")
     sink.wait(page, 3)

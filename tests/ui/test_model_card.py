@@ -7,27 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Response, Route, expect
+from playwright.sync_api import Page, Route, expect
 
-from .conftest import ANSWER_MS, Script, Ui, _start
+from .labs import start
+from .scripts import Script
+from .user import ANSWER_MS, Ui
 
 
+@pytest.mark.own_page(asks_the_doctor=True)
 def test_without_a_model_each_check_says_what_to_do(page: Page, tmp_path_factory: pytest.TempPathFactory) -> None:
     empty = tmp_path_factory.mktemp("empty")
-    (empty / "models").mkdir(mode=0o700)
-    lab = _start("jupyterlab", tmp_path_factory.mktemp("bare"), empty, "--LabApp.expose_app_in_browser=True")
+    lab = start("jupyterlab", tmp_path_factory.mktemp("bare"), empty)
     ui = Ui(page, lab)
     try:
-        # as the page was told them: free memory is another the next moment
-        told: list[Response] = []
-        page.on("response", lambda reply: told.append(reply) if "/mistral/api/doctor" in reply.url else None)
         ui.open(["x = 1"])
-        ui.show_panel()
+        # as the page is told them: free memory is another the next moment
+        with page.expect_response("**/mistral/api/doctor*") as told:
+            ui.show_panel()
         first = page.locator(".jp-MistralReadiness")
         expect(first.get_by_role("heading")).to_have_text("Almost ready")
         expect(first).to_contain_text("is not on this machine")
         # every check that the doctor makes is there, and each that is not well has a next step
-        for check in told[-1].json()["checks"]:
+        for check in told.value.json()["checks"]:
             if check["name"] != "model":
                 expect(first).to_contain_text(check["found"].split(",")[0][:20])
         unwell = first.locator("li.jp-mod-warn, li.jp-mod-blocked")
@@ -66,6 +67,7 @@ def test_the_card_tells_what_the_status_measured(ui: Ui, page: Page) -> None:
     expect(card.locator(".jp-MistralBadge").first).to_have_text("4 bit")
 
 
+@pytest.mark.own_page
 def test_a_gpus_figures_and_the_energy_of_an_answer_are_shown_where_they_are_measured(
     ui: Ui, page: Page, scripted: Script
 ) -> None:
@@ -158,8 +160,7 @@ def test_thinking_is_folded_and_opens_on_a_click(ui: Ui, page: Page, scripted: S
 def test_a_notebook_that_does_not_fit_can_be_read_in_parts(ui: Ui, page: Page, scripted: Script) -> None:
     ui.open(["x = 1"])
     ui.show_panel()
-    ui.ask("Say yes.")
-    ui.wait_answer()
+    ui.wait_model()
     words = " ".join(f"word{i}" for i in range(60))
     page.evaluate(
         """words => {
@@ -177,16 +178,16 @@ def test_a_notebook_that_does_not_fit_can_be_read_in_parts(ui: Ui, page: Page, s
     expect(read_all).to_have_attribute("aria-pressed", "true")
     scripted(["Words."])
     page.get_by_label("Your question").press("Enter")
-    ui.wait_answer(nth=1)
+    ui.wait_answer()
     assert scripted.bodies[-1]["mistral"]["thorough"] is True
     # for one question
     ui.ask("And now?")
-    ui.wait_answer(nth=2)
+    ui.wait_answer(nth=1)
     assert "thorough" not in scripted.bodies[-1]["mistral"]
 
 
 def test_our_own_errors_get_no_buttons(ui: Ui, page: Page) -> None:
-    ui.open(["%load_ext jupyter_mistral", "%mistral fix", "1 / 0"])
+    ui.open(["%load_ext jupyter_mistral", "%mistral fix", "1 / 0"], runs=True)
     ui.command("notebook:run-cell-and-select-next")
     ui.command("notebook:run-cell-and-select-next")
     page.get_by_text("No cell has failed in this kernel yet.").wait_for()
@@ -198,6 +199,7 @@ def test_our_own_errors_get_no_buttons(ui: Ui, page: Page) -> None:
     expect(page.locator(".jp-MistralError-buttons").last).to_be_visible()
 
 
+@pytest.mark.own_page
 def test_a_model_that_sees_gets_pictures_and_the_history_keeps_a_thumbnail(
     ui: Ui, page: Page, scripted: Script, tmp_path: Path
 ) -> None:

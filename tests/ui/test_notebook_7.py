@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import ANSWER_MS, KERNEL_IDLE, TOKEN, Lab, Script, Ui, write_notebook
+from .labs import TOKEN, Lab, write_notebook
+from .scripts import Script
+from .tabs import KERNEL_IDLE
+from .user import Ui
+
+pytestmark = pytest.mark.own_page
 
 
 @pytest.fixture
@@ -19,12 +24,14 @@ def seven(page: Page, notebook7: Lab) -> Ui:
     page.locator("[data-jp-item-name=mistral-open]").click()
     page.get_by_label("Your question").wait_for()
     page.get_by_role("button", name="New chat").click()
-    return Ui(page, notebook7)
+    ui = Ui(page, notebook7)
+    ui.has_run = True
+    return ui
 
 
 def test_a_question_is_answered_stopped_and_there_after_a_reload(seven: Ui, page: Page, endless: None) -> None:
     seven.ask("Count.")
-    page.locator(".jp-MistralAnswer[data-state=streaming] .jp-MistralMarkdown").wait_for(timeout=ANSWER_MS)
+    seven.wait_streaming()
     page.get_by_role("button", name="Stop", exact=True).click()
     assert "Stopped here." in seven.wait_answer("interrupted")
     page.reload()

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from .conftest import Ui
+from .user import Ui
 
 MARKS = """() => Array.from(window.jupyterapp.shell.currentWidget.content.model.cells, cell => cell.getMetadata('mistral') ?? null)"""
 

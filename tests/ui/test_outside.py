@@ -10,19 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clockwork import ANSWER
 from playwright.sync_api import Page, expect
 
-from .conftest import ANSWER_MS, Lab, Ui, _start
+from .labs import Lab, start
+from .user import ANSWER_MS, Ui
 
 SMALL = "smollm2-135m"
 
 
 @pytest.fixture
-def lab_over_a_shared_host(models_home: Path, tmp_path: Path) -> Iterator[tuple[Lab, str]]:
+def lab_over_a_shared_host(models: Path, clock: Path, tmp_path: Path) -> Iterator[tuple[Lab, str]]:
     """JupyterLab whose admin set `engine_url`, and HOST:PORT of the model host that it asks."""
     shared = tmp_path / "shared"
-    shared.mkdir(mode=0o700)
-    (shared / "models").symlink_to(models_home / "models")
+    (shared / "models" / SMALL).mkdir(mode=0o700, parents=True)
+    (shared / "models" / SMALL / "nf4").symlink_to(clock)  # lies there by that name
     environ = {**os.environ, "JUPYTER_RUNTIME_DIR": str(shared), "JUPYTER_MISTRAL_HOME": str(shared)}
     command = [sys.executable, "-m", "jupyter_mistral.server.host", "--port", "0", "--model", SMALL]
     host = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -33,9 +35,9 @@ def lab_over_a_shared_host(models_home: Path, tmp_path: Path) -> Iterator[tuple[
         key.write_text(host.stdout.readline().removeprefix("token: ").strip())
         key.chmod(0o600)
         settings = [f"--MistralExtension.engine_url={url}", f"--MistralExtension.engine_model={SMALL}"]
-        settings += [f"--MistralExtension.engine_key_file={key}", "--LabApp.expose_app_in_browser=True"]
+        settings.append(f"--MistralExtension.engine_key_file={key}")
         (tmp_path / "lab").mkdir()
-        lab = _start("jupyterlab", tmp_path / "lab", models_home, *settings)
+        lab = start("jupyterlab", tmp_path / "lab", models, *settings)
         try:
             yield lab, url.split("/")[2]
         finally:
@@ -45,6 +47,7 @@ def lab_over_a_shared_host(models_home: Path, tmp_path: Path) -> Iterator[tuple[
         host.wait(60)
 
 
+@pytest.mark.own_page
 def test_the_card_says_where_text_goes(lab_over_a_shared_host: tuple[Lab, str], page: Page) -> None:
     lab, host = lab_over_a_shared_host
     ui = Ui(page, lab)
@@ -59,7 +62,8 @@ def test_the_card_says_where_text_goes(lab_over_a_shared_host: tuple[Lab, str], 
     )
     expect(page.locator(".jp-MistralReadiness")).not_to_contain_text("Nothing you write leaves it")
     ui.ask("Say yes.")
-    assert ui.wait_answer()
+    ui.wait_answer()
+    expect(page.locator(".jp-MistralAnswer")).to_contain_text(ANSWER)
     page.locator(".jp-MistralCard-head").click()
     card = page.locator(".jp-MistralCard")
     expect(card).to_contain_text("tokens/s")

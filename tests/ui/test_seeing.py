@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Request, expect
 
-from .conftest import ANSWER_MS, ASK, TOKEN, Lab, Ui, _start, numbers
+from .labs import Lab, default, start
+from .scripts import ASK, numbers
+from .user import ANSWER_MS, Ui
 
 TESTS = Path(__file__).parent.parent
-BLIND = "smollm2-135m"
 SHORT = {"max_tokens": 6, "temperature": 0}
 # of the shipped model: pixels of a side at most, of the square that is one token
 LONGEST, SQUARE = 112, 28
@@ -56,13 +56,9 @@ def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lab(seer: Path, tmp_path_factory: pytest.TempPathFactory, models_home: Path) -> Iterator[Lab]:
-    """A JupyterLab of its own, whose model sees; a blind one lies beside it."""
-    models = tmp_path_factory.mktemp("models")
-    (models / "models").mkdir(mode=0o700)
-    (models / "models" / BLIND).symlink_to(models_home / "models" / BLIND)
-    more = ["--LabApp.expose_app_in_browser=True", f"--MistralExtension.default_model={seer}"]
-    found = _start("jupyterlab", tmp_path_factory.mktemp("seeing"), models, *more)
+def lab(seer: Path, tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Lab]:
+    """A JupyterLab of its own, whose model sees."""
+    found = start("jupyterlab", tmp_path_factory.mktemp("seeing"), models, default(seer))
     yield found
     found.stop()
 
@@ -80,13 +76,6 @@ def bodies(page: Page) -> list[dict[str, Any]]:
     return found
 
 
-def post(lab: Lab, path: str, body: dict[str, Any]) -> str:
-    headers = {"Authorization": f"token {TOKEN}", "Content-Type": "application/json"}
-    request = urllib.request.Request(f"{lab.url}{path}", json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=ANSWER_MS / 1000) as reply:
-        return str(reply.read().decode())
-
-
 def receipt(ui: Ui) -> tuple[int, int]:
     """Tokens of the last answer's prompt, and those known before; the panel's figures are the server's."""
     shown = ui.page.locator(".jp-MistralFacts").last.get_attribute("title") or ""
@@ -102,7 +91,7 @@ def without_pictures(lab: Lab, body: dict[str, Any]) -> int:
     """Tokens of the same question in words alone."""
     text = [{"type": "text", "text": part} for part in body["content"] if isinstance(part, str)]
     asked = {**SHORT, "messages": [{"role": "user", "content": text}], "mistral": body["mistral"]}
-    return int(json.loads(post(lab, "/mistral/api/context", asked))["tokens"])
+    return int(lab.ask("/mistral/api/context", "POST", asked)["tokens"])
 
 
 def picture_of(body: dict[str, Any]) -> tuple[str, bytes]:
@@ -123,6 +112,7 @@ def test_a_blind_model_refuses_the_picture_that_another_then_looks_at(
     ui: Ui,
     page: Page,
     seer: Path,
+    clock: Path,
     bodies: list[dict[str, Any]],
     reshaped: Callable[[dict[str, Any]], None],
     tmp_path: Path,
@@ -133,8 +123,8 @@ def test_a_blind_model_refuses_the_picture_that_another_then_looks_at(
     pie, heatmap = tmp_path / "pie.png", tmp_path / "heatmap.png"
     for path in (pie, heatmap):
         path.write_bytes(plots.draw(path.stem, 20_000, plots.HELD_OUT))
-    post(ui.lab, "/mistral/api/load", {"model": BLIND})
-    ui.open(["x = 1"], "seeing_attached.ipynb")
+    ui.lab.load(str(clock))
+    ui.open(["x = 1"])
     ui.show_panel()
     reshaped(SHORT)
     field = page.get_by_label("Your question")
@@ -163,9 +153,7 @@ def test_a_blind_model_refuses_the_picture_that_another_then_looks_at(
     field.press("Enter")
     note = page.locator(".jp-MistralFailure")
     expect(note).to_have_count(1)
-    expect(note).to_contain_text(
-        "SmolLM2 135M Instruct cannot see pictures. Load a model that can, or remove the picture."
-    )
+    expect(note).to_contain_text("clockwork cannot see pictures. Load a model that can, or remove the picture.")
     expect(page.get_by_role("button", name="Send", exact=True)).to_be_disabled()
     assert bodies == []
     expect(field).to_have_value(plots.QUESTION)
@@ -198,8 +186,8 @@ def test_a_blind_model_refuses_the_picture_that_another_then_looks_at(
 def test_plots_of_the_notebook_and_the_clipboard_are_looked_at(
     ui: Ui, page: Page, seer: Path, bodies: list[dict[str, Any]], reshaped: Callable[[dict[str, Any]], None]
 ) -> None:
-    post(ui.lab, "/mistral/api/load", {"model": str(seer)})
-    ui.open([PLOT, f"from IPython.display import SVG\nSVG({SVG!r})"], "seeing_plots.ipynb")
+    ui.lab.load(str(seer))
+    ui.open([PLOT, f"from IPython.display import SVG\nSVG({SVG!r})"], runs=True)
     ui.show_panel()
     ui.run_all()
     reshaped(SHORT)
@@ -228,12 +216,13 @@ def test_plots_of_the_notebook_and_the_clipboard_are_looked_at(
     assert receipt(ui)[0] - without_pictures(ui.lab, bodies[-1]) == tokens_of(40, 20) == 3
 
 
+@pytest.mark.own_page
 def test_all_of_a_long_notebook_is_read_part_by_part_and_stop_frees_the_model(
     ui: Ui, page: Page, seer: Path, bodies: list[dict[str, Any]], reshaped: Callable[[dict[str, Any]], None]
 ) -> None:
-    post(ui.lab, "/mistral/api/load", {"model": str(seer)})
+    ui.lab.load(str(seer))
     lines = [f"value_{i} = {i * i}  # the square of {i}" for i in range(550)]
-    ui.open(["\n".join(lines[i : i + 50]) for i in range(0, len(lines), 50)], "seeing_long.ipynb")
+    ui.open(["\n".join(lines[i : i + 50]) for i in range(0, len(lines), 50)])
     ui.show_panel()
     page.evaluate(LABELS)
     reshaped(numbers(1500))

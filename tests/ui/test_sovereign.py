@@ -13,11 +13,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import KERNEL_IDLE, TOKEN, Lab, PageErrors, Ui, _start, write_notebook
+from .labs import TOKEN, Lab, start, write_notebook
+from .tabs import KERNEL_IDLE, PageErrors
 from .test_hostile_text import MARKDOWN, Sink, sink
+from .user import Ui
 
 __all__ = ["sink"]  # a fixture of the neighbour's
+pytestmark = pytest.mark.own_page
 
+SOVEREIGN = "--MistralExtension.sovereign=True"
 # what an untrusted notebook may bring into a page although it is sanitized
 OUTPUTS = [
     "<img src='{sink}/o-image.png'>",
@@ -69,23 +73,20 @@ def open_hostile(page: Page, lab: Lab, sink: Sink) -> None:
     (lab.root / "hostile.ipynb").write_text(json.dumps(hostile_notebook(sink)))
     page.goto(f"{lab.url}/lab/tree/hostile.ipynb?token={TOKEN}&reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
-    # outputs and cells render as they come into view
-    for _ in range(2 * len(MARKDOWN)):
-        page.locator(".jp-WindowedPanel-outer").last.hover()
-        page.mouse.wheel(0, 600)
-        page.wait_for_timeout(50)
+    # outputs and cells render as they come into view: nearly all of them at once
+    page.set_viewport_size({"width": 1400, "height": 12_000})
     end = page.locator(".jp-MarkdownOutput").get_by_text("The end.")
-    while not end.is_visible():  # a busy machine scrolls in larger steps, and some are lost
+    page.locator(".jp-WindowedPanel-outer").last.hover()
+    while not end.is_visible():
         page.mouse.wheel(0, 600)
         page.wait_for_timeout(50)
     page.wait_for_timeout(1500)  # what would load, loads by now
 
 
 @pytest.fixture(scope="module")
-def sovereign_lab(tmp_path_factory: pytest.TempPathFactory, models_home: Path) -> Iterator[Lab]:
+def sovereign_lab(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Lab]:
     home = tmp_path_factory.mktemp("sovereign")
-    more = ("--LabApp.expose_app_in_browser=True", "--MistralExtension.sovereign=True")
-    found = _start("jupyterlab", home, models_home, *more)
+    found = start("jupyterlab", home, models, SOVEREIGN)
     yield found
     found.stop()
 
@@ -109,7 +110,8 @@ def test_lab_cells_widgets_and_the_panel_work_under_the_policy(page: Page, sover
             "import ipywidgets\nipywidgets.IntSlider(value=3, description='a slider')",
             'from IPython.display import Javascript\nJavascript(\'element.textContent = "script of " + "my own cell"\')',
             "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
-        ]
+        ],
+        runs=True,
     )
     assert "token=" not in page.url
     ui.run_all()
@@ -125,19 +127,19 @@ def test_lab_cells_widgets_and_the_panel_work_under_the_policy(page: Page, sover
 
 @pytest.mark.threat("T5")
 def test_notebook_7_works_under_the_policy_too(
-    page: Page, tmp_path_factory: pytest.TempPathFactory, models_home: Path
+    page: Page, tmp_path_factory: pytest.TempPathFactory, models: Path
 ) -> None:
     refused: list[str] = []
     page.on("console", lambda m: refused.append(m.text) if "Content Security Policy" in m.text else None)
-    more = ("--JupyterNotebookApp.expose_app_in_browser=True", "--MistralExtension.sovereign=True")
-    found = _start("notebook", tmp_path_factory.mktemp("sovereign7"), models_home, *more)
+    found = start("notebook", tmp_path_factory.mktemp("sovereign7"), models, SOVEREIGN)
     try:
         write_notebook(found.root, "t.ipynb", ["6 * 7"])
         page.goto(f"{found.url}/notebooks/t.ipynb?token={TOKEN}")
         page.wait_for_selector(".jp-Notebook .jp-Cell")
         assert "token=" not in page.url
         page.wait_for_function(KERNEL_IDLE)
-        Ui(page, found).run_all()
+        ui = Ui(page, found)
+        ui.command("notebook:run-all-cells")
         expect(page.locator(".jp-OutputArea-output").first).to_contain_text("42")
     finally:
         found.stop()

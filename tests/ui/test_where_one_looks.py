@@ -6,7 +6,8 @@ import json
 
 from playwright.sync_api import Page, Route, expect
 
-from .conftest import ANSWER_MS, ASK, Script, Ui, numbers
+from .scripts import ASK, ENDLESS, Script
+from .user import Ui
 
 ON_TOP = """button => {
   const box = button.getBoundingClientRect();
@@ -16,7 +17,7 @@ ON_TOP = """button => {
 
 
 def test_a_question_asked_from_the_list_of_chats_shows_its_answer(ui: Ui, page: Page, scripted: Script) -> None:
-    ui.open(["x = 41", "print(y)"])
+    ui.open(["x = 41", "print(y)"], runs=True)
     ui.show_panel()
     ui.run_all()
     scripted(["Yes."], ["It has no value."])
@@ -68,7 +69,7 @@ def test_a_double_click_on_send_does_not_stop_the_answer(ui: Ui, page: Page, end
     ui.show_panel()
     page.get_by_label("Your question").fill("Count.")
     page.get_by_role("button", name="Send", exact=True).dblclick()
-    page.locator(".jp-MistralAnswer[data-state=streaming] .jp-MistralMarkdown").wait_for(timeout=ANSWER_MS)
+    ui.wait_streaming()
     page.get_by_role("button", name="Stop", exact=True).click()
     ui.wait_answer("interrupted")
 
@@ -84,7 +85,7 @@ def test_stop_before_the_answer_has_begun_stops_it_as_it_begins(ui: Ui, page: Pa
     while not held:
         page.wait_for_timeout(100)
     body = held[0].request.post_data_json or {}
-    held[0].continue_(post_data=json.dumps({**body, **numbers(1500)}))
+    held[0].continue_(post_data=json.dumps({**body, **ENDLESS}))
     assert "Stopped here." in ui.wait_answer("interrupted")
     expect(page.locator(".jp-MistralQuestion")).to_have_text("Count.")
 

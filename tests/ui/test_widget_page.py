@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import ANSWER_MS, TOKEN, Lab, Ui, write_notebook
+from .labs import TOKEN, Lab, write_notebook
+from .tabs import KERNEL_IDLE
+from .user import ANSWER_MS, Ui
 
 CELLS = [
     "%load_ext jupyter_mistral",
@@ -14,7 +17,7 @@ CELLS = [
 
 
 def test_in_jupyterlab_beside_the_notebook_and_in_the_panel(ui: Ui, page: Page) -> None:
-    ui.open(CELLS)
+    ui.open(CELLS, runs=True)
     ui.run_all()
     area = page.locator(".jmi-chat textarea")
     area.fill("First line")
@@ -42,14 +45,13 @@ def test_in_jupyterlab_beside_the_notebook_and_in_the_panel(ui: Ui, page: Page) 
     expect(page.locator(".jp-MistralQuestion-text")).to_have_text("First line\nGreet the widget.")
 
 
+@pytest.mark.own_page
 def test_in_notebook_7(page: Page, notebook7: Lab) -> None:
     notebook7.end_kernels()
     write_notebook(notebook7.root, "w.ipynb", CELLS)
     page.goto(f"{notebook7.url}/notebooks/w.ipynb?token={TOKEN}")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
-    page.wait_for_function(
-        "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-    )
+    page.wait_for_function(KERNEL_IDLE)
     page.evaluate("() => { void window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     area = page.locator(".jmi-chat textarea")
     area.fill("Greet the widget.")

@@ -1,0 +1,102 @@
+"""What a user does in JupyterLab, in the words of the journeys."""
+
+from __future__ import annotations
+
+import json
+
+from playwright.sync_api import Page
+
+from .labs import TOKEN, Lab, write_notebook
+from .tabs import KERNEL_IDLE, Tabs
+
+ANSWER_MS = 300_000  # a busy machine loads the model and answers within this
+
+
+class Ui:
+    """`tabs`: given where the page is the shared one."""
+
+    def __init__(self, page: Page, lab: Lab, tabs: Tabs | None = None) -> None:
+        self.page, self.lab, self._tabs = page, lab, tabs
+        self.has_run = False
+
+    def open(self, sources: list[str], name: str = "t.ipynb", *, runs: bool = False) -> None:
+        """A notebook of these cells. Where a test `runs` cells it has a kernel of its own, which is waited for."""
+        write_notebook(self.lab.root, name, sources)
+        self.open_written(name, runs=runs)
+
+    def open_written(self, name: str, *, runs: bool = False) -> None:
+        """A notebook that stands in the root folder."""
+        if self._tabs:
+            self._tabs.open(self.lab, name)
+        else:
+            self.page.goto("about:blank")  # a page of before would miss its kernel
+            self.lab.end_kernels()
+            self.page.goto(f"{self.lab.url}/lab/tree/{name}?token={TOKEN}&reset")
+        self.page.locator(".jp-Notebook:visible .jp-Cell").first.wait_for()
+        if runs:
+            self.has_run = True
+            self.page.wait_for_function(KERNEL_IDLE)
+
+    def wait_model(self) -> None:
+        """Until the page knows that a model is in memory: what it does for a loaded one alone, it does from then on."""
+        self.lab.load()
+        self.page.locator(".jp-MistralCard-head .jp-MistralDot.jp-mod-ready").wait_for(timeout=ANSWER_MS)
+
+    def command(self, id: str) -> None:
+        # its promise may take as long as an answer: not waited for
+        self.page.evaluate("id => { void window.jupyterapp.commands.execute(id); }", id)
+
+    def show_panel(self, new: bool = True) -> None:
+        self.command("jupyter-mistral:open")
+        self.page.get_by_label("Your question").wait_for()
+        if new:
+            self.page.get_by_role("button", name="New chat").click()
+
+    def run_all(self) -> None:
+        assert self.has_run, "open(…, runs=True)"
+        self.command("notebook:run-all-cells")
+
+    def ask(self, text: str) -> None:
+        self.page.get_by_label("Your question").fill(text)
+        self.page.keyboard.press("Enter")
+
+    def wait_streaming(self) -> None:
+        """Until the first words of an answer that goes on stand there."""
+        streaming = self.page.locator(".jp-MistralAnswer[data-state=streaming] .jp-MistralMarkdown")
+        streaming.wait_for(timeout=ANSWER_MS)
+
+    def wait_answer(self, state: str = "done", nth: int = -1) -> str:
+        """The text of an answer once it has ended, which is in `state`."""
+        answer = self.page.locator(".jp-MistralAnswer").nth(nth)
+        answer.wait_for(timeout=ANSWER_MS)
+        self.page.locator(".jp-MistralAnswer[data-state=streaming]").wait_for(state="detached", timeout=ANSWER_MS)
+        text = answer.inner_text()
+        assert answer.get_attribute("data-state") == state, text
+        return text
+
+    def wait_idle(self) -> None:
+        """Until the server answers nobody: the page hears of an end before its place in the line is free."""
+        while self.lab.ask("/mistral/api/status")["running"]:
+            self.page.wait_for_timeout(20)
+
+    def ask_again(self, button: str) -> None:
+        """Press a button that has the last answer written again; wait for the new one."""
+        answers = self.page.locator(".jp-MistralAnswer")
+        answers.last.evaluate("node => { node.dataset.old = 'yes'; }")
+        self.page.get_by_role("button", name=button).click()
+        self.page.locator(".jp-MistralAnswer[data-state=done]:not([data-old])").last.wait_for(timeout=ANSWER_MS)
+
+    def wait_sources(self, sources: list[str]) -> None:
+        expected = "() => window.jupyterapp.shell.currentWidget.content.model.cells"
+        self.page.wait_for_function(
+            f"wanted => JSON.stringify(Array.from(({expected})(), c => c.sharedModel.getSource())) === wanted",
+            arg=json.dumps(sources, separators=(",", ":"), ensure_ascii=False),
+        )
+
+    def sources(self) -> list[str]:
+        return list(
+            self.page.evaluate(
+                "() => Array.from(window.jupyterapp.shell.currentWidget.content.model.cells, "
+                "cell => cell.sharedModel.getSource())"
+            )
+        )
