@@ -79,9 +79,15 @@ async def test_a_completion_goes_on_with_the_text(peer: Any) -> None:
     assert "".join(c["choices"][0]["text"] for c in chunks[:-1]) == whole["choices"][0]["text"]
 
 
-@pytest.mark.parametrize("events", [True, False])
-async def test_a_failure_at_once_has_its_http_status(peer: Any, events: bool) -> None:
-    reply = await peer.chat("hi", model="no-such-model", mistral={"events": events})
+async def test_a_failure_before_the_first_progress_is_told_once(peer: Any) -> None:
+    """With its status, or on a busy machine in a stream that has begun meanwhile."""
+    reply = await peer.chat("hi", model="no-such-model", mistral={"events": True})
+    told = [await reply.body()] if reply.status == 404 else [c async for c in reply.chunks() if "error" in c]
+    assert [one["error"]["code"] for one in told] == ["unknown_model"]
+
+
+async def test_a_failure_at_once_has_its_http_status(peer: Any) -> None:
+    reply = await peer.chat("hi", model="no-such-model", mistral={})
     assert reply.status == 404
     error = (await reply.body())["error"]
     assert error["code"] == "unknown_model"
