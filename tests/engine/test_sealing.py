@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import zygote
 from engine_host import Host
 from jupyter_mistral.wire import to_frame
 
@@ -135,4 +136,18 @@ def test_garbage_ends_the_worker_with_a_word_on_stderr(bare: Host, garbage: byte
 def test_kill_9_is_seen_as_a_hang_up(bare: Host) -> None:
     bare.process.send_signal(signal.SIGKILL)
     assert list(bare.frames(timeout=20)) == []
+    bare.close()
+
+
+@pytest.mark.skipif(not zygote.IS_POSSIBLE, reason="tests start their workers as the server does here")
+def test_a_worker_that_tests_fork_is_sealed_alike_and_its_end_is_told(tmp_path: Path, bare: Host) -> None:
+    """What other tests ask (zygote.py) is what the server starts, but for the imports that it finds done."""
+    host = Host(tmp_path)
+    assert host.hello["seal"] == bare.hello["seal"] and host.hello["versions"] == bare.hello["versions"]
+    assert os.getsid(host.process.pid) == host.process.pid == host.hello["pid"]
+    assert host.process.poll() is None
+    host.process.kill()
+    assert host.process.wait(20) == -signal.SIGKILL == host.process.returncode
+    assert not _lives(host.process.pid)
+    host.close()
     bare.close()
