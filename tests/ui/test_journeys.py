@@ -44,9 +44,12 @@ window.fetch = async (request, init) => {
 };
 """
 # whether the mark of a copied text was seen, which stands but a moment
-SEEN_COPIED = """() => { window.copied = new Promise(seen => new MutationObserver(() => {
-  if (document.querySelector('[aria-label=Copied]')) { seen(true); }
-}).observe(document.body, { subtree: true, childList: true, attributes: true })); }"""
+SEEN_COPIED = """() => { window.copied = new Promise(seen => {
+  const watch = new MutationObserver(() => {
+    if (document.querySelector('[aria-label=Copied]')) { watch.disconnect(); seen(true); }
+  });
+  watch.observe(document.body, { subtree: true, childList: true, attributes: true });
+}); }"""
 PLOT = "import matplotlib.pyplot as plt\nplt.bar(['a', 'b'], [1, 3])\nplt.title('Counts');"
 
 
@@ -86,7 +89,6 @@ def test_stop_frees_the_model_at_once(ui: Ui, page: Page, endless: None) -> None
     expect(page.locator(".jp-MistralAnswer").nth(1)).to_contain_text(ANSWER)
 
 
-@pytest.mark.own_page
 def test_code_is_inserted_and_run_by_clicks_alone(ui: Ui, page: Page, scripted: Script) -> None:
     ui.open(["x = 41"], runs=True)
     ui.show_panel()
@@ -470,5 +472,5 @@ def test_export_as_markdown_and_as_a_notebook(ui: Ui, page: Page) -> None:
     assert "Say yes." in "".join(cell.source for cell in notebook.cells)
     # it opens as a notebook does
     (ui.lab.root / "exported.ipynb").write_text(written)
-    ui.open_written("exported.ipynb")
+    ui.open_written("exported.ipynb", runs=True)
     expect(page.locator(".jp-Notebook .jp-Cell", has_text="Say yes.").first).to_be_visible()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +12,29 @@ from playwright.sync_api import Page, Route, expect
 from .labs import start
 from .scripts import Script
 from .user import ANSWER_MS, Ui
+
+STATUS = "**/mistral/api/status*"
+Told = dict[str, Any]
+
+
+@pytest.fixture
+def tell(ui: Ui, page: Page) -> Iterator[Callable[[Callable[[Told], Told]], None]]:
+    """Have the page told another status than the server's; put right again after."""
+
+    def changed(change: Callable[[Told], Told]) -> None:
+        def answer(route: Route) -> None:
+            reply = route.fetch()
+            told = reply.json()
+            model = {**(told["model"] or {}), "title": "Another"}
+            route.fulfill(response=reply, body=json.dumps(change({**told, "model": model, "state": "ready"})))
+
+        page.route(STATUS, answer)
+
+    yield changed
+    page.unroute(STATUS)
+    page.evaluate("() => window.jupyterapp.shell.collapseRight()")
+    ui.show_panel(new=False)  # the status is asked for
+    expect(page.locator(".jp-MistralCard-name")).not_to_have_text("Another")
 
 
 @pytest.mark.own_page(asks_the_doctor=True)
@@ -67,20 +90,15 @@ def test_the_card_tells_what_the_status_measured(ui: Ui, page: Page) -> None:
     expect(card.locator(".jp-MistralBadge").first).to_have_text("4 bit")
 
 
-@pytest.mark.own_page
 def test_a_gpus_figures_and_the_energy_of_an_answer_are_shown_where_they_are_measured(
-    ui: Ui, page: Page, scripted: Script
+    ui: Ui, page: Page, scripted: Script, tell: Callable[[Callable[[Told], Told]], None]
 ) -> None:
     usage = {"completion_tokens": 9, "mistral": {"tokens_per_second": 20.0, "energy_j": 41.2}}
     sizes = {"weights": 5, "kv": 1, "free": 9, "total": 20, "others": 3}
     memory: dict[str, Any] = {name: size * 2**30 for name, size in sizes.items()}
     memory |= {"device": "cuda", "gpu": "NVIDIA L4", "power_w": 31.5, "temperature_c": 48, "spilled": 2**31}
 
-    def measured(route: Route) -> None:
-        reply = route.fetch()
-        route.fulfill(response=reply, body=json.dumps({**reply.json(), "memory": memory, "last": usage}))
-
-    page.route("**/mistral/api/status*", measured)
+    tell(lambda told: {**told, "memory": memory, "last": usage})
     ui.open(["x = 1"])
     ui.show_panel()
     card = page.locator(".jp-MistralCard")
@@ -199,20 +217,13 @@ def test_our_own_errors_get_no_buttons(ui: Ui, page: Page) -> None:
     expect(page.locator(".jp-MistralError-buttons").last).to_be_visible()
 
 
-@pytest.mark.own_page
 def test_a_model_that_sees_gets_pictures_and_the_history_keeps_a_thumbnail(
-    ui: Ui, page: Page, scripted: Script, tmp_path: Path
+    ui: Ui, page: Page, scripted: Script, tell: Callable[[Callable[[Told], Told]], None]
 ) -> None:
-    def sighted(route: Route) -> None:
-        reply = route.fetch()
-        told = reply.json()
-        card = {**(told["model"] or {}), "name": "eyes", "title": "Eyes", "can": ["text", "image"]}
-        route.fulfill(response=reply, body=json.dumps({**told, "state": "ready", "model": card}))
-
-    page.route("**/mistral/api/status*", sighted)
+    tell(lambda told: {**told, "model": {**told["model"], "can": ["text", "image"]}})
     ui.open(["x = 1"])
     ui.show_panel()
-    expect(page.locator(".jp-MistralCard-name")).to_have_text("Eyes")
+    expect(page.locator(".jp-MistralCard-name")).to_have_text("Another")
     scripted(["A black field."])
     page.evaluate(
         """async () => {

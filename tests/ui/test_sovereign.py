@@ -51,6 +51,19 @@ OUTPUTS = [
 ]
 
 
+# outputs and cells render as they come into view: a screen at a time, each drawn in full before the next
+SCROLL = """async () => {
+  const outer = Array.from(document.querySelectorAll('.jp-WindowedPanel-outer')).pop();
+  const idle = () => new Promise(resolve => requestAnimationFrame(() => requestIdleCallback(resolve)));
+  do {
+    await idle();
+    await idle();
+    outer.scrollTop += outer.clientHeight / 2;
+    await idle();
+  } while (outer.scrollTop + outer.clientHeight < outer.scrollHeight - 1);
+}"""
+
+
 def hostile_notebook(sink: Sink) -> dict[str, Any]:
     """Each vector as a Markdown cell, as Markdown output or as HTML output of a cell that nobody ran."""
     names = {"sink": f"http://{sink.bare}", "SINK": f"HTTP://{sink.bare}", "bare": sink.bare}
@@ -73,13 +86,9 @@ def open_hostile(page: Page, lab: Lab, sink: Sink) -> None:
     (lab.root / "hostile.ipynb").write_text(json.dumps(hostile_notebook(sink)))
     page.goto(f"{lab.url}/lab/tree/hostile.ipynb?token={TOKEN}&reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
-    # outputs and cells render as they come into view: nearly all of them at once
-    page.set_viewport_size({"width": 1400, "height": 12_000})
-    end = page.locator(".jp-MarkdownOutput").get_by_text("The end.")
-    page.locator(".jp-WindowedPanel-outer").last.hover()
-    while not end.is_visible():
-        page.mouse.wheel(0, 600)
-        page.wait_for_timeout(50)
+    page.set_viewport_size({"width": 1400, "height": 4000})
+    page.evaluate(SCROLL)
+    page.locator(".jp-MarkdownOutput").get_by_text("The end.").wait_for()
     page.wait_for_timeout(1500)  # what would load, loads by now
 
 
