@@ -13,7 +13,6 @@ from clockwork import ANSWER
 from playwright.sync_api import Page, Route, expect
 from playwright.sync_api import TimeoutError as TookTooLong
 
-from .labs import TOKEN
 from .user import ANSWER_MS, Ui
 
 COMPLETIONS = re.compile(r"/mistral/v1/completions")
@@ -48,10 +47,9 @@ def ready(ui: Ui, page: Page) -> Ui:
 
 
 @pytest.fixture
-def unset(ui: Ui, page: Page) -> Iterator[None]:
+def unset(ui: Ui) -> Iterator[None]:
     yield
-    url = f"{ui.lab.url}/lab/api/settings/jupyter-mistral:plugin"
-    page.request.put(url, headers={"Authorization": f"token {TOKEN}"}, data={"raw": "{}"})
+    ui.set({})
 
 
 def test_it_comes_while_typing_and_is_taken_by_tab(ready: Ui, page: Page, asked: list[dict[str, Any]]) -> None:
@@ -83,10 +81,7 @@ def test_tab_completes_until_there_is_ghost_text(ready: Ui, page: Page) -> None:
 
 @pytest.mark.own_page
 def test_its_switch_turns_it_off(ui: Ui, page: Page, asked: list[dict[str, Any]], unset: None) -> None:
-    put = f"{ui.lab.url}/lab/api/settings/jupyter-mistral:plugin"
-    headers = {"Authorization": f"token {TOKEN}"}
-    page.request.put(put, headers=headers, data={"raw": json.dumps({"ghostText": False})})
-    ui.open(["value = 1"])
+    ui.open_with({"ghostText": False}, ["value = 1"])
     ui.show_panel()
     ui.wait_model()
     cell = page.locator(".jp-Notebook .cm-content").first

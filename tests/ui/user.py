@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from playwright.sync_api import Page
+from playwright.sync_api import Locator, Page
 
 from .labs import TOKEN, Lab, write_notebook
 from .tabs import KERNEL_IDLE, Tabs
@@ -36,6 +37,27 @@ class Ui:
         if runs:
             self.has_run = True
             self.page.wait_for_function(KERNEL_IDLE)
+
+    def open_with(self, settings: dict[str, Any], sources: list[str]) -> None:
+        """A notebook in a page that has read these settings of ours; the test that asks for it puts them back."""
+        self.set(settings)
+        self.open(sources)
+        # a page reads settings some time after it can be used: once the editor shows those of ours, they hold
+        self.show_settings()
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.dispose()")
+        self.page.wait_for_function("() => window.jupyterapp.shell.currentWidget?.content?.model?.cells")
+
+    def show_settings(self) -> Locator:
+        """The editor of our settings; gives the field of the standing instructions."""
+        open = "() => { void window.jupyterapp.commands.execute('settingeditor:open', { query: 'Standing' }); }"
+        self.page.evaluate(open)
+        field = self.page.get_by_label("Standing instructions")
+        field.wait_for()
+        return field
+
+    def set(self, settings: dict[str, Any]) -> None:
+        body = {"raw": json.dumps(settings)}
+        self.lab.ask("/lab/api/settings/jupyter-mistral:plugin", "PUT", body)
 
     def wait_model(self) -> None:
         """Until the page knows that a model is in memory: what it does for a loaded one alone, it does from then on."""
