@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +21,6 @@ class Script:
         self._page = page
         self._answers: list[list[str]] = []
         self._user: dict[str, Any] = {}
-        self._ids = itertools.count(1)
         self.usage: dict[str, Any] = {}
         self.bodies: list[dict[str, Any]] = []
 
@@ -41,12 +40,12 @@ class Script:
 
     def _chunks(self, content: list[Any], pieces: list[str]) -> list[dict[str, Any]]:
         if content:  # none: the same question again
-            self._user = {"id": self._id(), "role": "user", "content": content, "state": "done", "created": 1}
+            self._user = {"id": uuid.uuid4().hex, "role": "user", "content": content, "state": "done", "created": 1}
         base: dict[str, Any] = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": []}
         first = {
             "event": "message",
             "user": self._user,
-            "assistant": {"id": self._id()},
+            "assistant": {"id": uuid.uuid4().hex},
             "title": "?",
             "saved": True,
         }
@@ -57,9 +56,6 @@ class Script:
             *({**base, "choices": [choice]} for choice in texts),
             {**base, "choices": [end], "usage": self.usage},
         ]
-
-    def _id(self) -> str:
-        return f"{next(self._ids):032x}"
 
 
 def numbers(count: int) -> dict[str, Any]:
