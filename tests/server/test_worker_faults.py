@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from jupyter_mistral.engine import faults
 from jupyter_mistral.server.answering import Watch
 from jupyter_mistral.server.engine import Options
 
@@ -154,7 +155,8 @@ async def test_unload_ends_the_process_and_the_answer_under_way(own_host: Make) 
 
 
 @pytest.mark.fault("F18")
-async def test_unload_calls_off_a_load(own_host: Make) -> None:
+async def test_unload_calls_off_a_load(own_host: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(faults.SWITCH, "mute@loading:1")  # however slow this test is, it loads for longer
     others = set(psutil.Process().children(recursive=True))  # workers of hosts that other tests share
     own = own_host(Options())
     reply = await own.peer.send("POST", "/mistral/api/load", {"model": SMALL})
