@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from jupyter_mistral.protocol import Failure
 from jupyter_mistral.server.queue import Floor, Line
-from jupyter_mistral.server.worker import Worker, by_command, environment
+from jupyter_mistral.server.worker import Mailbox, Worker, by_command, environment
 
 HELLO = (
     "import json, os, socket, struct, sys, time\n"
@@ -201,3 +201,23 @@ def test_a_worker_inherits_neither_addresses_with_passwords_nor_the_sockets_of_a
     told = environment(given | kept | {"SITE": "https://example.org/a@b"})
     assert not given.keys() & told.keys()
     assert kept.items() <= told.items() and "SITE" in told
+
+
+async def test_a_cancellation_that_meets_a_word_is_not_lost() -> None:
+    """`asyncio.wait_for` before Python 3.12 gives the word instead, and the answer that was to stop goes on."""
+    mail = Mailbox()
+    waiting = asyncio.ensure_future(mail.within(60))
+    await asyncio.sleep(0)
+    mail.put_nowait({"type": "delta"})
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_word_that_comes_too_late_is_kept_for_who_asks_next() -> None:
+    mail = Mailbox()
+    with pytest.raises(asyncio.TimeoutError):
+        await mail.within(0.01)
+    mail.put_nowait({"type": "delta"})
+    assert await mail.within(60) == {"type": "delta"}

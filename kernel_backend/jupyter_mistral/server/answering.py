@@ -105,7 +105,7 @@ async def events_of(
     with worker.ask(header, blob) as mail:
         while True:
             try:
-                frame = mail.get_nowait() if mail.qsize() else await asyncio.wait_for(mail.get(), pulse.patience_s)
+                frame = mail.get_nowait() if mail.qsize() else await mail.within(pulse.patience_s)
             except asyncio.TimeoutError:
                 stall = await pulse.missed()
                 if stall is not None:

@@ -42,6 +42,17 @@ class Mailbox(asyncio.Queue["dict[str, Any] | None"]):
 
     ended = False
 
+    async def within(self, seconds: float) -> dict[str, Any] | None:
+        """The next message, or `asyncio.TimeoutError`. Not `wait_for`: before Python 3.12 it drops a cancellation that meets one."""
+        getting = asyncio.ensure_future(self.get())
+        try:
+            done, _ = await asyncio.wait({getting}, timeout=seconds)
+        finally:
+            getting.cancel()
+        if not done:
+            raise asyncio.TimeoutError
+        return getting.result()
+
 
 def died(what: str, todo: str = "Ask again: it is started anew.") -> Failure:
     return Failure("engine_died", what, todo)
@@ -170,7 +181,7 @@ class Worker:
     async def _greet(self) -> None:
         with self._mailbox("hello") as mail:
             try:
-                hello = await asyncio.wait_for(mail.get(), HELLO_S)
+                hello = await mail.within(HELLO_S)
             except asyncio.TimeoutError:
                 hello = None
         if hello is None:
@@ -187,7 +198,7 @@ class Worker:
             self._send({"type": "load", **order})
             while True:
                 try:
-                    header = await asyncio.wait_for(mail.get(), LOAD_SILENCE_S)
+                    header = await mail.within(LOAD_SILENCE_S)
                 except asyncio.TimeoutError:
                     await self.kill()
                     raise died(f"The model host was silent for {LOAD_SILENCE_S:.0f} s while loading.") from None
@@ -215,7 +226,7 @@ class Worker:
         """The one answer to a small question (count, render, ping). Raises `Failure`."""
         with self.ask(header) as mail:
             try:
-                found: dict[str, Any] | None = await asyncio.wait_for(mail.get(), within_s)
+                found = await mail.within(within_s)
             except asyncio.TimeoutError:
                 found = None
             mail.ended = True
