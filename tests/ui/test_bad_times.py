@@ -81,7 +81,8 @@ def test_chats_outlive_a_killed_server_and_the_page_goes_on(
 
 def test_the_notice_that_the_server_does_not_answer_goes_once_it_does(ui: Ui, page: Page, scripted: Script) -> None:
     ui.open(["x = 1"])
-    ui.show_panel()
+    with page.expect_response("**/mistral/api/status*"):  # one that comes later would be a sign of life
+        ui.show_panel()
     before = ui.lab.ask("/mistral/api/chats")
     page.route("**/mistral/**", lambda route: route.abort())
     ui.ask("This is not lost")
