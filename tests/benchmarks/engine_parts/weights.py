@@ -70,6 +70,9 @@ def linear(rows: int, columns: int, device: str, gain: float = 1.0) -> Any:
         packed, quant_state=state, quant_type="nf4", blocksize=64, bnb_quantized=True, module=layer
     )
     layer.quant_state = state
+    layer.support_avx512bf16_for_cpu = (
+        False  # its first use would repack the weights, which are then none for our steps
+    )
     return layer
 
 
