@@ -27,10 +27,17 @@ def marked() -> dict[str, list[str]]:
     """id -> tests, as folder/file::test, those marked slow with (--all) behind."""
     found: dict[str, list[str]] = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):
-        for node in ast.parse(path.read_text()).body:
+        tree = ast.parse(path.read_text())
+        is_slow_file = any(
+            isinstance(node, ast.Assign)
+            and ast.unparse(node.targets[0]) == "pytestmark"
+            and "mark.slow" in ast.unparse(node)
+            for node in tree.body
+        )
+        for node in tree.body:
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
-            is_slow = any(ast.unparse(mark) == "pytest.mark.slow" for mark in node.decorator_list)
+            is_slow = is_slow_file or any(ast.unparse(mark) == "pytest.mark.slow" for mark in node.decorator_list)
             name = f"{path.relative_to(TESTS).as_posix()}::{node.name}" + (SLOW if is_slow else "")
             for mark in node.decorator_list:
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) in ("pytest.mark.threat", "pytest.mark.fault"):
@@ -40,6 +47,8 @@ def marked() -> dict[str, list[str]]:
 
 
 def state(tests: list[str], gap: str) -> str:
+    if tests and all(test.endswith(SLOW) for test in tests):
+        return "only --all"
     if tests:
         return "partly" if gap else "covered"
     return "not yet"
@@ -57,7 +66,7 @@ def page() -> str:
         counts[state(found, gap)] += 1
         listed = "<br>".join(f"`{test}`" for test in found)
         rows.append(f"| {name} | {told['what']} | {state(found, gap)} | {listed} | {gap} |")
-    told = ", ".join(f"{counts[one]} {one}" for one in ("covered", "partly", "not yet"))
+    told = ", ".join(f"{counts[one]} {one}" for one in ("covered", "partly", "only --all", "not yet"))
     top = "| | what | state | tests | what is left |\n| --- | --- | --- | --- | --- |\n"
     return f"{HEAD}{len(table)} threats and faults: {told}.\n\n{top}" + "\n".join(rows) + "\n"
 

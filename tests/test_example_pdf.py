@@ -55,6 +55,10 @@ def test_the_document_is_read_exactly(executed: nbformat.NotebookNode) -> None:
 
 
 def test_the_question_had_the_document_before_it(executed: nbformat.NotebookNode) -> None:
+    answers = outputs(executed, "%mistral --max-tokens")
+    assert [
+        out.metadata["jupyter_mistral"]["generated"] for out in answers if "jupyter_mistral" in out.get("metadata", {})
+    ] == [True]
     assert "2 exchanges and 1 document" in outputs(executed, "%mistral reset")[-1].data["text/plain"]
 
 

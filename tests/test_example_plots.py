@@ -66,7 +66,7 @@ def test_explanations_begin_with_exact_numbers(executed: tuple[Path, nbformat.No
     assert "y “price (EUR)”" in chart and "min 280 at x 2021, max 510 at x 2024" in chart
     for text in (river, bars, chart):
         assert "without its picture, which the model does not see" in text
-        assert "**In plain words:** The figure shows " in text, "then the model's own words"
+        assert text.partition("**In plain words:** The figure shows ")[2].strip(), "then the model's own words"
 
 
 def test_a_question_about_a_figure_says_that_it_was_not_seen(executed: tuple[Path, nbformat.NotebookNode]) -> None:

@@ -70,6 +70,7 @@ def test_every_cell_ran(first_run: FirstRun) -> None:
 def test_an_answer_is_rendered_with_its_source_and_provenance(first_run: FirstRun) -> None:
     output = _answer(first_run.notebook, "%mistral --max-tokens 120 why")
     assert "text/markdown" not in output.data
+    assert output.data["text/plain"].strip()
     assert "<p" in output.data["text/html"]
     origin = output.metadata["jupyter_mistral"]
     assert origin["model"] == "qwen2.5-coder-0.5b"
@@ -99,4 +100,5 @@ def test_what_fix_offers_is_a_cell_below_that_has_not_run(first_run: FirstRun) -
     assert fix.source == "%mistral fix"
     assert not offered.id.startswith("first-")
     assert (offered.cell_type, offered.execution_count, offered.outputs) == ("code", None, [])
+    assert offered.source.strip()
     assert f"── new cell below ──\n{offered.source}\n" in first_run.printed

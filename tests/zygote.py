@@ -40,7 +40,7 @@ IS_POSSIBLE = sys.platform.startswith("linux") and not Path("/dev/nvidiactl").ex
 
 def fits(env: Mapping[str, str]) -> bool:
     """Whether a fork can be what a process started with this environment would be."""
-    ours = os.environ | _OFFLINE
+    ours = _environment()
     names = [name for name in env.keys() | ours.keys() if name.startswith(_READ_ON_IMPORT) and name != "PYTHONSAFEPATH"]
     return IS_POSSIBLE and all(env.get(name) == ours.get(name) for name in names)
 
@@ -161,6 +161,12 @@ def _pid(told: bytes) -> int:
 
 
 @functools.cache
+def _environment() -> dict[str, str]:
+    """What the parent is started with, and what it has read whatever is set later."""
+    return os.environ | _OFFLINE
+
+
+@functools.cache
 def _parent() -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
@@ -169,7 +175,7 @@ def _parent() -> socket.socket:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            env=os.environ | _OFFLINE,
+            env=_environment(),
             start_new_session=True,
         )
 

@@ -80,7 +80,7 @@ def test_a_question_on_a_machine_without_a_server_starts_the_host_and_is_answere
     told = last["metadata"]["jupyter_mistral"]
     assert (told["generated"], told["model"], told["quantization"], told["seed"]) == (True, MODEL, "nf4", 1)
     assert "tokens/s" in last["data"]["text/html"]
-    assert last["data"]["text/plain"] == kernel.printed("print(first.text)")
+    assert last["data"]["text/plain"] and last["data"]["text/plain"] == kernel.printed("print(first.text)")
 
     # a second question reads only what is new; its JSON is of the schema, whatever a model of 135 M parameters thinks
     schema = (

@@ -18,7 +18,12 @@ PICTURE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 )
 NOBODY = "0" * 32
-LONG = {"content": ["Count from 1 to 1000 in words."], "max_tokens": 600, "temperature": 0, "mistral": {"events": True}}
+LONG = {
+    "content": ["Count from 1 to 1000 in words."],
+    "max_tokens": 3000,
+    "temperature": 0,
+    "mistral": {"events": True},
+}
 
 
 @pytest.fixture

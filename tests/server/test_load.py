@@ -39,8 +39,12 @@ async def test_a_few_at_once_of_whom_some_vanish_leave_nothing_behind(own_host: 
     first = await own.peer.chat("Hello.", max_tokens=2)
     assert [chunk async for chunk in first.chunks()][-1] == "[DONE]"
     own.peer.close()
-    await asyncio.sleep(0.1)
+    await own.peer.until(lambda status: not status["running"])
+    own.peer.close()
     before = _held()  # with all that a first answer brings in
+    while (now := _held()) != before:
+        before = now
+        await asyncio.sleep(0.2)
     replies = await asyncio.gather(*(own.peer.chat(f"{n}?", max_tokens=4 if n % 3 else 2000) for n in range(12)))
     for reply in replies[::3]:
         reply.leave()
@@ -49,5 +53,7 @@ async def test_a_few_at_once_of_whom_some_vanish_leave_nothing_behind(own_host: 
         assert chunks[-1] == "[DONE]" and not any("error" in chunk for chunk in chunks)
     await own.peer.until(lambda status: not status["running"] and not status["queued"])
     own.peer.close()
-    while _held() > before:  # pytest's own timeout ends a wait in vain
+    while any(
+        now > then for now, then in zip(_held(), before, strict=True)
+    ):  # pytest's own timeout ends a wait in vain
         await asyncio.sleep(0.05)

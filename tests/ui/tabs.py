@@ -65,7 +65,8 @@ CLEAN = """async ranCells => {
   }
   for (const widget of [...shell.widgets('main'), ...shell.widgets('down')]) {
     // one that is closed while it opens leaves errors behind
-    await Promise.all([widget.context?.ready, widget.sessionContext?.ready]);
+    const late = new Promise(done => setTimeout(done, 20000));
+    await Promise.race([late, Promise.all([widget.context?.ready, widget.sessionContext?.ready])]);
     widget.dispose();
   }
   if (ranCells) {
