@@ -321,6 +321,29 @@ def test_a_sequence_larger_than_the_budget_keeps_its_start(model: Any) -> None:
     assert kept.known(kept.keys(np.array(IDS), "")) == 4
 
 
+@pytest.mark.fault("F4")
+@pytest.mark.parametrize(
+    ("error", "is_so"),
+    [
+        (MemoryError(), True),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
+            True,
+        ),
+        # what oneDNN, which multiplies for torch on a CPU, says where it gets none
+        (RuntimeError("could not create a primitive"), True),
+        (RuntimeError("could not create a memory"), True),
+        (RuntimeError("could not create a primitive descriptor for the reorder primitive. Run workload with"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("can't allocate memory"), False),
+    ],
+)
+def test_memory_that_ran_out_is_known_by_its_error(error: Exception, is_so: bool) -> None:
+    from jupyter_mistral.engine.memory import is_out_of_memory
+
+    assert is_out_of_memory(error) is is_so
+
+
 @pytest.mark.fault("F4", "F5")
 def test_running_out_of_memory_fails_one_request_alone(small: Path, tmp_path: Path) -> None:
     """The worker may take 100 MB more than it has: too little for 8,000 tokens, enough for a few."""

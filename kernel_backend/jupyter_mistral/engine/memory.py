@@ -81,6 +81,9 @@ def admit(weights: int, per_token: int, wanted: int | None, longest: int, free: 
     )
 
 
+_ONEDNN_HAS_NO_MEMORY = {"could not create a primitive", "could not create a memory"}
+
+
 def out_of_memory(device: str) -> Failure:
     free, _ = free_bytes(device)
     return Failure(
@@ -93,9 +96,8 @@ def out_of_memory(device: str) -> Failure:
 def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(
-        error
-    )  # torch's CPU allocator has no type for it
+    # neither torch's CPU allocator nor oneDNN has a type for it
+    return isinstance(error, RuntimeError) and ("allocate memory" in str(error) or str(error) in _ONEDNN_HAS_NO_MEMORY)
 
 
 def state(device: str, weights: int, kv: int, gpu: Gpu | None = None) -> Memory:
