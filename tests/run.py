@@ -103,7 +103,7 @@ def install_packages() -> None:
 
 
 def _has_pip() -> bool:
-    """Whether `.venv` is there and whole: a Python that is gone, or one without pip, is made anew."""
+    """Whether `.venv` has a working Python with pip; if not, it is created again."""
     if not PYTHON.exists():
         return False
     return subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0

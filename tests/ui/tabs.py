@@ -106,7 +106,7 @@ class Tabs:
         return self._context(is_checking).new_page()
 
     def shared(self, hear: Callable[[str], None]) -> Page:
-        """The one that is used again; `hear` is told of its errors from now on."""
+        """The tab that tests share; its page errors go to `hear` from now on."""
         self._heard = hear
         if self._shared is None:
             self._shared, self._at = self.own(False), ""

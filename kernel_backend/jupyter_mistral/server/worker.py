@@ -91,7 +91,7 @@ Launch = Callable[[socket.socket, Path, Mapping[str, str]], Awaitable[Process]]
 
 
 def by_command(*command: str) -> Launch:
-    """Starts a process by a command, which is told the descriptor of its link."""
+    """Start the worker by a command; `--fd` gives it the descriptor of its link."""
 
     async def launch(link: socket.socket, folder: Path, env: Mapping[str, str]) -> Process:
         return await asyncio.create_subprocess_exec(
