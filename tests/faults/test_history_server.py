@@ -119,6 +119,9 @@ def test_a_killed_host_loses_no_question_and_at_most_a_second_of_text(hosts: Any
     assert (answer.id, answer.state) == (begun.answer.id, "interrupted")
     assert answer.text.startswith(shown)
     assert second.rows() == [(begun.chat, ASKED)]
+    again = [e for e in second.ask(begun.chat, "Go on.", sampling={"max_tokens": 3}) if isinstance(e, Delta)]
+    assert again
+    assert [turn.state for turn in second.read(begun.chat)] == ["done", "interrupted", "done", "done"]
 
 
 @pytest.mark.fault("F13")

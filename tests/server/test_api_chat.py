@@ -153,9 +153,8 @@ async def test_chances_are_those_of_the_tokens_in_the_answer(peer: Any) -> None:
     for chance in told:
         assert bytes(chance["bytes"]).decode() == chance["token"]
         assert chance["logprob"] <= 0 and len(chance["top_logprobs"]) == 2
-        assert (
-            chance["top_logprobs"][0]["logprob"] == chance["logprob"]
-        )  # greedy: others may be as likely, none likelier
+        # greedy: others may be as likely, none likelier
+        assert chance["top_logprobs"][0]["logprob"] == chance["logprob"]
     chunks = await _streamed(peer, CHAT, _chat(logprobs=True))
     streamed = [c for chunk in chunks for c in (chunk["choices"][0].get("logprobs") or {}).get("content", ())]
     assert [c["token"] for c in streamed] == [c["token"] for c in told]

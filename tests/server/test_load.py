@@ -53,7 +53,6 @@ async def test_a_few_at_once_of_whom_some_vanish_leave_nothing_behind(own_host: 
         assert chunks[-1] == "[DONE]" and not any("error" in chunk for chunk in chunks)
     await own.peer.until(lambda status: not status["running"] and not status["queued"])
     own.peer.close()
-    while any(
-        now > then for now, then in zip(_held(), before, strict=True)
-    ):  # pytest's own timeout ends a wait in vain
+    # pytest's own timeout ends a wait in vain
+    while any(now > then for now, then in zip(_held(), before, strict=True)):
         await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The OpenAPI file is what the host does: what it allows is answered, what it forbids is refused, nothing makes it stumble."""
+"""The OpenAPI file is what the host does: what it allows is answered, what it forbids is refused, no request makes it fail."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def operations() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("label", "is_good"), TRIED, ids=lambda part: part if isinstance(part, str) else "good" if part else "bad"
 )
-def test_no_request_makes_the_host_stumble(
+def test_no_request_makes_the_host_fail(
     host: tuple[str, dict[str, str]], operations: dict[str, Any], label: str, is_good: bool
 ) -> None:
     from schemathesis import GenerationMode

@@ -144,5 +144,5 @@ def ui(page: Page, lab: Lab, tabs: Tabs, request: pytest.FixtureRequest) -> Iter
         page.unroute_all(behavior="ignoreErrors")
         rest = tabs.clean(ui.has_run)
         if rest:
-            print("the page was not left as it was:", *rest)
+            print("left over in the page:", *rest)
     lab.forget()

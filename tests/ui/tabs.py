@@ -1,8 +1,8 @@
-"""The browser's tabs: one that test after test uses as long as it looks as it did when it was new, and others for one test alone.
+"""The browser's tabs: one that tests share as long as it looks like a new one after each, and others for one test alone.
 
-Between two tests the shared tab is cleaned as a tidy user would; whatever is not as in a new one then (a note, a chip, a dialog)
-makes the next test begin with a new tab. What a look at the page does not show is the matter of the mark `own_page`: a test
-that reloads, changes settings, has something run before the page or in its place, or opens a second tab.
+Between two tests the shared tab is cleaned up as a tidy user would; if anything is left over then (a note, a chip, a dialog), the
+next test gets a new tab. A test whose traces no look at the page can find takes the mark `own_page`: one that reloads, changes
+settings, runs something before the page or in its place, or opens a second tab.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OPEN = """async path => {
     }
   }
 }"""
-# Ends what goes on and closes what is open; gives what is not as in a new page after.
+# Ends what goes on, closes what is open, and gives what is left over.
 CLEAN = """async ranCells => {
   const { commands, serviceManager, shell } = window.jupyterapp;
   const all = selector => Array.from(document.querySelectorAll(selector));
@@ -125,7 +125,7 @@ class Tabs:
         self._shared.evaluate(OPEN, name)
 
     def clean(self, ran_cells: bool) -> list[str]:
-        """Make the shared one as a new one is, or have the next test get a new one; gives what was not as in a new one."""
+        """Clean up the shared one; if anything is left over, drop it. Gives what was left over."""
         assert self._shared is not None
         rest = self._shared.evaluate(CLEAN, ran_cells) if self._at else ["nothing open"]
         if rest:

@@ -277,12 +277,12 @@ def test_magic_output_in_a_trusted_notebook(ui: Ui, page: Page, sink: Sink) -> N
 
 @pytest.mark.own_page
 def test_the_vectors_do_work_where_nothing_guards(ui: Ui, page: Page, sink: Sink, page_errors: PageErrors) -> None:
-    # the page that has been left can't be asked any more
+    # heard while it happens: one of the vectors takes the page elsewhere
     page.add_init_script("Object.defineProperty(window, 'pwned', { set: () => console.log('pwned') })")
     ui.open([f"from IPython.display import Markdown\nMarkdown({sink.vectors()!r})"], runs=True)
     with page.expect_console_message(lambda message: message.text == "pwned"):
         ui.run_all()
-    # waited for since Chromium may hang when a page is closed while it goes elsewhere
+    # Chromium can hang when a page is closed in the middle of a navigation
     page.wait_for_url(f"http://{sink.bare}/meta")
     assert len(set(sink.hits)) >= 3
     page_errors.are_expected = True  # the vectors' own

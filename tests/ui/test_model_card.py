@@ -44,7 +44,7 @@ def test_without_a_model_each_check_says_what_to_do(page: Page, tmp_path_factory
     ui = Ui(page, lab)
     try:
         ui.open(["x = 1"])
-        # as the page is told them: free memory is another the next moment
+        # the figures that the page got: free memory changes from one moment to the next
         with page.expect_response("**/mistral/api/doctor*") as told:
             ui.show_panel()
         first = page.locator(".jp-MistralReadiness")

@@ -70,9 +70,8 @@ def linear(rows: int, columns: int, device: str, gain: float = 1.0) -> Any:
         packed, quant_state=state, quant_type="nf4", blocksize=64, bnb_quantized=True, module=layer
     )
     layer.quant_state = state
-    layer.support_avx512bf16_for_cpu = (
-        False  # its first use would repack the weights, which are then none for our steps
-    )
+    # else its first use repacks the weights, in a form that our steps do not read
+    layer.support_avx512bf16_for_cpu = False
     return layer
 
 
