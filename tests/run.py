@@ -33,7 +33,8 @@ SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 # and never one that hung. Each is listed at the end under "needed a second try"; FLAKY.md names the known ones with their cause.
 SECOND_TRY = ["--reruns=1", "--max-suite-reruns=3", "--rerun-except=from pytest-timeout", "--rerun-show-tracebacks"]
 # the lines in which a runner sums itself up
-SUMMARY = re.compile(r"^(=+ .*\b(passed|failed|error|no tests ran)\b.* =+|Tests: .*|Test Suites: .*)$")
+# of pytest, with -q too, and of jest
+SUMMARY = re.compile(r"^(=* ?(no tests ran|\d+ [a-z]+)\b.* in [\d.]+s\b.*|Tests: .*|Test Suites: .*)$")
 
 
 @dataclass
