@@ -32,8 +32,7 @@ SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 # Real browsers, kernels and worker processes on a busy machine: a test that fails is tried once more, three at most in a run,
 # and never one that hung. Each is listed at the end under "needed a second try"; FLAKY.md names the known ones with their cause.
 SECOND_TRY = ["--reruns=1", "--max-suite-reruns=3", "--rerun-except=from pytest-timeout", "--rerun-show-tracebacks"]
-# the lines in which a runner sums itself up
-# of pytest, with -q too, and of jest
+# the lines in which pytest, with -q too, and jest sum themselves up
 SUMMARY = re.compile(r"^(=* ?(no tests ran|\d+ [a-z]+)\b.* in [\d.]+s\b.*|Tests: .*|Test Suites: .*)$")
 
 
