@@ -54,7 +54,7 @@ def begin() -> None:
 async def launch(link: socket.socket, folder: Path, env: Mapping[str, str]) -> Any:
     """A worker for `jupyter_mistral.server.worker.Worker`; started in the true way where a fork would not be the same."""
     if not fits(env):
-        from jupyter_mistral.server.worker import OURS
+        from jupyter_mistral.server.inference.worker import OURS
 
         return await OURS(link, folder, env)
     read, write = os.pipe()
@@ -225,8 +225,9 @@ def serve(control: socket.socket) -> None:
 
 def _import_engine() -> None:
     """All that a worker of a plain model imports by its first word."""
-    from jupyter_mistral.engine import uncompiled  # noqa: F401, I001  # before what it makes light
-    from jupyter_mistral.engine import __main__, loader  # noqa: F401
+    from jupyter_mistral.engine.load import uncompiled  # noqa: F401, I001  # before what it makes light
+    from jupyter_mistral.engine import __main__  # noqa: F401
+    from jupyter_mistral.engine.load import loader  # noqa: F401
 
 
 def _reap(reports: dict[int, socket.socket]) -> None:

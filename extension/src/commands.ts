@@ -5,7 +5,7 @@ import { INotebookTracker, NotebookActions } from '@jupyterlab/notebook';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { LabIcon, refreshIcon } from '@jupyterlab/ui-components';
 import { ReadonlyPartialJSONObject } from '@lumino/coreutils';
-import { Assistant } from './assistant';
+import { Assistant } from './chat/assistant';
 import {
   documentIcon,
   explainIcon,
@@ -20,10 +20,10 @@ import {
   indexOf,
   outputAt,
   plotAt
-} from './notebook';
-import { unmarkAll } from './origin';
-import { TaskName } from './prompts';
-import { toFailure } from './request';
+} from './notebook/notebook';
+import { unmarkAll } from './notebook/origin';
+import { TaskName } from './chat/prompts';
+import { toFailure } from './api/request';
 
 export namespace CommandIDs {
   export const open = 'jupyter-mistral:open';

@@ -26,7 +26,7 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 def lend_gpu() -> AbstractContextManager[None]:
     """Within `with jupyter_mistral.lend_gpu():` the model's weights are off the GPU; they come back at the block's end."""
-    from .kernel.lending import lend_gpu
+    from .kernel.host.gpu_loan import lend_gpu
 
     return lend_gpu()
 

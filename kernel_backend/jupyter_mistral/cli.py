@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ._version import __version__
-from .protocol import KV, Failure, Seal, Status
+from .protocol.messages import KV, Failure, Seal, Status
 
 Command = Callable[[argparse.Namespace], int]
 _HANDED_ON = ("demo", "serve", "token", "context", "alt", "audit")  # they read their own arguments
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _hand_on(command: str, argv: list[str]) -> int:
     if command == "demo":
-        from .demo import main as demo
+        from .commands.demo import main as demo
 
         return demo(argv)
     if command == "alt":
@@ -107,15 +107,15 @@ def _hand_on(command: str, argv: list[str]) -> int:
 
         return alt(argv)
     if command == "token":
-        from .server.keys import main as token
+        from .server.http.tokens import main as token
 
         return token(argv)
     if command == "context":
-        from .context.cli import main as context
+        from .commands.context import main as context
 
         return context(argv)
     if command == "audit":
-        from .server.audit import main as audit
+        from .server.observe.audit_log import main as audit
 
         return audit(argv)
     # a process that is the host and nothing else
@@ -131,8 +131,8 @@ def _hand_on(command: str, argv: list[str]) -> int:
 
 def _pull(args: argparse.Namespace) -> int:
     from . import models
+    from .commands.terminal import Progress
     from .models import catalogue, fetch, store
-    from .terminal import Progress
 
     os.umask(0o077)
     entry = catalogue.find(args.name or models.default_name())
@@ -141,7 +141,7 @@ def _pull(args: argparse.Namespace) -> int:
         fetch.pull(entry, progress, force=args.force)
         why_not = _why_unprepared(entry) if store.locate(entry).state == "source" and not args.download_only else ""
         if store.locate(entry).state == "source" and not args.download_only and not why_not:
-            from .prepare import prepare
+            from .commands.prepare import prepare
 
             prepare(entry.name, progress)
     except OSError as error:
@@ -158,7 +158,7 @@ def _pull(args: argparse.Namespace) -> int:
 def _why_unprepared(entry: Any) -> str:
     """Why the 4-bit weights cannot be made here, empty when they can."""
     from .models import memory
-    from .server.load import refuse_missing_engine
+    from .server.inference.loading import refuse_missing_engine
 
     try:
         refuse_missing_engine()
@@ -169,9 +169,9 @@ def _why_unprepared(entry: Any) -> str:
 
 
 def _models(args: argparse.Namespace) -> int:
+    from .commands.terminal import models_table
     from .models.listing import rows
     from .models.memory import gib, machine
-    from .terminal import models_table
 
     found = rows(args.kv)
     if args.json:
@@ -225,7 +225,7 @@ def _refuse_loaded(name: str) -> None:
 
 
 def _client() -> Any:
-    from .kernel.client import Client
+    from .kernel.host.client import Client
 
     return Client.find(start=False)
 
@@ -238,8 +238,8 @@ def _status(args: argparse.Namespace) -> int:
         if failure.code != "engine_stopped":
             raise
         told = {"host": None, **_resting().to_dict()}
+    from .commands.terminal import status_text
     from .models.listing import rows
-    from .terminal import status_text
 
     told["on_disk"] = [row["name"] for row in rows() if row["state"] in ("ready", "on disk")]
     print(json.dumps(told, indent=1) if args.json else status_text(told))
@@ -259,7 +259,7 @@ def _resting() -> Status:
 
 
 def _load(args: argparse.Namespace) -> int:
-    from .terminal import Progress
+    from .commands.terminal import Progress
 
     client = _client()
     progress = Progress()
@@ -291,7 +291,7 @@ def _doctor(args: argparse.Namespace) -> int:
         from .egress import report
 
         return report.main(as_json=args.json, model=args.model)
-    from . import doctor
+    from . import health as doctor
 
     return doctor.main(as_json=args.json)
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from . import models
 from .models import catalogue, memory, store
 from .models.entry import Entry
-from .protocol import Failure
+from .protocol.messages import Failure
 
 NAME = "jupyter-mistral"
 DEEP = 4 * 2**30  # models up to this size are hashed, larger ones only measured
@@ -246,7 +246,7 @@ def _model(model: str = "") -> Iterator[Check]:
 
 
 def _seal() -> Iterator[Check]:
-    from .prepare import try_seal
+    from .commands.prepare import try_seal
 
     try:
         seal = try_seal(store.home())
@@ -315,7 +315,7 @@ def _panel() -> Iterator[Check]:
 
 
 def _host() -> Iterator[Check]:
-    from .kernel.client import Client
+    from .kernel.host.client import Client
 
     try:
         client = Client.find(start=False)

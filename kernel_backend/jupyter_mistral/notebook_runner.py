@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .protocol import Failure
+from .protocol.messages import Failure
 
 Show = Callable[[str], None]
 

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 from jupyter_ai_persona_manager import BasePersona, PersonaDefaults
 
-from .kernel.connection import Connection, find_connection
-from .protocol import Delta, End, Failure
-from .wire import of_chunk
+from .kernel.host.connection import Connection, find_connection
+from .protocol.messages import Delta, End, Failure
+from .protocol.wire import of_chunk
 
 REMEMBERED = 40  # messages of the chat that a question is asked with
 _SYSTEM = "You are Mistral, an assistant in a Jupyter chat. Answer briefly and to the point."

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .protocol import Seal
+from .protocol.messages import Seal
 
 SWITCH = "JUPYTER_MISTRAL_SEAL"
 

@@ -18,9 +18,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from jupyter_mistral.protocol import HOME_ENV, ChatRequest, End, Extras, Message, Sampling, Usage
-from jupyter_mistral.server.engine import LocalEngine, Options
-from jupyter_mistral.server.prompt import PromptBuilder
+from jupyter_mistral.protocol.messages import HOME_ENV, ChatRequest, End, Extras, Message, Sampling, Usage
+from jupyter_mistral.server.inference.local import LocalEngine, Options
+from jupyter_mistral.server.prompts.builder import PromptBuilder
 
 
 async def ask(engine: LocalEngine, book: dict[str, Any], question: str, budget: int) -> Usage:

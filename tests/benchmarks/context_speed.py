@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_mistral.context import Built, Counter, build
-from jupyter_mistral.context.tokens import Tokens
-from jupyter_mistral.protocol import Message
+from jupyter_mistral.context.tokenizer.counts import Tokens
+from jupyter_mistral.protocol.messages import Message
 
 BUDGET = 60_000
 

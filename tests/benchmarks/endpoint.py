@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from jupyter_mistral.protocol import HOME_ENV
-from jupyter_mistral.server.engine import Options
-from jupyter_mistral.server.external import Elsewhere
-from jupyter_mistral.server.keys import Keys
-from jupyter_mistral.server.parts import join
+from jupyter_mistral.protocol.messages import HOME_ENV
+from jupyter_mistral.server.assemble import join
+from jupyter_mistral.server.external.engine import Elsewhere
+from jupyter_mistral.server.http.tokens import Keys
+from jupyter_mistral.server.inference.local import Options
 
 SMALL = "smollm2-135m"
 CHAT = "/mistral/v1/chat/completions"

@@ -57,8 +57,8 @@ def _text_of(file: Path) -> str:
 
 def measure(folder: Path, paths: list[Path], tokens: int, windows: int) -> dict[str, Any]:
     import torch
-    from jupyter_mistral.engine import attention
-    from jupyter_mistral.engine.vocabulary import Vocabulary
+    from jupyter_mistral.engine.kv import attention
+    from jupyter_mistral.engine.text.vocabulary import Vocabulary
     from jupyter_mistral.models.memory import KV_KINDS, kv_bytes_per_head
     from transformers import AutoModelForCausalLM
 
@@ -85,7 +85,7 @@ def measure(folder: Path, paths: list[Path], tokens: int, windows: int) -> dict[
 def _kind(model: Any, kind: str, cuts: list[list[int]]) -> dict[str, float]:
     """Perplexity of all tokens but each window's first; what they took; speeds of the last window."""
     import torch
-    from jupyter_mistral.engine.packed import new_sequence
+    from jupyter_mistral.engine.kv.packed import new_sequence
 
     loss, count = 0.0, 0
     with torch.inference_mode():
@@ -127,11 +127,11 @@ def _scores(model: Any, sequence: Any, ids: Any) -> Any:
 
 def _begun(model: Any, ids: list[int], rows: int) -> tuple[Any, list[Any], list[Any]]:
     """So many requests, each with 600 tokens of context, before their second token: decoder, streams, needs."""
-    from jupyter_mistral.engine.decode import Decoder
-    from jupyter_mistral.engine.prompt import Prompt
-    from jupyter_mistral.engine.row import Need
-    from jupyter_mistral.engine.sampling import Chooser
-    from jupyter_mistral.protocol import Sampling
+    from jupyter_mistral.engine.decode.decoder import Decoder
+    from jupyter_mistral.engine.decode.prompt import Prompt
+    from jupyter_mistral.engine.decode.row import Need
+    from jupyter_mistral.engine.decode.sampling import Chooser
+    from jupyter_mistral.protocol.messages import Sampling
     from row_driver import drive
 
     decoder = Decoder(model, 256, None)

@@ -18,9 +18,9 @@ import threading
 import time
 from pathlib import Path
 
-from jupyter_mistral.kernel.client import Client
-from jupyter_mistral.kernel.connection import Connection
-from jupyter_mistral.protocol import HOME_ENV, Failure
+from jupyter_mistral.kernel.host.client import Client
+from jupyter_mistral.kernel.host.connection import Connection
+from jupyter_mistral.protocol.messages import HOME_ENV, Failure
 
 
 class Writer(threading.Thread):

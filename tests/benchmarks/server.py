@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from jupyter_mistral.protocol import HOME_ENV, ChatRequest, Delta, End, Event, Extras, Message, Sampling
-from jupyter_mistral.server.answering import Watch, events_of, to_generate
-from jupyter_mistral.server.channel import Channel
-from jupyter_mistral.server.engine import LocalEngine, Options
-from jupyter_mistral.server.parts import join
-from jupyter_mistral.server.route import Route
-from jupyter_mistral.wire import to_chunk
+from jupyter_mistral.protocol.messages import HOME_ENV, ChatRequest, Delta, End, Event, Extras, Message, Sampling
+from jupyter_mistral.protocol.wire import to_chunk
+from jupyter_mistral.server.assemble import join
+from jupyter_mistral.server.http.handler import Route
+from jupyter_mistral.server.http.kernel_socket import Channel
+from jupyter_mistral.server.inference.local import LocalEngine, Options
+from jupyter_mistral.server.inference.worker_stream import Watch, events_of, to_generate
 
 SMALL = "smollm2-135m"
 EVENTS = 20_000

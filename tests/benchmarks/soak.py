@@ -22,10 +22,10 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
-from jupyter_mistral.kernel.client import Client
-from jupyter_mistral.kernel.connection import Connection
+from jupyter_mistral.kernel.host.client import Client
+from jupyter_mistral.kernel.host.connection import Connection
 from jupyter_mistral.models import store
-from jupyter_mistral.protocol import HOME_ENV, ChatRequest, End, Extras, Failure, Message, Sampling
+from jupyter_mistral.protocol.messages import HOME_ENV, ChatRequest, End, Extras, Failure, Message, Sampling
 
 SMALL = "smollm2-135m"
 MB = 2**20

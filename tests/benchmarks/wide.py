@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 import bitsandbytes as bnb
 import torch
 from four_bit import layer
-from jupyter_mistral.engine import wide
+from jupyter_mistral.engine.decode import wide
 
 SHAPES = ((4864, 896), (896, 4864), (896, 896), (128, 896))  # rows and columns of Qwen2.5-Coder-0.5B
 TOKENS = (1, 4, 16, 64, 256)

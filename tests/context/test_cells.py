@@ -11,9 +11,11 @@ import pytest
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jupyter_mistral.context import build, names, shorten, stale
-from jupyter_mistral.context.cells import Cell, Output, language, plain, read
-from jupyter_mistral.protocol import Message
+from jupyter_mistral.context import build
+from jupyter_mistral.context.notebook import dataflow as names
+from jupyter_mistral.context.notebook import shorten, stale
+from jupyter_mistral.context.notebook.cells import Cell, Output, language, plain, read
+from jupyter_mistral.protocol.messages import Message
 
 Make = Callable[..., dict[str, Any]]
 
@@ -270,7 +272,7 @@ def test_an_image_says_its_size_not_its_bytes() -> None:
 
 
 def test_the_json_of_a_built_prompt_can_be_written(code: Make) -> None:
-    from jupyter_mistral.context.cli import to_dict
+    from jupyter_mistral.commands.context import to_dict
 
     built = build([Message("user", ("q",))], {"cells": [code("x = 1", 1)]}, budget=900, count=count)
     told = json.loads(json.dumps(to_dict(built)))

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from jupyter_mistral.commands.context import main
 from jupyter_mistral.context import build
-from jupyter_mistral.context.cli import main
-from jupyter_mistral.context.tokens import Tokens
-from jupyter_mistral.protocol import Message
+from jupyter_mistral.context.tokenizer.counts import Tokens
+from jupyter_mistral.protocol.messages import Message
 
 from ..conftest import EMBEDDED, SMALL
 
@@ -42,8 +42,8 @@ def notebook(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", [EMBEDDED, SMALL])
 def test_the_total_is_what_the_engine_reads(name: str, mistral_home: Path, notebook: Path) -> None:
     pytest.importorskip("torch", reason="compares with the engine's own template, which needs torch")
-    from jupyter_mistral.engine.template import ChatTemplate
-    from jupyter_mistral.engine.vocabulary import Vocabulary
+    from jupyter_mistral.engine.text.template import ChatTemplate
+    from jupyter_mistral.engine.text.vocabulary import Vocabulary
 
     folder = mistral_home / "models" / name / "nf4"
     tokens = Tokens(folder)

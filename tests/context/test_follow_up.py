@@ -15,8 +15,8 @@ from effort import IS_ALL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.context import Built, Count, Counter, Snapshot, build
-from jupyter_mistral.context.packing import pack_snapshot, unpack_snapshot
-from jupyter_mistral.protocol import Message
+from jupyter_mistral.protocol.messages import Message
+from jupyter_mistral.server.http.large_body_format import pack_snapshot, unpack_snapshot
 
 Make = Callable[..., dict[str, Any]]
 BUDGET = 4000

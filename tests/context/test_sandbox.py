@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jupyter_mistral.context.sandbox import Sandbox, variables
-from jupyter_mistral.context.template import ChatTemplate
-from jupyter_mistral.protocol import Failure, Message
+from jupyter_mistral.context.tokenizer.sandbox import Sandbox, variables
+from jupyter_mistral.context.tokenizer.template import ChatTemplate
+from jupyter_mistral.protocol.messages import Failure, Message
 
 HOSTILE = {
     "loops": "{% for a in range(500) %}{% for b in range(500) %}{% endfor %}{% endfor %}",

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from jupyter_mistral.context import Count, Given, Job, Note, combine, condense, packing, plan
-from jupyter_mistral.protocol import Failure, Image, Message, ToolCall
+from jupyter_mistral.context import Count, Given, Job, Note, combine, condense, plan
+from jupyter_mistral.protocol.messages import Failure, Image, Message, ToolCall
+from jupyter_mistral.server.http import large_body_format as packing
 
 Make = Callable[..., dict[str, Any]]
 

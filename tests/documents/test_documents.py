@@ -8,7 +8,7 @@ from collections.abc import Callable
 import hostile_pdfs as pdfs
 import pytest
 from hostile_pictures import noise, saved
-from jupyter_mistral.protocol import Document, Failure, PageRead
+from jupyter_mistral.protocol.messages import Document, Failure, PageRead
 
 Read = Callable[..., tuple[list[PageRead], Document | Failure]]
 

@@ -21,11 +21,11 @@ import hostile_pictures as hostile
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
-from jupyter_mistral.kernel import seeing
-from jupyter_mistral.kernel.connection import Connection, find_connection
-from jupyter_mistral.kernel.papers import Paper, choose, harmless, sources, to_messages
+from jupyter_mistral.kernel.documents import Paper, choose, harmless, sources, to_messages
+from jupyter_mistral.kernel.figures import questions as seeing
+from jupyter_mistral.kernel.host.connection import Connection, find_connection
 from jupyter_mistral.kernel.reading import words_of
-from jupyter_mistral.protocol import CONNECTION_ENV, HOME_ENV, Document, Page
+from jupyter_mistral.protocol.messages import CONNECTION_ENV, HOME_ENV, Document, Page
 from markdown_it import MarkdownIt
 from wording import LEAK
 

@@ -14,7 +14,7 @@ import short_gguf
 import tiny_mistral3
 import tiny_talker
 from engine_host import Host
-from jupyter_mistral.engine import wide
+from jupyter_mistral.engine.decode import wide
 
 wide.install()  # what a test computes for itself, it computes as the engine does
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import zygote
-from jupyter_mistral.wire import FrameReader, to_frame
+from jupyter_mistral.protocol.wire import FrameReader, to_frame
 
 Frame = dict[str, Any]
 

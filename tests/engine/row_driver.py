@@ -7,12 +7,12 @@ from itertools import islice
 from typing import Any
 
 import torch
-from jupyter_mistral.engine.decode import Decoder
-from jupyter_mistral.engine.lookup import Lookup
-from jupyter_mistral.engine.prompt import Prompt
-from jupyter_mistral.engine.row import Need
-from jupyter_mistral.engine.sampling import Chooser
-from jupyter_mistral.protocol import Sampling
+from jupyter_mistral.engine.decode.decoder import Decoder
+from jupyter_mistral.engine.decode.prompt import Prompt
+from jupyter_mistral.engine.decode.prompt_lookup import Lookup
+from jupyter_mistral.engine.decode.row import Need
+from jupyter_mistral.engine.decode.sampling import Chooser
+from jupyter_mistral.protocol.messages import Sampling
 
 Answer = tuple[list[int], torch.Tensor, int]
 

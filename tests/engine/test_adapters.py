@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 from engine_host import Host
-from jupyter_mistral.engine.adapters import Adapted
-from jupyter_mistral.engine.loader import Engine, load
-from jupyter_mistral.protocol import Failure
+from jupyter_mistral.engine.load.adapters import Adapted
+from jupyter_mistral.engine.load.loader import Engine, load
+from jupyter_mistral.protocol.messages import Failure
 from row_driver import answer
 from safetensors.torch import load_file, save_file
 

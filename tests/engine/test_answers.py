@@ -11,9 +11,9 @@ import tiny_talker
 import torch
 from effort import first
 from engine_host import Host
-from jupyter_mistral.engine.sampling import Chooser
-from jupyter_mistral.engine.speaking import Stops
-from jupyter_mistral.protocol import Sampling
+from jupyter_mistral.engine.decode.sampling import Chooser
+from jupyter_mistral.engine.text.output_stream import Stops
+from jupyter_mistral.protocol.messages import Sampling
 
 CELL = """def mean(values):
     total = 0
@@ -33,7 +33,7 @@ def variance(values):
 
 def reference(folder: Path) -> Callable[[str, int], str]:
     """`generate` of transformers on the same weights, the slow reference."""
-    from jupyter_mistral.engine import attention
+    from jupyter_mistral.engine.kv import attention
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)

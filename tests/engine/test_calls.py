@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from engine_host import Frame, Host
-from jupyter_mistral.engine.calls import CallParser, Piece
-from jupyter_mistral.engine.dialect import MARKS, Dialect, dialect_of, grammar
-from jupyter_mistral.engine.grammar import Grammars
-from jupyter_mistral.engine.template import ChatTemplate
-from jupyter_mistral.engine.vocabulary import Vocabulary
-from jupyter_mistral.protocol import Calling, CallPiece, Failure, Tool, ToolCall
-from jupyter_mistral.templating import Turn
+from jupyter_mistral.chat_template import Turn
+from jupyter_mistral.engine.text.dialect import MARKS, Dialect, dialect_of, grammar
+from jupyter_mistral.engine.text.grammar import Grammars
+from jupyter_mistral.engine.text.template import ChatTemplate
+from jupyter_mistral.engine.text.tool_calls import CallParser, Piece
+from jupyter_mistral.engine.text.vocabulary import Vocabulary
+from jupyter_mistral.protocol.messages import Calling, CallPiece, Failure, Tool, ToolCall
 from mistral_common.integrations.chat_templates.chat_templates import generate_chat_template
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
 

@@ -13,9 +13,9 @@ import tiny_mixtral
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from engine_host import Host
-from jupyter_mistral.engine import wide
-from jupyter_mistral.engine.experts import FILE, Experts
-from jupyter_mistral.engine.loader import Engine, load
+from jupyter_mistral.engine.decode import wide
+from jupyter_mistral.engine.load.experts import FILE, Experts
+from jupyter_mistral.engine.load.loader import Engine, load
 from row_driver import answer
 from torch.nn import functional
 from transformers.models.mixtral.modeling_mixtral import MixtralExperts

@@ -13,8 +13,9 @@ import tiny_llama
 import tiny_plain
 import torch
 from engine_host import Host
-from jupyter_mistral.engine.adapters import Adapters
-from jupyter_mistral.engine.decode import Decoder
+from jupyter_mistral.engine.decode.decoder import Decoder
+from jupyter_mistral.engine.decode.prompt_lookup import Lookup
+from jupyter_mistral.engine.decode.row import Row
 from jupyter_mistral.engine.fast import choose
 from jupyter_mistral.engine.fast.choose import Fast, differs, draft_width, fast_path
 from jupyter_mistral.engine.fast.nf4 import Nested, Nf4
@@ -22,9 +23,8 @@ from jupyter_mistral.engine.fast.nf4_plan import Plan
 from jupyter_mistral.engine.fast.ops import Reference
 from jupyter_mistral.engine.fast.step import FastModel
 from jupyter_mistral.engine.fast.tuning import tuned
-from jupyter_mistral.engine.lookup import Lookup
-from jupyter_mistral.engine.row import Row
-from jupyter_mistral.engine.shelf import Shelf
+from jupyter_mistral.engine.load.adapters import Adapters
+from jupyter_mistral.engine.load.placement import Shelf
 from row_driver import answer
 from tiny_llama import ids
 
@@ -345,7 +345,7 @@ def test_steps_go_in_groups_of_sixteen_and_the_rest_the_ordinary_way(model: Any)
 
 
 def test_who_reads_a_prompt_takes_the_others_along(model: Any) -> None:
-    from jupyter_mistral.engine.prompt import Prompt
+    from jupyter_mistral.engine.decode.prompt import Prompt
 
     decoder = Counted(model, 64, None, fast=fast_of(model))
     [row] = rows_of(decoder, 20)

@@ -13,9 +13,9 @@ import torch
 from bitsandbytes import functional as bnb
 from bitsandbytes.nn import Linear4bit
 from four_bit import layer
-from jupyter_mistral.engine.adapters import Adapted
 from jupyter_mistral.engine.fast import nf4
 from jupyter_mistral.engine.fast.nf4_plan import ARRIVALS, HALF, Plan, candidates, plan
+from jupyter_mistral.engine.load.adapters import Adapted
 from safetensors.torch import save
 
 HERE = Path(__file__).parent

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from jupyter_mistral.engine.attention import Pack, packed_attention
 from jupyter_mistral.engine.fast import small
 from jupyter_mistral.engine.fast.slots import Slots
-from jupyter_mistral.engine.kv import BLOCK, Sequence
-from jupyter_mistral.engine.packed import new_sequence
+from jupyter_mistral.engine.kv.attention import Pack, packed_attention
+from jupyter_mistral.engine.kv.packed import new_sequence
+from jupyter_mistral.engine.kv.sequence import BLOCK, Sequence
 from jupyter_mistral.models.memory import KV_KINDS
 
 LAYERS, HEADS, GROUP, SIZE = 2, 3, 2, 64

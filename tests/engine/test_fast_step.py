@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 import tiny_plain
 import torch
-from jupyter_mistral.engine import attention
-from jupyter_mistral.engine.decode import Decoder
+from jupyter_mistral.engine.decode.decoder import Decoder
+from jupyter_mistral.engine.decode.row import Row
 from jupyter_mistral.engine.fast import nf4
 from jupyter_mistral.engine.fast.choose import Fast, relative_error
 from jupyter_mistral.engine.fast.graph import BUCKETS, Direct, Steps
 from jupyter_mistral.engine.fast.nf4 import Nf4, Unfit
 from jupyter_mistral.engine.fast.ops import Reference
 from jupyter_mistral.engine.fast.step import FastModel, Int8
-from jupyter_mistral.engine.row import Row
-from jupyter_mistral.engine.vocabulary import Vocabulary
+from jupyter_mistral.engine.kv import attention
+from jupyter_mistral.engine.text.vocabulary import Vocabulary
 from jupyter_mistral.models.memory import KV_KINDS
 from row_driver import answer
 

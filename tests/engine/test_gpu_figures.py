@@ -15,14 +15,14 @@ import pytest
 import tiny_llama
 import torch
 from engine_host import Host
-from jupyter_mistral.engine import gpu
-from jupyter_mistral.engine.answer import Answering, Finish
-from jupyter_mistral.engine.decode import Decoder
-from jupyter_mistral.engine.energy import Meter
-from jupyter_mistral.engine.prompt import Prompt
-from jupyter_mistral.engine.row import Need
-from jupyter_mistral.engine.schedule import Request, Schedule
-from jupyter_mistral.protocol import Failure, Memory, Usage
+from jupyter_mistral.engine.decode.decoder import Decoder
+from jupyter_mistral.engine.decode.prompt import Prompt
+from jupyter_mistral.engine.decode.row import Need
+from jupyter_mistral.engine.worker import gpu
+from jupyter_mistral.engine.worker.answer import Answering, Finish
+from jupyter_mistral.engine.worker.energy import Meter
+from jupyter_mistral.engine.worker.schedule import Request, Schedule
+from jupyter_mistral.protocol.messages import Failure, Memory, Usage
 
 FAKE = Path(__file__).parent / "fake_nvml"
 GB = 10**9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from jupyter_mistral.engine.head import ROWS, NarrowHead, narrow
+from jupyter_mistral.engine.decode.head import ROWS, NarrowHead, narrow
 from torch.nn import Linear, Module
 
 

@@ -10,11 +10,11 @@ import tiny_llama
 import torch
 from effort import IS_ALL
 from engine_host import Host
-from jupyter_mistral.engine.decode import Decoder
-from jupyter_mistral.engine.kv import BLOCK
-from jupyter_mistral.engine.packed import PackedLayer, new_sequence
-from jupyter_mistral.engine.parking import Parking
-from jupyter_mistral.engine.prefix import PrefixMemory
+from jupyter_mistral.engine.decode.decoder import Decoder
+from jupyter_mistral.engine.kv.packed import PackedLayer, new_sequence
+from jupyter_mistral.engine.kv.prefix import PrefixMemory
+from jupyter_mistral.engine.kv.prefix_disk import Parking
+from jupyter_mistral.engine.kv.sequence import BLOCK
 from jupyter_mistral.models.memory import KV_KINDS, kv_bytes_per_head
 from row_driver import Answer, answer
 from tiny_llama import ids

@@ -14,9 +14,9 @@ import pytest
 import torch
 from effort import first
 from engine_host import Host
-from jupyter_mistral.engine import memory
-from jupyter_mistral.engine.convert import convert
-from jupyter_mistral.protocol import Failure
+from jupyter_mistral.engine.load import memory
+from jupyter_mistral.engine.load.gguf import convert
+from jupyter_mistral.protocol.messages import Failure
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 import tiny_llama
 import torch
 from engine_host import Host
-from jupyter_mistral.engine.decode import Decoder
-from jupyter_mistral.engine.shelf import Shelf
-from jupyter_mistral.protocol import Failure
+from jupyter_mistral.engine.decode.decoder import Decoder
+from jupyter_mistral.engine.load.placement import Shelf
+from jupyter_mistral.protocol.messages import Failure
 from row_driver import answer
 
 
@@ -53,7 +53,7 @@ def test_an_empty_worker_has_nothing_to_park(tmp_path: Path) -> None:
 
 def test_weights_are_the_same_bits_after_they_moved(talker: Path) -> None:
     """Also 4-bit ones, which bitsandbytes would unpack with a loss if they were moved its way."""
-    from jupyter_mistral.engine import attention
+    from jupyter_mistral.engine.kv import attention
     from transformers import AutoModelForCausalLM
 
     attention.register()

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 from engine_host import Host
-from jupyter_mistral.engine.decode import Decoder
-from jupyter_mistral.engine.prefix import BLOCK, PrefixMemory, common
+from jupyter_mistral.engine.decode.decoder import Decoder
+from jupyter_mistral.engine.kv.prefix import BLOCK, PrefixMemory, common
 from row_driver import Answer, answer
 
 SOURCE = Path(np.__file__).with_name("__init__.py").read_text()[:6000]
@@ -33,7 +33,7 @@ def notebook(*cells: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module", params=["talker", pytest.param("small", marks=pytest.mark.slow)])
 def model(request: pytest.FixtureRequest) -> Any:
-    from jupyter_mistral.engine import attention
+    from jupyter_mistral.engine.kv import attention
     from transformers import AutoModelForCausalLM
 
     folder = request.getfixturevalue(request.param)
@@ -100,7 +100,7 @@ def _count_steps(decoder: Decoder) -> list[int]:
 
 def test_plain_attention_would_not_give_the_same_bits(model: Any, cold: Answer) -> None:
     """The control: without our attention function the chunk size shows in the scores."""
-    from jupyter_mistral.engine import attention
+    from jupyter_mistral.engine.kv import attention
 
     model.config._attn_implementation = "sdpa"
     try:
@@ -245,7 +245,7 @@ for n in range(1000):
 
 def test_a_writer_that_is_killed_leaves_only_whole_blocks(tmp_path: Path) -> None:
     """Killed while a file of 134 MB is half written, as a power cut would."""
-    from jupyter_mistral.engine.parking import Parking
+    from jupyter_mistral.engine.kv.prefix_disk import Parking
 
     folder = tmp_path / "prefix" / "model"
     writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(folder)])
@@ -289,7 +289,7 @@ def test_a_worker_killed_after_an_answer_costs_memory_only(talker: Path, tmp_pat
 
 
 def test_the_disk_keeps_to_its_size(model: Any, tmp_path: Path) -> None:
-    from jupyter_mistral.engine.parking import Parking
+    from jupyter_mistral.engine.kv.prefix_disk import Parking
 
     spare = Decoder(model, 256, None)
     spare.warm()
@@ -339,7 +339,7 @@ def test_a_sequence_larger_than_the_budget_keeps_its_start(model: Any) -> None:
     ],
 )
 def test_memory_that_ran_out_is_known_by_its_error(error: Exception, is_so: bool) -> None:
-    from jupyter_mistral.engine.memory import is_out_of_memory
+    from jupyter_mistral.engine.load.memory import is_out_of_memory
 
     assert is_out_of_memory(error) is is_so
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zygote
 from engine_host import Host
-from jupyter_mistral.wire import to_frame
+from jupyter_mistral.protocol.wire import to_frame
 
 PROBE = """
 import json, sys

@@ -12,12 +12,13 @@ import pytest
 import tiny_llama
 import torch
 from engine_host import Host
-from jupyter_mistral.engine import attention, memory
-from jupyter_mistral.engine.decode import Decoder
-from jupyter_mistral.engine.loader import load
-from jupyter_mistral.engine.shelf import Shelf
-from jupyter_mistral.engine.spill import CONTEXT, Plan, Spill, planned, sizes
-from jupyter_mistral.protocol import Failure
+from jupyter_mistral.engine.decode.decoder import Decoder
+from jupyter_mistral.engine.kv import attention
+from jupyter_mistral.engine.load import memory
+from jupyter_mistral.engine.load.loader import load
+from jupyter_mistral.engine.load.placement import Shelf
+from jupyter_mistral.engine.load.spill import CONTEXT, Plan, Spill, planned, sizes
+from jupyter_mistral.protocol.messages import Failure
 from row_driver import answer
 
 GB = 10**9

@@ -10,14 +10,14 @@ import pytest
 import tiny_llama
 import torch
 from engine_host import Host
-from jupyter_mistral.engine.answer import Finish
-from jupyter_mistral.engine.decode import Decoder
-from jupyter_mistral.engine.lookup import Lookup
-from jupyter_mistral.engine.prompt import Prompt
-from jupyter_mistral.engine.row import Need
-from jupyter_mistral.engine.sampling import Chooser
-from jupyter_mistral.engine.schedule import Request, Schedule, Waiting
-from jupyter_mistral.protocol import Failure, Reading, Sampling, Usage
+from jupyter_mistral.engine.decode.decoder import Decoder
+from jupyter_mistral.engine.decode.prompt import Prompt
+from jupyter_mistral.engine.decode.prompt_lookup import Lookup
+from jupyter_mistral.engine.decode.row import Need
+from jupyter_mistral.engine.decode.sampling import Chooser
+from jupyter_mistral.engine.worker.answer import Finish
+from jupyter_mistral.engine.worker.schedule import Request, Schedule, Waiting
+from jupyter_mistral.protocol.messages import Failure, Reading, Sampling, Usage
 from row_driver import answer, drive
 from tiny_llama import ids
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from engine_host import Host
-from jupyter_mistral.engine.answer import fill_in_the_middle
-from jupyter_mistral.engine.template import ChatTemplate
-from jupyter_mistral.engine.vocabulary import Detokenizer, Vocabulary
-from jupyter_mistral.protocol import Failure
+from jupyter_mistral.engine.text.template import ChatTemplate
+from jupyter_mistral.engine.text.vocabulary import Detokenizer, Vocabulary
+from jupyter_mistral.engine.worker.answer import fill_in_the_middle
+from jupyter_mistral.protocol.messages import Failure
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
@@ -150,7 +150,7 @@ def test_sentencepiece_vocabularies_read_and_write_bytes_and_spaces(tmp_path: Pa
         | {"continuing_subword_prefix": None, "end_of_word_suffix": None},
     }
     (tmp_path / "tokenizer.json").write_text(json.dumps(whole))
-    from jupyter_mistral.engine.vocabulary import write_text_tokenizer
+    from jupyter_mistral.engine.text.vocabulary import write_text_tokenizer
 
     write_text_tokenizer(tmp_path)
     vocabulary = Vocabulary(tmp_path)

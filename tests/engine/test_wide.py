@@ -11,7 +11,7 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from four_bit import layer
-from jupyter_mistral.engine import wide
+from jupyter_mistral.engine.decode import wide
 
 COUNTS = (1, 2, 3, 4, 5, 7, 9, 16, 17, 31, 63, 64, 65, 129, 256)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jupyter_mistral.engine import attention
+from jupyter_mistral.engine.kv import attention
 from transformers import LlamaConfig, LlamaForCausalLM
 
 WORDS = 512

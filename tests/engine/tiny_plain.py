@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from bitsandbytes.nn import Linear4bit, Params4bit
-from jupyter_mistral.engine import attention
+from jupyter_mistral.engine.kv import attention
 from transformers import AutoConfig, AutoModelForCausalLM
 
 WORDS = 512

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.server.history import History
+from jupyter_mistral.server.chats.store import History
 
 TURNS = 25
 KB = 1024

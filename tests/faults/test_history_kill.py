@@ -22,8 +22,8 @@ import pytest
 from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jupyter_mistral.protocol import Failure
-from jupyter_mistral.server.history import History
+from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.server.chats.store import History
 
 Op = list[Any]
 # title -> messages; what a chat is, as far as a user can tell

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.kernel.chats import Begun, Chats
-from jupyter_mistral.kernel.client import Client
-from jupyter_mistral.kernel.connection import Connection
-from jupyter_mistral.protocol import HOME_ENV, Delta, Failure
-from jupyter_mistral.server.answers import SAVE_S
+from jupyter_mistral.kernel.host.client import Client
+from jupyter_mistral.kernel.host.connection import Connection
+from jupyter_mistral.kernel.show.chats import Begun, Chats
+from jupyter_mistral.protocol.messages import HOME_ENV, Delta, Failure
+from jupyter_mistral.server.chats.running_answer import SAVE_S
 
 ASKED = "Count from 1 to 1000 in words."
 

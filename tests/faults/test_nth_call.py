@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from effort import IS_ALL
-from jupyter_mistral.server.history import History
+from jupyter_mistral.server.chats.store import History
 
 TURNS = 6
 CHILD = f"""

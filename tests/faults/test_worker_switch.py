@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 from effort import IS_ALL
-from jupyter_mistral.engine import faults
-from jupyter_mistral.server.answering import Watch
-from jupyter_mistral.server.engine import Options
-from jupyter_mistral.server.worker import RING
+from jupyter_mistral.engine.worker import faults
+from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.worker import RING
+from jupyter_mistral.server.inference.worker_stream import Watch
 
 LONG = "Count from 1 to 500, one number a line."
 MANY = 10_000  # deaths: the breaker has a test of its own

@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from jupyter_mistral.parsing import parse_chat
-from jupyter_mistral.protocol import ChatRequest, Delta, End, Event, Failure, Loading, Reading, Usage
-from jupyter_mistral.wire import DONE, read_json, to_chunk, to_sse
+from jupyter_mistral.protocol.messages import ChatRequest, Delta, End, Event, Failure, Loading, Reading, Usage
+from jupyter_mistral.protocol.requests import parse_chat
+from jupyter_mistral.protocol.wire import DONE, read_json, to_chunk, to_sse
 
 TOKEN = "a-token-of-the-test"
 USAGE = Usage(

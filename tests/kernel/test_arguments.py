@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from IPython.core.error import UsageError
-from jupyter_mistral.kernel.arguments import (
+from jupyter_mistral.kernel.line.arguments import (
     COMMANDS,
     Command,
     Options,

@@ -14,9 +14,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jupyter_mistral.kernel.client import Client
-from jupyter_mistral.kernel.connection import Connection, find_connection
-from jupyter_mistral.protocol import (
+from jupyter_mistral.kernel.host.client import Client
+from jupyter_mistral.kernel.host.connection import Connection, find_connection
+from jupyter_mistral.protocol.messages import (
     CONNECTION_ENV,
     ChatRequest,
     Delta,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from IPython.core.completer import provisionalcompleter
-from jupyter_mistral.kernel.arguments import COMMANDS
+from jupyter_mistral.kernel.line.arguments import COMMANDS
 from kernel_peer import Peer
 from kernel_shell import Shell
 

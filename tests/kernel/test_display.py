@@ -8,9 +8,9 @@ import threading
 from dataclasses import asdict
 
 import pytest
-from jupyter_mistral.kernel.display import bar, progress_of, receipt, uninterrupted
-from jupyter_mistral.kernel.listing import status_table
-from jupyter_mistral.protocol import Delta, Event, Failure, Loading, Memory, Queued, Reading, Usage
+from jupyter_mistral.kernel.show.display import bar, progress_of, receipt, uninterrupted
+from jupyter_mistral.kernel.show.tables import status_table
+from jupyter_mistral.protocol.messages import Delta, Event, Failure, Loading, Memory, Queued, Reading, Usage
 
 
 @pytest.mark.parametrize(

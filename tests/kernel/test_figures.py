@@ -12,9 +12,9 @@ import figure_set
 import matplotlib.pyplot as plt
 import pytest
 from jupyter_mistral.kernel.figures import describe
-from jupyter_mistral.kernel.figures.headline import headline, unknown_numbers
-from jupyter_mistral.kernel.figures.summary import LIMIT, summarize
-from jupyter_mistral.kernel.figures.terms import num
+from jupyter_mistral.kernel.figures.words.headline import headline, unknown_numbers
+from jupyter_mistral.kernel.figures.words.summary import LIMIT, summarize
+from jupyter_mistral.kernel.figures.words.terms import num
 
 _NUMBER = re.compile(r"(?<![\w#.\"-])-?\d+(?:\.\d+)?(?:e[+-]\d+)?(?![\w\"-])")
 

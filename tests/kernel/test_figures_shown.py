@@ -10,7 +10,7 @@ import kernel_peer
 import pytest
 from IPython.core.error import UsageError
 from jupyter_mistral.kernel.errors import MistralError
-from jupyter_mistral.kernel.figures.shown import KEPT, MIME, figure_of, install, last_figure, shown_by
+from jupyter_mistral.kernel.figures.history import KEPT, MIME, figure_of, install, last_figure, shown_by
 from kernel_peer import Peer
 from kernel_shell import Shell
 from nbclient import NotebookClient

@@ -5,12 +5,12 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 import pytest
-from jupyter_mistral.kernel import formats
-from jupyter_mistral.kernel.blocks import cell_of, formulas_of, html_of, looks_like_python, split
+from jupyter_mistral.kernel.ask import formats
+from jupyter_mistral.kernel.ask.code_blocks import cell_of, formulas_of, html_of, looks_like_python, split
+from jupyter_mistral.kernel.ask.formats import Shown, finish, parse_schema, to_bundle, to_document
+from jupyter_mistral.kernel.ask.reply import Reply, provenance
 from jupyter_mistral.kernel.errors import MistralError
-from jupyter_mistral.kernel.formats import Shown, finish, parse_schema, to_bundle, to_document
-from jupyter_mistral.kernel.reply import Reply, provenance
-from jupyter_mistral.protocol import Usage
+from jupyter_mistral.protocol.messages import Usage
 
 USAGE = Usage(model="m", quantization="nf4", seed=7)
 

@@ -16,7 +16,7 @@ import pexpect
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
-from jupyter_mistral.protocol import ChatRequest, Delta, End, Failure, Loading, Reading
+from jupyter_mistral.protocol.messages import ChatRequest, Delta, End, Failure, Loading, Reading
 from kernel_peer import USAGE, Peer
 from kernel_shell import Shell
 from nbclient import NotebookClient

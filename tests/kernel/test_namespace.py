@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.kernel.masking import is_secret_name
-from jupyter_mistral.kernel.namespace import describe, summarize, variables
+from jupyter_mistral.kernel.variables.describe import describe, summarize, variables
+from jupyter_mistral.kernel.variables.masking import is_secret_name
 
 
 class Loud:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.kernel.notebook import Executed, path_of, seen_from
+from jupyter_mistral.kernel.variables.executed_cells import Executed, path_of, seen_from
 from kernel_peer import Peer
 from kernel_shell import Shell
 

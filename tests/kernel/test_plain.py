@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jupyter_mistral.kernel.manual import MANUAL
-from jupyter_mistral.kernel.plain import to_plain
+from jupyter_mistral.kernel.line.manual import MANUAL
+from jupyter_mistral.kernel.line.terminal_text import to_plain
 
 
 def test_tables_become_columns_and_marks_go() -> None:

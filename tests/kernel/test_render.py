@@ -5,8 +5,8 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 import pytest
-from jupyter_mistral.kernel.render import Markdown, is_safe_tex, to_html, to_math
-from jupyter_mistral.kernel.style import frame
+from jupyter_mistral.kernel.show.markdown import Markdown, is_safe_tex, to_html, to_math
+from jupyter_mistral.kernel.show.style import frame
 
 # tag: attributes that our renderer gives it
 ALLOWED: dict[str, set[str]] = {

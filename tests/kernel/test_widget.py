@@ -17,12 +17,12 @@ from typing import Any
 import nbformat
 import pytest
 from clockwork import ANSWER
-from jupyter_mistral.kernel.chats import Chats, Turn
-from jupyter_mistral.kernel.client import Client
 from jupyter_mistral.kernel.errors import MistralError, Stopped
-from jupyter_mistral.kernel.turns import drawn
-from jupyter_mistral.kernel.widget import ChatWidget
-from jupyter_mistral.protocol import CONNECTION_ENV, HOME_ENV, Failure, Image
+from jupyter_mistral.kernel.host.client import Client
+from jupyter_mistral.kernel.show.chat_outputs import drawn
+from jupyter_mistral.kernel.show.chat_widget import ChatWidget
+from jupyter_mistral.kernel.show.chats import Chats, Turn
+from jupyter_mistral.protocol.messages import CONNECTION_ENV, HOME_ENV, Failure, Image
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 

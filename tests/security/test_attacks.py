@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.kernel.client import Client
-from jupyter_mistral.kernel.connection import Connection
-from jupyter_mistral.protocol import CONNECTION_ENV, HOME_ENV, Delta, Failure
-from jupyter_mistral.server import route
-from jupyter_mistral.server.audit import AuditLog
-from jupyter_mistral.server.channel import Channel
-from jupyter_mistral.server.engine import Options
-from jupyter_mistral.server.route import Route
+from jupyter_mistral.kernel.host.client import Client
+from jupyter_mistral.kernel.host.connection import Connection
+from jupyter_mistral.protocol.messages import CONNECTION_ENV, HOME_ENV, Delta, Failure
+from jupyter_mistral.server.http import handler as route
+from jupyter_mistral.server.http.handler import Route
+from jupyter_mistral.server.http.kernel_socket import Channel
+from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.observe.audit_log import AuditLog
 
 SMALL = "smollm2-135m"
 Make = Callable[[Options], Any]

@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 import zygote
-from jupyter_mistral import doctor
-from jupyter_mistral.protocol import (
+from jupyter_mistral import health as doctor
+from jupyter_mistral.protocol.messages import (
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
@@ -33,10 +33,10 @@ from jupyter_mistral.protocol import (
     Sampling,
     Usage,
 )
-from jupyter_mistral.server.audit import START, AuditLog, audit_of, folder, records, verify
-from jupyter_mistral.server.engine import LocalEngine, Options
-from jupyter_mistral.server.keys import Keys
-from jupyter_mistral.server.parts import join
+from jupyter_mistral.server.assemble import join
+from jupyter_mistral.server.http.tokens import Keys
+from jupyter_mistral.server.inference.local import LocalEngine, Options
+from jupyter_mistral.server.observe.audit_log import START, AuditLog, audit_of, folder, records, verify
 
 SMALL = "smollm2-135m"
 CANARY = "the-canary-sentence-7431"

@@ -14,8 +14,8 @@ from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.documents.decoder import Decoder
-from jupyter_mistral.protocol import Failure, PageRead
-from jupyter_mistral.wire import FrameReader, read_json, to_frame
+from jupyter_mistral.protocol.messages import Failure, PageRead
+from jupyter_mistral.protocol.wire import FrameReader, read_json, to_frame
 from PIL import Image
 
 LIMITS = settings(

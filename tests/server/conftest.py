@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 import zygote
-from jupyter_mistral.protocol import HOME_ENV
-from jupyter_mistral.server.audit import AuditLog
-from jupyter_mistral.server.engine import LocalEngine, Options
-from jupyter_mistral.server.external import Elsewhere
-from jupyter_mistral.server.parts import Parts, join
+from jupyter_mistral.protocol.messages import HOME_ENV
+from jupyter_mistral.server.assemble import Parts, join
+from jupyter_mistral.server.external.engine import Elsewhere
+from jupyter_mistral.server.inference.local import LocalEngine, Options
+from jupyter_mistral.server.observe.audit_log import AuditLog
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))  # pytest's importlib mode does not
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import sys
 
-from jupyter_mistral.protocol import PROTOCOL
-from jupyter_mistral.wire import FrameReader, to_frame
+from jupyter_mistral.protocol.messages import PROTOCOL
+from jupyter_mistral.protocol.wire import FrameReader, to_frame
 
 link = socket.socket(fileno=int(sys.argv[sys.argv.index("--fd") + 1]))
 MEMORY = {"device": "cuda", "weights": 1, "kv": 0, "free": 1, "total": 9, "gpu": "NVIDIA L4"}

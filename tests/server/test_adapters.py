@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import tiny_talker
-from jupyter_mistral.server.engine import Options
+from jupyter_mistral.server.inference.local import Options
 from safetensors.numpy import save_file
 
 SMALL = "smollm2-135m"

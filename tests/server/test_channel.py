@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol import CONNECTION_ENV, PROTOCOL
-from jupyter_mistral.server.channel import sweep
-from jupyter_mistral.server.engine import Options
+from jupyter_mistral.protocol.messages import CONNECTION_ENV, PROTOCOL
+from jupyter_mistral.server.http.kernel_socket import sweep
+from jupyter_mistral.server.inference.local import Options
 
 Make = Callable[[Options], Any]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import psutil
 import pytest
-from jupyter_mistral.server import aside
-from jupyter_mistral.server.engine import Options
+from jupyter_mistral.server.http import large_body as aside
+from jupyter_mistral.server.inference.local import Options
 
 from .conftest import SMALL, Own, Peer
 

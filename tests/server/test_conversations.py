@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import zygote
 from jupyter_core.utils import ensure_event_loop
-from jupyter_mistral.parsing import parse_ask
-from jupyter_mistral.protocol import ChatRequest, Delta, End, Extras, Failure, Message
-from jupyter_mistral.server.answers import Told
-from jupyter_mistral.server.conversations import Asked, Conversations, title_of
-from jupyter_mistral.server.engine import LocalEngine, Options
-from jupyter_mistral.server.history import History
-from jupyter_mistral.server.prompt import PromptBuilder, instructed
+from jupyter_mistral.protocol.messages import ChatRequest, Delta, End, Extras, Failure, Message
+from jupyter_mistral.protocol.requests import parse_ask
+from jupyter_mistral.server.chats.running_answer import Told
+from jupyter_mistral.server.chats.service import Asked, Conversations, title_of
+from jupyter_mistral.server.chats.store import History
+from jupyter_mistral.server.inference.local import LocalEngine, Options
+from jupyter_mistral.server.prompts.builder import PromptBuilder, instructed
 
 LONG = {"content": ["Count from 1 to 1000 in words."], "max_tokens": 3000, "temperature": 0, "seed": 1}
 SHORT = {**LONG, "max_tokens": 3}

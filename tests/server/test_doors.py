@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jupyter_mistral.protocol import MAX_BODY_BYTES
-from jupyter_mistral.server.engine import Options
+from jupyter_mistral.protocol.messages import MAX_BODY_BYTES
+from jupyter_mistral.server.inference.local import Options
 from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import JupyterServerAuthWarning
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse

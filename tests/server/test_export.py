@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jupyter_mistral.protocol import Image
-from jupyter_mistral.server.export import neutral, to_markdown, to_notebook
+from jupyter_mistral.protocol.messages import Image
+from jupyter_mistral.server.chats.export import neutral, to_markdown, to_notebook
 from markdown_it import MarkdownIt
 
 ANSWER = "Use a list:\n\n```python\nx = [1]\nif x < y:\n    print('<b>')\n```\n\nor\n\n```bash\nls <dir>\n```\nDone: `a < b`, $a<b$."

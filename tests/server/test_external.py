@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol import (
+from jupyter_mistral.protocol.messages import (
     ChatRequest,
     CompletionRequest,
     Delta,
@@ -28,13 +28,13 @@ from jupyter_mistral.protocol import (
     Message,
     Sampling,
 )
-from jupyter_mistral.server.engine import Options
-from jupyter_mistral.server.external import Elsewhere, ExternalEngine
-from jupyter_mistral.server.external_answer import Patience
-from jupyter_mistral.server.external_config import elsewhere_of
-from jupyter_mistral.server.external_counts import Counts, estimate
-from jupyter_mistral.server.external_http import KEY_ENV, Address, Key, Upstream
-from jupyter_mistral.server.parts import Parts, join
+from jupyter_mistral.server.assemble import Parts, join
+from jupyter_mistral.server.external.answer import Patience
+from jupyter_mistral.server.external.config import elsewhere_of
+from jupyter_mistral.server.external.engine import Elsewhere, ExternalEngine
+from jupyter_mistral.server.external.http import KEY_ENV, Address, Key, Upstream
+from jupyter_mistral.server.external.token_counts import Counts, estimate
+from jupyter_mistral.server.inference.local import Options
 
 _spec = importlib.util.spec_from_file_location("broken_engine", Path(__file__).with_name("broken_engine.py"))
 assert _spec is not None and _spec.loader is not None
@@ -348,7 +348,7 @@ async def test_a_schema_that_the_engine_ignores_is_refused(peer: Any, make: Make
 
 
 async def test_pictures_go_only_to_an_engine_that_takes_them(peer: Any, make: Make) -> None:
-    from jupyter_mistral.server.external_facts import PICTURE
+    from jupyter_mistral.server.external.capabilities import PICTURE
 
     picture = replace(ASK, messages=(Message("user", ("see", Image.of_url(f"data:image/png;base64,{PICTURE}", "x"))),))
     peer.script[CHAT].append(broken.say(400, {"error": {"message": "is not a multimodal model"}}))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol import (
+from jupyter_mistral.protocol.messages import (
     ChatRequest,
     CompletionRequest,
     Delta,
@@ -27,8 +27,8 @@ from jupyter_mistral.protocol import (
     Message,
     Sampling,
 )
-from jupyter_mistral.server.engine import Options
-from jupyter_mistral.server.external import Elsewhere, ExternalEngine
+from jupyter_mistral.server.external.engine import Elsewhere, ExternalEngine
+from jupyter_mistral.server.inference.local import Options
 
 # the wheel exists for the platforms that CI runs on; elsewhere pytest's summary counts these tests as skipped, and says why
 pytestmark = [
@@ -178,7 +178,7 @@ async def test_text_between_two_texts(engine: ExternalEngine) -> None:
 
 
 async def test_a_picture_is_refused_before_it_is_sent(engine: ExternalEngine) -> None:
-    from jupyter_mistral.server.external_facts import PICTURE
+    from jupyter_mistral.server.external.capabilities import PICTURE
 
     picture = Message("user", ("see", Image.of_url(f"data:image/png;base64,{PICTURE}", "x")))
     with pytest.raises(Failure) as caught:

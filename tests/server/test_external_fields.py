@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.server.engine import Options
-from jupyter_mistral.server.external import Elsewhere
-from jupyter_mistral.server.external_counts import estimate
+from jupyter_mistral.server.external.engine import Elsewhere
+from jupyter_mistral.server.external.token_counts import estimate
+from jupyter_mistral.server.inference.local import Options
 
 _spec = importlib.util.spec_from_file_location("broken_engine", Path(__file__).with_name("broken_engine.py"))
 assert _spec is not None and _spec.loader is not None

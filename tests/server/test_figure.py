@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 import pytest
-from jupyter_mistral.server.engine import Options
+from jupyter_mistral.server.inference.local import Options
 
 from .conftest import SMALL, Own, Peer
 

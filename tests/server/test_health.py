@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from jupyter_mistral import doctor
-from jupyter_mistral.server.health import Health
+from jupyter_mistral import health as doctor
+from jupyter_mistral.server.api.doctor import Health
 
 
 @pytest.fixture

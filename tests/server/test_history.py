@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jupyter_mistral.protocol import Failure, Image
-from jupyter_mistral.server.chatfile import MIGRATIONS
-from jupyter_mistral.server.history import History, default_path
+from jupyter_mistral.protocol.messages import Failure, Image
+from jupyter_mistral.server.chats.sqlite import MIGRATIONS
+from jupyter_mistral.server.chats.store import History, default_path
 
 PICTURE = Image("image/png", b"\x89PNG\x00\xff")
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jupyter_mistral.server.keys import Keys
+from jupyter_mistral.server.http.tokens import Keys
 from prometheus_client.parser import text_string_to_metric_families
 
 # of a test that is itself killed, no host stays for longer
@@ -163,7 +163,7 @@ def test_a_model_that_is_loaded_is_not_removed(runtime: Path, monkeypatch: pytes
 
 
 def test_a_kernels_client_finds_it_and_talks_to_it(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jupyter_mistral.kernel.client import Client
+    from jupyter_mistral.kernel.host.client import Client
 
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
     host = _start(runtime)

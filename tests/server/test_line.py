@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from jupyter_mistral.protocol import Failure
-from jupyter_mistral.server.queue import Floor, Line
-from jupyter_mistral.server.worker import Mailbox, Worker, by_command, environment
+from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.server.inference.turns import Floor, Line
+from jupyter_mistral.server.inference.worker import Mailbox, Worker, by_command, environment
 
 HELLO = (
     "import json, os, socket, struct, sys, time\n"

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jupyter_mistral.protocol import End, Usage
-from jupyter_mistral.server.engine import Options
-from jupyter_mistral.server.shapes import total
-from jupyter_mistral.server.worker import Worker, by_command
+from jupyter_mistral.protocol.messages import End, Usage
+from jupyter_mistral.server.api.openai_format import total
+from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.worker import Worker, by_command
 
 
 async def test_bytes_of_others_are_asked_for_anew_and_a_busy_worker_keeps_nobody_waiting(tmp_path: Path) -> None:

@@ -15,10 +15,18 @@ import pytest
 from effort import examples
 from hypothesis import HealthCheck, Phase, given, settings
 from jsonschema import Draft202012Validator
-from jupyter_mistral.calling import LONGEST_DESCRIPTION
-from jupyter_mistral.parsing import IGNORED, NEUTRAL, parse_chat, parse_completion, parse_embedding, parse_fim
-from jupyter_mistral.protocol import FAILURES, HOME_ENV, MAX_CHOICES, MAX_MESSAGES, MAX_TOOLS, SAMPLING_BOUNDS, Failure
-from jupyter_mistral.server import v1
+from jupyter_mistral.protocol.messages import (
+    FAILURES,
+    HOME_ENV,
+    MAX_CHOICES,
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    SAMPLING_BOUNDS,
+    Failure,
+)
+from jupyter_mistral.protocol.requests import IGNORED, NEUTRAL, parse_chat, parse_completion, parse_embedding, parse_fim
+from jupyter_mistral.protocol.tools import LONGEST_DESCRIPTION
+from jupyter_mistral.server.api import openai as v1
 
 SMALL = "smollm2-135m"
 TEXT = files("jupyter_mistral").joinpath(v1.OPENAPI).read_text()

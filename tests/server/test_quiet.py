@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jupyter_mistral.server.caller import CALLER
-from jupyter_mistral.server.engine import Options
-from jupyter_mistral.server.salt import salt_of
-from jupyter_mistral.server.spare import Spare
+from jupyter_mistral.server.http.identity import CALLER
+from jupyter_mistral.server.inference.idle_work import Spare
+from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.prefix_salt import salt_of
 
 from .conftest import SMALL, Own
 from .test_context import notebook

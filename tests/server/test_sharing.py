@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.server.engine import Options
-from jupyter_mistral.server.external import Elsewhere
-from jupyter_mistral.server.external_http import Key
-from jupyter_mistral.server.keys import Keys
+from jupyter_mistral.server.external.engine import Elsewhere
+from jupyter_mistral.server.external.http import Key
+from jupyter_mistral.server.http.tokens import Keys
+from jupyter_mistral.server.inference.local import Options
 
 SMALL = "smollm2-135m"
 CHAT = "/mistral/v1/chat/completions"

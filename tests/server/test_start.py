@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from jupyter_mistral.server.host import configured
+from jupyter_mistral.server.standalone import configured
 
 HEAVY = ("torch", "transformers", "bitsandbytes", "tokenizers", "numpy", "huggingface_hub", "jupyter_mistral.context")
 

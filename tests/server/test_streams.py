@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol import Delta, End, Event, Queued, Reading
-from jupyter_mistral.server.engine import Options
-from jupyter_mistral.wire import events_of_sse
+from jupyter_mistral.protocol.messages import Delta, End, Event, Queued, Reading
+from jupyter_mistral.protocol.wire import events_of_sse
+from jupyter_mistral.server.inference.local import Options
 from tokenizers import Tokenizer
 
 WIDTH = 4  # requests that the engine answers at once on a CPU

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol import ChatRequest, Extras, Message, ModelCard
-from jupyter_mistral.server.caller import CALLER, TOKEN
-from jupyter_mistral.server.engine import Target
-from jupyter_mistral.server.prompt import PromptBuilder
+from jupyter_mistral.protocol.messages import ChatRequest, Extras, Message, ModelCard
+from jupyter_mistral.server.http.identity import CALLER, TOKEN
+from jupyter_mistral.server.inference.local import Target
+from jupyter_mistral.server.prompts.builder import PromptBuilder
 
 
 async def _count(texts: Sequence[str]) -> list[int]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import psutil
 import pytest
-from jupyter_mistral.engine import faults
-from jupyter_mistral.server.answering import Watch
-from jupyter_mistral.server.engine import Options
+from jupyter_mistral.engine.worker import faults
+from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.worker_stream import Watch
 
 LONG = "Count from 1 to 500, one number a line."
 SMALL = "smollm2-135m"

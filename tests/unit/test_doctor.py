@@ -11,8 +11,8 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from jupyter_mistral import doctor
-from jupyter_mistral.doctor import Check
+from jupyter_mistral import health as doctor
+from jupyter_mistral.health import Check
 from jupyter_mistral.models import EMBEDDED, memory, store
 from jupyter_mistral.models.memory import GIB, Machine
 

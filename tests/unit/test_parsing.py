@@ -10,8 +10,7 @@ import pytest
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jupyter_mistral.parsing import parse_chat, parse_completion, parse_embedding, parse_fim
-from jupyter_mistral.protocol import (
+from jupyter_mistral.protocol.messages import (
     SAMPLING_BOUNDS,
     Calling,
     ChatRequest,
@@ -24,7 +23,8 @@ from jupyter_mistral.protocol import (
     Tool,
     ToolCall,
 )
-from jupyter_mistral.wire import read_json
+from jupyter_mistral.protocol.requests import parse_chat, parse_completion, parse_embedding, parse_fim
+from jupyter_mistral.protocol.wire import read_json
 
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "why?"}]}
 TOOL: dict[str, Any] = {

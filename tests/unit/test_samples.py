@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.parsing import parse_ask, parse_chat, parse_completion
-from jupyter_mistral.protocol import (
+from jupyter_mistral.protocol.messages import (
     Delta,
     End,
     Failure,
@@ -22,7 +21,8 @@ from jupyter_mistral.protocol import (
     Status,
     Usage,
 )
-from jupyter_mistral.wire import events_of_sse, of_chunk, to_chunk, to_sse
+from jupyter_mistral.protocol.requests import parse_ask, parse_chat, parse_completion
+from jupyter_mistral.protocol.wire import events_of_sse, of_chunk, to_chunk, to_sse
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 BASE = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": "m"}

@@ -10,8 +10,8 @@ import pytest
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jupyter_mistral.protocol import Delta, End, Event, Failure, Loading, Queued, Reading, Usage
-from jupyter_mistral.wire import (
+from jupyter_mistral.protocol.messages import Delta, End, Event, Failure, Loading, Queued, Reading, Usage
+from jupyter_mistral.protocol.wire import (
     DONE,
     KEEP_ALIVE,
     MAX_FRAME,

@@ -16,9 +16,9 @@ from pathlib import Path
 import mistral_common
 import plots
 import torch
-from jupyter_mistral.engine.template import ChatTemplate
+from jupyter_mistral.engine.text.template import ChatTemplate
+from jupyter_mistral.engine.text.vocabulary import Vocabulary, write_text_tokenizer
 from jupyter_mistral.engine.vision import Eyes
-from jupyter_mistral.engine.vocabulary import Vocabulary, write_text_tokenizer
 from torch.nn.functional import cross_entropy
 from transformers import (
     GenerationConfig,

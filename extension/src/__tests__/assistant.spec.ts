@@ -1,7 +1,7 @@
-import { Assistant } from '../assistant';
-import { Chats } from '../chats';
-import { Context } from '../context';
-import { ModelHost } from '../host';
+import { Assistant } from '../chat/assistant';
+import { Chats } from '../chat/chats';
+import { Context } from '../context/context';
+import { ModelHost } from '../model/model';
 import { Failure } from '../protocol';
 import { ScriptedServer } from './scripted';
 

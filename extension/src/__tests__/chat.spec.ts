@@ -1,10 +1,10 @@
 import { PromiseDelegate } from '@lumino/coreutils';
 import { readFileSync, writeFileSync } from 'fs';
 import { join } from 'path';
-import { Chat, IQuestion } from '../chat';
-import { textOf } from '../message';
-import { Chats, IMemory } from '../chats';
-import { GhostText } from '../completer';
+import { Chat, IQuestion } from '../chat/chat';
+import { textOf } from '../chat/message';
+import { Chats, IMemory } from '../chat/chats';
+import { GhostText } from '../ghost/completer';
 import { Failure } from '../protocol';
 import { CHUNK, ISent, ScriptedServer } from './scripted';
 

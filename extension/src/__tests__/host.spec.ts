@@ -1,10 +1,10 @@
 import { InlineCompletionTriggerKind } from '@jupyterlab/completer';
 import { ServerConnection } from '@jupyterlab/services';
-import { GhostText } from '../completer';
-import { Context } from '../context';
-import { ModelHost } from '../host';
+import { GhostText } from '../ghost/completer';
+import { Context } from '../context/context';
+import { ModelHost } from '../model/model';
 import { Failure } from '../protocol';
-import { isAbort, Server } from '../request';
+import { isAbort, Server } from '../api/request';
 import { about, count, seconds, unbroken } from '../panel/format';
 import { CHUNK, ScriptedServer } from './scripted';
 

@@ -1,4 +1,4 @@
-import { readLines } from '../lines';
+import { readLines } from '../api/sse';
 
 function bodyOf(bytes: Uint8Array, size: number): ReadableStream<Uint8Array> {
   return new ReadableStream({

@@ -6,10 +6,10 @@ import {
   errorOf,
   indexOf,
   lastError
-} from '../notebook';
-import { snapshot } from '../snapshot';
+} from '../notebook/notebook';
+import { snapshot } from '../notebook/snapshot';
 import { asList, asRecord } from '../protocol';
-import { valueOf } from '../kernel';
+import { valueOf } from '../notebook/kernel';
 
 /** A notebook's model under what of a panel is read. */
 function panelOf(cells: object[], active = 0): NotebookPanel {

@@ -1,12 +1,12 @@
 /** Answers of the server and of the kernel that come late, twice or in another order than they were asked for. */
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { Signal } from '@lumino/signaling';
-import { Chat, IQuestion } from '../chat';
-import { Chats } from '../chats';
-import { Context } from '../context';
-import { ModelHost } from '../host';
-import { readFigures, readVariables } from '../kernel';
-import { textOf } from '../message';
+import { Chat, IQuestion } from '../chat/chat';
+import { Chats } from '../chat/chats';
+import { Context } from '../context/context';
+import { ModelHost } from '../model/model';
+import { readFigures, readVariables } from '../notebook/kernel';
+import { textOf } from '../chat/message';
 import { Failure } from '../protocol';
 import { CHUNK, ISent, ScriptedServer } from './scripted';
 

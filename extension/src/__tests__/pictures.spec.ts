@@ -1,5 +1,5 @@
-import { drawingUrl, pictureOfFile, pictureOfUrl } from '../pictures';
-import { isShowable } from '../sanitize';
+import { drawingUrl, pictureOfFile, pictureOfUrl } from '../context/pictures';
+import { isShowable } from '../text/sanitize';
 
 const SVG =
   '<svg xmlns="http://www.w3.org/2000/svg"><text>Größe µ</text></svg>';

@@ -3,7 +3,7 @@ import {
   RenderMimeRegistry,
   standardRendererFactories
 } from '@jupyterlab/rendermime';
-import { markPlots } from '../plotbuttons';
+import { markPlots } from '../notebook/plot_buttons';
 
 const PLOTLY = 'application/vnd.plotly.v1+json';
 const VEGA = 'application/vnd.vegalite.v5+json';

@@ -1,8 +1,8 @@
 import { NotebookModel, NotebookPanel } from '@jupyterlab/notebook';
-import { ModelHost } from '../host';
-import { readFigure } from '../kernel';
-import { cellAt } from '../notebook';
-import { plotFacts } from '../plots';
+import { ModelHost } from '../model/model';
+import { readFigure } from '../notebook/kernel';
+import { cellAt } from '../notebook/notebook';
+import { plotFacts } from '../notebook/plots';
 import { ScriptedServer } from './scripted';
 
 const PLOTLY = 'application/vnd.plotly.v1+json';

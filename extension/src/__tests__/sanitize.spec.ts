@@ -1,4 +1,4 @@
-import { cleanHtml, withoutDiagrams } from '../sanitize';
+import { cleanHtml, withoutDiagrams } from '../text/sanitize';
 
 // what must neither load nor run nor act, whatever JupyterLab's own sanitizer makes of it
 const HOSTILE = [

@@ -1,12 +1,12 @@
-import { codeBlocks, splitBlocks, splitThinking } from '../blocks';
-import { diffLines } from '../linediff';
+import { codeBlocks, splitBlocks, splitThinking } from '../text/blocks';
+import { diffLines } from '../text/linediff';
 import {
   accept,
   filterSuggestions,
   ISuggestion,
   splitCommand,
   triggerAt
-} from '../suggest';
+} from '../context/suggest';
 
 describe('splitBlocks', () => {
   it('keeps fences whole', () => {

@@ -1,8 +1,8 @@
 import { nullTranslator } from '@jupyterlab/translation';
-import { insertCell } from '../edits';
-import { pictureOfFile } from '../pictures';
+import { insertCell } from '../notebook/edits';
+import { pictureOfFile } from '../context/pictures';
 import { Failure } from '../protocol';
-import { toFailure } from '../request';
+import { toFailure } from '../api/request';
 import { setTranslator } from '../translation';
 
 afterEach(() => {

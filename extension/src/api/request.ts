@@ -1,9 +1,9 @@
 /** The only door to the network: Jupyter's own server, with its login, JSON and server-sent events. */
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
-import { readLines } from './lines';
-import { asRecord, Failure } from './protocol';
-import { trans } from './translation';
+import { readLines } from './sse';
+import { asRecord, Failure } from '../protocol';
+import { trans } from '../translation';
 
 type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE';
 

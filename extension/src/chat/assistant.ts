@@ -3,10 +3,10 @@ import { NotebookPanel } from '@jupyterlab/notebook';
 import { Chat } from './chat';
 import { IMessage, textOf } from './message';
 import { Chats } from './chats';
-import { Attachment, cellName } from './attachments';
-import { codeBlocks, splitThinking } from './blocks';
-import { Context } from './context';
-import { ModelHost } from './host';
+import { Attachment, cellName } from '../context/attachments';
+import { codeBlocks, splitThinking } from '../text/blocks';
+import { Context } from '../context/context';
+import { ModelHost } from '../model/model';
 import {
   activeCell,
   cellAt,
@@ -14,13 +14,13 @@ import {
   indexOf,
   IPlot,
   lastError
-} from './notebook';
-import { pictureOfUrl } from './pictures';
-import { plotFacts } from './plots';
+} from '../notebook/notebook';
+import { pictureOfUrl } from '../context/pictures';
+import { plotFacts } from '../notebook/plots';
 import { ITask, TaskName, tasks } from './prompts';
-import { Failure, IExtras } from './protocol';
-import { splitCommand } from './suggest';
-import { trans } from './translation';
+import { Failure, IExtras } from '../protocol';
+import { splitCommand } from '../context/suggest';
+import { trans } from '../translation';
 
 export interface ITarget {
   cell: ICellView;

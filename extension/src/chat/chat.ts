@@ -10,11 +10,11 @@ import {
   Failure,
   IExtras,
   Part
-} from './protocol';
-import { isAbort, toFailure } from './request';
+} from '../protocol';
+import { isAbort, toFailure } from '../api/request';
 
 import { IMessage, messageOf, textOf, toWire } from './message';
-import { trans } from './translation';
+import { trans } from '../translation';
 
 /** The part of request.ts that conversations need; tests hand in one that answers from a script. */
 export interface IServer {

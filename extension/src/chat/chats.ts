@@ -1,9 +1,9 @@
 /** The list of chats and which one is open. Knows no DOM. */
 import { ISignal, Signal } from '@lumino/signaling';
 import { Chat, CHATS, IServer } from './chat';
-import { Order } from './order';
-import { asList, asNumber, asRecord, asText, Failure } from './protocol';
-import { toFailure } from './request';
+import { Order } from '../api/latest';
+import { asList, asNumber, asRecord, asText, Failure } from '../protocol';
+import { toFailure } from '../api/request';
 
 export interface IChatRow {
   id: string;

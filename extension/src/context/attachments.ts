@@ -1,9 +1,9 @@
 /** What the user added to one question: cells, text files, pictures. Knows no DOM. */
 import { NotebookPanel } from '@jupyterlab/notebook';
-import { cellAt, ICellView, indexOf } from './notebook';
+import { cellAt, ICellView, indexOf } from '../notebook/notebook';
 import { IAttachedPicture } from './pictures';
-import { Failure, MAX_IMAGES } from './protocol';
-import { trans } from './translation';
+import { Failure, MAX_IMAGES } from '../protocol';
+import { trans } from '../translation';
 
 export type Attachment =
   | { id: string; kind: 'cells'; cell: string }

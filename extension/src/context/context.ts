@@ -2,8 +2,8 @@
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { ISignal, Signal } from '@lumino/signaling';
 import { Attachments, baseName, cellName, fenced, IText } from './attachments';
-import { IServer } from './chat';
-import { IMessage, toPrompt } from './message';
+import { IServer } from '../chat/chat';
+import { IMessage, toPrompt } from '../chat/message';
 import {
   cellTokens,
   ILedger,
@@ -12,11 +12,11 @@ import {
   questionTokens,
   segmentTokens
 } from './ledger';
-import { activeCell, cutMiddle, lastError, selectedText } from './notebook';
-import { isShowable } from './sanitize';
-import { readAhead, snapshot } from './snapshot';
-import { IExtras, IVariable, Part, Scope } from './protocol';
-import { readVariables, watchFigures } from './kernel';
+import { activeCell, cutMiddle, lastError, selectedText } from '../notebook/notebook';
+import { isShowable } from '../text/sanitize';
+import { readAhead, snapshot } from '../notebook/snapshot';
+import { IExtras, IVariable, Part, Scope } from '../protocol';
+import { readVariables, watchFigures } from '../notebook/kernel';
 
 export type SwitchName =
   'notebook' | 'cell' | 'selection' | 'error' | 'variables';

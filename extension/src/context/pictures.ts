@@ -1,6 +1,6 @@
 /** Pictures for a question: read, checked and made no larger than a model looks at. A drawing (SVG) goes as it is. */
-import { Failure, MAX_IMAGE_BYTES, PICTURE_TYPES, SVG } from './protocol';
-import { trans } from './translation';
+import { Failure, MAX_IMAGE_BYTES, PICTURE_TYPES, SVG } from '../protocol';
+import { trans } from '../translation';
 
 /** Vision models of the Mistral family see 1540 pixels a side. */
 const MAX_SIDE = 1540;

@@ -8,9 +8,9 @@ import {
   InlineCompletionTriggerKind
 } from '@jupyterlab/completer';
 import { NotebookPanel } from '@jupyterlab/notebook';
-import { IServer } from './chat';
-import { mistralIcon } from './icons';
-import { eventOf } from './protocol';
+import { IServer } from '../chat/chat';
+import { mistralIcon } from '../icons';
+import { eventOf } from '../protocol';
 
 /** Characters of the cells above that lead up to the cell, the nearest first. */
 const BEFORE = 3000;

@@ -1,6 +1,6 @@
 /** The model behind the server: its state, loading it, leaving it, the others there are. Knows no DOM. */
 import { ISignal, Signal } from '@lumino/signaling';
-import { IServer } from './chat';
+import { IServer } from '../chat/chat';
 import {
   asList,
   asNumber,
@@ -12,9 +12,9 @@ import {
   ILoading,
   IStatus,
   statusOf
-} from './protocol';
-import { Order } from './order';
-import { isAbort, toFailure } from './request';
+} from '../protocol';
+import { Order } from '../api/latest';
+import { isAbort, toFailure } from '../api/request';
 
 /** A row of the catalogue, as `jupyter mistral models --json` prints it. Bytes are plain numbers. */
 export interface ICatalogueRow {

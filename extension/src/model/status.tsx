@@ -2,10 +2,10 @@
 import { ReactWidget } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
-import { ModelHost } from './host';
-import { mistralIcon } from './icons';
-import { stateText } from './panel/card';
-import { useSignal } from './panel/services';
+import { ModelHost } from './model';
+import { mistralIcon } from '../icons';
+import { stateText } from '../panel/card';
+import { useSignal } from '../panel/services';
 
 export class StatusItem extends ReactWidget {
   constructor(

@@ -2,8 +2,8 @@
 import { NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
 import { indexOf } from './notebook';
 import { mark, metadataOf, originOf } from './origin';
-import { Failure } from './protocol';
-import { trans } from './translation';
+import { Failure } from '../protocol';
+import { trans } from '../translation';
 
 function writable(panel: NotebookPanel | null): NotebookPanel {
   if (!panel?.content.model) {

@@ -1,7 +1,7 @@
 /** What the notebook's kernel knows: its variables, the numbers behind its plots. Read there by the package's own bounded readers. */
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { Kernel, KernelMessage } from '@jupyterlab/services';
-import { asList, asRecord, asText, asTexts, IVariable } from './protocol';
+import { asList, asRecord, asText, asTexts, IVariable } from '../protocol';
 
 /** Longer than this the kernel is busy with the user's own work: the question goes without. */
 const PATIENCE_MS = 1500;

@@ -2,8 +2,8 @@
 import { CodeCell, ICellModel, isCodeCellModel } from '@jupyterlab/cells';
 import * as nbformat from '@jupyterlab/nbformat';
 import { NotebookPanel } from '@jupyterlab/notebook';
-import { drawingUrl } from './pictures';
-import { PICTURE_TYPES, SVG } from './protocol';
+import { drawingUrl } from '../context/pictures';
+import { PICTURE_TYPES, SVG } from '../protocol';
 
 /** Plots whose numbers stand in their own description. */
 export const PLOT_TYPE = /^application\/vnd\.(plotly|vega)/;

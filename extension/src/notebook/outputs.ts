@@ -6,9 +6,9 @@ import {
 } from '@jupyterlab/rendermime';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { Panel, Widget } from '@lumino/widgets';
-import { explainIcon, fixIcon, plotIcon } from './icons';
+import { explainIcon, fixIcon, plotIcon } from '../icons';
 import { isOurError } from './notebook';
-import { asRecord, asText, IMAGE_TYPES } from './protocol';
+import { asRecord, asText, IMAGE_TYPES } from '../protocol';
 import { LabIcon } from '@jupyterlab/ui-components';
 
 const ERROR = 'application/vnd.jupyter.error';

@@ -1,6 +1,6 @@
 /** The numbers behind one plot: from the kernel that drew it, else from what the plot's saved output says itself. */
 import { NotebookPanel } from '@jupyterlab/notebook';
-import { ModelHost } from './host';
+import { ModelHost } from '../model/model';
 import { readFigure, readFigures } from './kernel';
 import { ICellView, IPlot } from './notebook';
 

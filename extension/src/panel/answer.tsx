@@ -5,8 +5,8 @@ import {
   refreshIcon
 } from '@jupyterlab/ui-components';
 import React, { useCallback } from 'react';
-import { splitThinking } from '../blocks';
-import { IMessage } from '../message';
+import { splitThinking } from '../text/blocks';
+import { IMessage } from '../chat/message';
 import { ChatEvent, IUsage } from '../protocol';
 import { CodeBar } from './code';
 import { deleteFrom } from './deleting';
@@ -18,7 +18,7 @@ import {
   FailureNote,
   IconButton,
   ProgressBar
-} from './parts';
+} from './controls';
 import { attempt, useServices } from './services';
 
 /** `text` and `state` are given beside the message, which changes in place. */

@@ -5,7 +5,7 @@ import { ModelCard } from './card';
 import { Composer } from './composer';
 import { ChatBar, History } from './history';
 import { Messages } from './messages';
-import { FailureNote, IconButton } from './parts';
+import { FailureNote, IconButton } from './controls';
 import { closeIcon } from '@jupyterlab/ui-components';
 import { Readiness } from './readiness';
 import {

@@ -1,6 +1,6 @@
 /** Takes what is pasted, dropped or picked into the context of the next question. */
 import { Contents } from '@jupyterlab/services';
-import { drawingUrl, pictureOfFile, pictureOfUrl } from '../pictures';
+import { drawingUrl, pictureOfFile, pictureOfUrl } from '../context/pictures';
 import {
   asList,
   asNumber,

@@ -6,7 +6,7 @@ import { ILoading, IStatus } from '../protocol';
 import { Catalogue, loadAsked } from './catalogue';
 import { bytes, count, joules, seconds } from './format';
 import { MemoryBar } from './memory';
-import { Button, FailureNote, ProgressBar } from './parts';
+import { Button, FailureNote, ProgressBar } from './controls';
 import { IServices, useServices, useSignal } from './services';
 
 export function ModelCard(): JSX.Element {

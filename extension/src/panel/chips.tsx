@@ -9,7 +9,7 @@ import {
   notebookIcon
 } from '@jupyterlab/ui-components';
 import React from 'react';
-import { IChip } from '../context';
+import { IChip } from '../context/context';
 import { imagesIcon, variablesIcon } from '../icons';
 import { about, count, short } from './format';
 import { useServices, useSignal } from './services';

@@ -7,12 +7,12 @@ import {
   runIcon
 } from '@jupyterlab/ui-components';
 import React, { useState } from 'react';
-import { ITarget } from '../assistant';
-import { cellName } from '../attachments';
-import { insertCell, replaceCell, runInNewCell } from '../edits';
+import { ITarget } from '../chat/assistant';
+import { cellName } from '../context/attachments';
+import { insertCell, replaceCell, runInNewCell } from '../notebook/edits';
 import { replaceIcon } from '../icons';
 import { Diff } from './diff';
-import { IconButton } from './parts';
+import { IconButton } from './controls';
 import { attempt, useServices } from './services';
 
 export function CodeBar(props: {

@@ -2,14 +2,14 @@
 import { stopIcon } from '@jupyterlab/ui-components';
 import React, { useEffect, useLayoutEffect, useRef, useState } from 'react';
 import { clipIcon, sendIcon } from '../icons';
-import { accept, ISuggestion, triggerAt } from '../suggest';
+import { accept, ISuggestion, triggerAt } from '../context/suggest';
 import { takeFiles } from './attach';
 import { Chips } from './chips';
 import { useCounting } from './counting';
 import { useLuminoDrop } from './drop';
 import { Meter } from './meter';
 import { BeingRead, Blindness } from './notices';
-import { IconButton } from './parts';
+import { IconButton } from './controls';
 import { attempt, useServices, useSignal } from './services';
 import { applySuggestion, useSuggestions } from './suggestions';
 

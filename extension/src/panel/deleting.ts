@@ -1,7 +1,7 @@
 /** Asks before something is gone for good; Enter keeps it. */
 import { Dialog, showDialog } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
-import { IMessage } from '../message';
+import { IMessage } from '../chat/message';
 import { IServices } from './services';
 
 export async function isSure(

@@ -1,7 +1,7 @@
 /** A change to a cell, to be looked at before it is accepted. */
 import React, { useEffect, useMemo, useRef } from 'react';
-import { diffLines } from '../linediff';
-import { Button } from './parts';
+import { diffLines } from '../text/linediff';
+import { Button } from './controls';
 import { useServices } from './services';
 
 // characters that make code read differently from what it does

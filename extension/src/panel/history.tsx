@@ -8,10 +8,10 @@ import {
   historyIcon
 } from '@jupyterlab/ui-components';
 import React, { useEffect, useRef, useState } from 'react';
-import { CHATS } from '../chat';
-import { IChatRow } from '../chats';
+import { CHATS } from '../chat/chat';
+import { IChatRow } from '../chat/chats';
 import { isSure } from './deleting';
-import { Button, FailureNote, IconButton } from './parts';
+import { Button, FailureNote, IconButton } from './controls';
 import { unbroken } from './format';
 import {
   attempt,

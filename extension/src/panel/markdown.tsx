@@ -3,7 +3,7 @@ import { IRenderMime } from '@jupyterlab/rendermime';
 import { Widget } from '@lumino/widgets';
 import React, { useEffect, useLayoutEffect, useRef, useState } from 'react';
 import { createPortal } from 'react-dom';
-import { splitBlocks } from '../blocks';
+import { splitBlocks } from '../text/blocks';
 import { linkCells } from './links';
 import { useServices } from './services';
 

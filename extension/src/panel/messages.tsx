@@ -1,7 +1,7 @@
 /** The conversation. */
 import React, { useEffect, useRef } from 'react';
-import { textOf } from '../message';
-import { showCell } from '../edits';
+import { textOf } from '../chat/message';
+import { showCell } from '../notebook/edits';
 import { openLink } from './links';
 import { Answer } from './answer';
 import { Question } from './question';

@@ -2,11 +2,11 @@
 import { deleteIcon, editIcon } from '@jupyterlab/ui-components';
 import React, { useState } from 'react';
 import { imagesIcon } from '../icons';
-import { IMessage } from '../message';
+import { IMessage } from '../chat/message';
 import { Part } from '../protocol';
-import { isShowable } from '../sanitize';
+import { isShowable } from '../text/sanitize';
 import { deleteFrom } from './deleting';
-import { Button, CopyButton, IconButton } from './parts';
+import { Button, CopyButton, IconButton } from './controls';
 import { attempt, useServices } from './services';
 
 export function Question(props: { message: IMessage }): JSX.Element {

@@ -4,7 +4,7 @@ import React, { useEffect } from 'react';
 import { stateText } from './card';
 import { loadAsked } from './catalogue';
 import { bytes } from './format';
-import { Button } from './parts';
+import { Button } from './controls';
 import { IServices, useServices, useSignal } from './services';
 
 interface IItem {

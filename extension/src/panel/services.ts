@@ -10,10 +10,10 @@ import {
   useLayoutEffect,
   useState
 } from 'react';
-import { Assistant } from '../assistant';
-import { isLasting, ModelHost } from '../host';
+import { Assistant } from '../chat/assistant';
+import { isLasting, ModelHost } from '../model/model';
 import { Failure } from '../protocol';
-import { toFailure } from '../request';
+import { toFailure } from '../api/request';
 
 export interface IServices {
   assistant: Assistant;

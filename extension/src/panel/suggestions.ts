@@ -1,9 +1,9 @@
 /** What `/` and `@` offer in this notebook, and what choosing it does. */
 import { useEffect, useState } from 'react';
-import { cellName } from '../attachments';
-import { snapshot } from '../snapshot';
+import { cellName } from '../context/attachments';
+import { snapshot } from '../notebook/snapshot';
 import { asRecord, asText } from '../protocol';
-import { filterSuggestions, ISuggestion, ITrigger } from '../suggest';
+import { filterSuggestions, ISuggestion, ITrigger } from '../context/suggest';
 import { takePath } from './attach';
 import { IServices, useServices } from './services';
 

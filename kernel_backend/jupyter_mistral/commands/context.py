@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..protocol import SCOPES, Failure, Message
-from . import cells, thorough
-from .given import Job
-from .prompt import Built, build_given
-from .thorough import Plan
-from .tokens import Tokens
+from ..context.notebook import cells
+from ..context.prompt import read_in_parts as thorough
+from ..context.prompt.builder import Built, build_given
+from ..context.prompt.inputs import Job
+from ..context.prompt.read_in_parts import Plan
+from ..context.tokenizer.counts import Tokens
+from ..protocol.messages import SCOPES, Failure, Message
 
 
 def main(argv: list[str] | None = None) -> int:

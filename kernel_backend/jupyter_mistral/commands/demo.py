@@ -10,8 +10,8 @@ import time
 import webbrowser
 from pathlib import Path
 
-from .live import Executed, LiveServer, serving
-from .protocol import Failure
+from ..notebook_runner import Executed, LiveServer, serving
+from ..protocol.messages import Failure
 
 FIRST = "01_first_cell.ipynb"
 

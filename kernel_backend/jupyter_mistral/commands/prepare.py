@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from .models import store
-from .protocol import Failure, Loading, Seal
+from ..models import store
+from ..protocol.messages import Failure, Loading, Seal
 
 
 def prepare(name: str, progress: Callable[[Loading], None]) -> None:
@@ -17,8 +17,8 @@ def prepare(name: str, progress: Callable[[Loading], None]) -> None:
 
 
 async def _prepare(name: str, progress: Callable[[Loading], None]) -> None:
-    from .server.load import find
-    from .server.worker import Worker
+    from ..server.inference.loading import find
+    from ..server.inference.worker import Worker
 
     found = find(name)
     worker = await Worker.start(lambda worker: None, logging.getLogger(__name__), folder=store.home())
@@ -46,7 +46,7 @@ def try_seal(folder: Path) -> Seal:
 
 
 async def _try_seal(folder: Path) -> Seal:
-    from .server.worker import Worker
+    from ..server.inference.worker import Worker
 
     worker = await Worker.start(lambda worker: None, logging.getLogger(__name__), folder=folder)
     try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .given import Given, Job
-from .ledger import Count, Counter, Segment
-from .prompt import Built, build, build_given, plain
-from .snapshot import Snapshot
-from .thorough import Note, Plan, Window, combine, condense, plan
+from .prompt.builder import Built, build, build_given, plain
+from .prompt.inputs import Given, Job
+from .prompt.ledger import Count, Counter, Segment
+from .prompt.read_in_parts import Note, Plan, Window, combine, condense, plan
+from .prompt.snapshot import Snapshot
 
 __all__ = [
     "Built",

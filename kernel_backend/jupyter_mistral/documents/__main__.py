@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ..wire import FrameReader, to_frame
+from ..protocol.wire import FrameReader, to_frame
 from . import cell
 from .limits import DOCUMENT, PICTURE, SCAN, Refusal
 from .sniff import kind_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ..protocol import Seal
+from ..protocol.messages import Seal
 from ..seal import die_with_parent, seal
 from .limits import Limits
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..protocol import MAX_DOCUMENT_BYTES, MAX_IMAGE_BYTES, Document, Failure, Image, Page, PageRead
-from ..wire import FrameReader, to_frame
+from ..protocol.messages import MAX_DOCUMENT_BYTES, MAX_IMAGE_BYTES, Document, Failure, Image, Page, PageRead
+from ..protocol.wire import FrameReader, to_frame
 from .limits import DOCUMENT, LONGEST, PICTURE, REFUSALS, SCAN, Limits, failure
 
 COMMAND = (sys.executable, "-m", "jupyter_mistral.documents")

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from ..protocol import Failure
+from ..protocol.messages import Failure
 from .journey import run
 
 

@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from ..live import LiveKernel, LiveServer, serving
-from ..protocol import Failure
+from ..notebook_runner import LiveKernel, LiveServer, serving
+from ..protocol.messages import Failure
 from . import page
 from .room import NameServer, enter
 from .trace import Tracer, Watched

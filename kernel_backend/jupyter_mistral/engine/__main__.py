@@ -8,10 +8,10 @@ import signal
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 
-from ..protocol import PROTOCOL
+from ..protocol.messages import PROTOCOL
 from ..seal import die_with_parent, seal
-from .faults import link_of
-from .worker import Worker
+from .worker.faults import link_of
+from .worker.worker import Worker
 
 _LIBRARIES = ("torch", "transformers", "accelerate", "bitsandbytes", "llguidance")
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from ..protocol import Failure
-from .prompt import Picture
+from ..protocol.messages import Failure
+from .decode.prompt import Picture
 
 MAX_PIXELS, MAX_SIDE = 24_000_000, 16384
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")

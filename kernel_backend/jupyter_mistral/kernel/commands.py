@@ -14,22 +14,24 @@ from typing import TYPE_CHECKING, Any, cast
 from IPython.core.error import UsageError
 
 from .._version import __version__
-from ..protocol import Failure, Loading
-from . import lending, reading, seeing
+from ..protocol.messages import Failure, Loading
+from . import reading
 from .alt.magic import AltMagic
 from .alt.magic import button as alt_button
 from .alt.magic import to_html as alt_html
-from .arguments import COMMANDS, LAST_FIGURE, Command, load_words, reference
-from .client import Client
-from .display import HZ, bar, progress_of
+from .documents import harmless
 from .errors import MistralError, Stopped
-from .listing import models_table, status_table
-from .manual import MANUAL
-from .papers import harmless
-from .plain import to_plain
-from .render import to_html
-from .style import frame
-from .tracebacks import CellError, to_prompt
+from .figures import questions as seeing
+from .host import gpu_loan as lending
+from .host.client import Client
+from .line.arguments import COMMANDS, LAST_FIGURE, Command, load_words, reference
+from .line.manual import MANUAL
+from .line.terminal_text import to_plain
+from .show.display import HZ, bar, progress_of
+from .show.markdown import to_html
+from .show.style import frame
+from .show.tables import models_table, status_table
+from .variables.cell_errors import CellError, to_prompt
 
 if TYPE_CHECKING:
     from .magics import MistralMagics
@@ -162,7 +164,7 @@ class Commands:
     def _chat(self, command: Command) -> None:
         if not self._magics.is_notebook:
             raise MistralError("A chat needs a notebook to be shown in. Here, ask with `%mistral your question`.")
-        from .widget import show  # ipywidgets costs a tenth of a second
+        from .show.chat_widget import show  # ipywidgets costs a tenth of a second
 
         show()
 

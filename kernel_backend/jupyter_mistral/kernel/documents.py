@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..protocol import Document, Message, Page
-from .masking import mask
-from .render import to_html
-from .style import frame
+from ..protocol.messages import Document, Message, Page
+from .show.markdown import to_html
+from .show.style import frame
+from .variables.masking import mask
 
 CITE = "In an answer about it, name the page of each fact as [page 3]; say so if it is not in there."
 REMIND = "Name the page of each fact as [page 3]."
@@ -124,6 +124,6 @@ def _told(paper: Paper, pages: Sequence[Page]) -> str:
 
 
 def _terms(text: str) -> list[str]:
-    from ..context.words import terms  # reads its word lists at the first call
+    from ..context.search.words import terms  # reads its word lists at the first call
 
     return list(terms(text))

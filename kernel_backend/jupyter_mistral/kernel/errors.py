@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..protocol import Failure
+from ..protocol.messages import Failure
 
 
 class MistralError(RuntimeError):

@@ -11,24 +11,27 @@ from IPython.core.getipython import get_ipython
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from traitlets import Dict, Enum, Float, Int, Unicode
 
-from ..protocol import SCOPES, ChatRequest, Extras, Failure, Form, Message
-from . import formats, interpolate, notebook, papers, seeing
-from .arguments import Command, Options, Question, late_flag, parse_header, parse_line
-from .asking import ask
-from .client import Client
+from ..protocol.messages import SCOPES, ChatRequest, Extras, Failure, Form, Message
+from . import documents as papers
+from .ask import formats, interpolate
+from .ask.ask import ask
+from .ask.conversation import SYSTEM, Conversation, Exchange
+from .ask.reply import Reply
 from .commands import Commands
-from .completing import matcher
-from .conversation import SYSTEM, Conversation, Exchange
-from .display import NotebookView, TerminalView, View
 from .errors import MistralError, Stopped
-from .figures import shown
-from .manual import MANUAL
-from .namespace import variables
-from .notebook import Executed
-from .plain import to_plain
-from .questionmark import AskedWithAMark
-from .reply import Reply
-from .tracebacks import Errors
+from .figures import history as shown
+from .figures import questions as seeing
+from .host.client import Client
+from .line.arguments import Command, Options, Question, late_flag, parse_header, parse_line
+from .line.completion import matcher
+from .line.manual import MANUAL
+from .line.question_mark import AskedWithAMark
+from .line.terminal_text import to_plain
+from .show.display import NotebookView, TerminalView, View
+from .variables import executed_cells as notebook
+from .variables.cell_errors import Errors
+from .variables.describe import variables
+from .variables.executed_cells import Executed
 
 
 @magics_class

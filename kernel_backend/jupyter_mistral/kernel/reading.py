@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 from IPython.core.error import UsageError
 
-from ..protocol import MAX_DOCUMENT_BYTES, Document
+from ..protocol.messages import MAX_DOCUMENT_BYTES, Document
+from .documents import Paper
 from .errors import MistralError
-from .papers import Paper
 
 OCR = ("auto", "on", "off")
 _VALUED = {"--pages": "pages", "--ocr": "ocr", "--out": "out", "-o": "out"}

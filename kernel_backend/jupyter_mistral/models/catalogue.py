@@ -10,7 +10,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from ..protocol import Failure
+from ..protocol.messages import Failure
 from . import outside
 from .entry import Entry, File, Fim, Hub, Packages
 

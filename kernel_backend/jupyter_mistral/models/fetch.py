@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..protocol import Failure, Loading
+from ..protocol.messages import Failure, Loading
 from . import hub, packages, store
 from .catalogue import find
 from .entry import Entry, File, Hub, Packages

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..protocol import HOME_ENV, Failure
+from ..protocol.messages import HOME_ENV, Failure
 
 if TYPE_CHECKING:
     from .entry import Entry

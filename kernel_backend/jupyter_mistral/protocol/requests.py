@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, cast
 
-from .calling import parse_calling, parse_calls, short_id
-from .fields import as_list, as_object, expect, flag, schema, whole, wrong
-from .fields import text as text_of
-from .protocol import (
+from .checks import as_list, as_object, expect, flag, schema, whole, wrong
+from .checks import text as text_of
+from .messages import (
     MAX_CHOICES,
     MAX_IMAGES,
     MAX_MESSAGES,
@@ -29,6 +28,7 @@ from .protocol import (
     Message,
     Sampling,
 )
+from .tools import parse_calling, parse_calls, short_id
 
 # fields of OpenAI's and Mistral's APIs that change nothing here and may be sent
 IGNORED = frozenset(

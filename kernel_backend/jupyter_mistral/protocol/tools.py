@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .fields import as_list, as_object, flag, schema, text, wrong
-from .protocol import MAX_TOOLS, Calling, Failure, Tool, ToolCall
+from .checks import as_list, as_object, flag, schema, text, wrong
+from .messages import MAX_TOOLS, Calling, Failure, Tool, ToolCall
 
 LONGEST_DESCRIPTION = 16384
 LONGEST_ARGUMENTS = 2**20

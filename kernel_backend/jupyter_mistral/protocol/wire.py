@@ -10,17 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from .protocol import (
-    PROGRESS,
-    CallPiece,
-    Chance,
-    Delta,
-    End,
-    Event,
-    Failure,
-    Queued,
-    Usage,
-)
+from .messages import PROGRESS, CallPiece, Chance, Delta, End, Event, Failure, Queued, Usage
 
 MAX_DEPTH = 64
 MAX_FRAME = 64 * 2**20

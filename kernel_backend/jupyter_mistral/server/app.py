@@ -10,15 +10,15 @@ from typing import Any
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, CaselessStrEnum, Int, Unicode
 
-from . import sovereign
-from .audit import audit_of
-from .doors import JupyterDoor
-from .engine import Options
-from .external_config import elsewhere_of
-from .kernels import KernelKeys
-from .parts import Parts, join
-from .queue import LONGEST
-from .route import bind
+from .assemble import Parts, join
+from .external.config import elsewhere_of
+from .http import page_policy as sovereign
+from .http.handler import bind
+from .http.jupyter_auth import JupyterDoor
+from .http.kernel_tokens import KernelKeys
+from .inference.local import Options
+from .inference.turns import LONGEST
+from .observe.audit_log import audit_of
 
 _PACKAGE = logging.getLogger(__package__.partition(".")[0])
 

@@ -6,19 +6,24 @@ import logging
 from dataclasses import dataclass
 
 from ..documents.decoder import Decoder
-from . import chats, figure, health, metrics, reading, routes
-from .audit import AuditLog
-from .audited import audited, audited_chats, audited_reader
-from .channel import Channel
-from .conversations import Conversations
-from .engine import Engine, LocalEngine, Options
-from .external import Elsewhere, ExternalEngine
-from .history import History
-from .metrics import Meter, metered
-from .pictures import Pictures
-from .prompt import PromptBuilder
-from .route import Table
-from .worker import OURS, Launch
+from .api import chats
+from .api import doctor as health
+from .api import documents as reading
+from .api import figures as figure
+from .api import model as routes
+from .chats.service import Conversations
+from .chats.store import History
+from .external.engine import Elsewhere, ExternalEngine
+from .http.handler import Table
+from .http.kernel_socket import Channel
+from .inference.local import Engine, LocalEngine, Options
+from .inference.worker import OURS, Launch
+from .observe import metrics
+from .observe.audit_log import AuditLog
+from .observe.metrics import Meter, metered
+from .observe.recorded import audited, audited_chats, audited_reader
+from .prompts.builder import PromptBuilder
+from .prompts.pictures import Pictures
 
 
 @dataclass(frozen=True)

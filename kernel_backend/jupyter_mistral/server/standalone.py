@@ -16,13 +16,13 @@ from typing import Any
 from jupyter_core.paths import jupyter_config_path
 from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLoader, PyFileConfigLoader
 
-from .. import hosts
-from ..protocol import Failure
-from .audit import AuditLog, audit_of
-from .engine import Options
-from .external import Elsewhere
-from .external_config import elsewhere_of
-from .parts import Parts, join
+from .. import discovery as hosts
+from ..protocol.messages import Failure
+from .assemble import Parts, join
+from .external.config import elsewhere_of
+from .external.engine import Elsewhere
+from .inference.local import Options
+from .observe.audit_log import AuditLog, audit_of
 
 log = logging.getLogger("jupyter_mistral")
 FILES = ("jupyter_config", "jupyter_server_config", "jupyter_mistral_config")

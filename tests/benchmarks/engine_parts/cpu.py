@@ -144,7 +144,7 @@ def prefix(host: Host, tokens: int) -> dict[str, Any]:
 
 def lookup(folder: Path) -> dict[str, Any]:
     """The same greedy answer with and without, in this process, so that nothing but the lookup differs."""
-    from jupyter_mistral.engine.loader import load
+    from jupyter_mistral.engine.load.loader import load
     from row_driver import answer
 
     engine = load({"path": str(folder), "device": "auto", "prefix_disk": False}, lambda *told: None)
@@ -216,7 +216,7 @@ def _llama_timings(address: str, tokens: int, n: int) -> dict[str, float]:
 def head(folder: Path) -> dict[str, Any]:
     """Reading the last layer in full and in int8, on random states: median milliseconds, and how often they agree."""
     import torch
-    from jupyter_mistral.engine.loader import load
+    from jupyter_mistral.engine.load.loader import load
 
     engine = load({"path": str(folder), "device": "cpu", "prefix_disk": False}, lambda *told: None)
     small = engine.decoder._model.get_output_embeddings()

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jupyter_mistral.engine import attention
-from jupyter_mistral.engine.decode import Decoder
+from jupyter_mistral.engine.decode.decoder import Decoder
 from jupyter_mistral.engine.fast import ops
 from jupyter_mistral.engine.fast.choose import HEAD, Fast, fast_path
 from jupyter_mistral.engine.fast.step import FastModel
+from jupyter_mistral.engine.kv import attention
 from jupyter_mistral.models.memory import KV_KINDS
 
 from . import rows, weights

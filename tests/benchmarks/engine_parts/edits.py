@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jupyter_mistral.engine.decode import Decoder
-from jupyter_mistral.engine.lookup import Lookup
-from jupyter_mistral.engine.row import Need
+from jupyter_mistral.engine.decode.decoder import Decoder
+from jupyter_mistral.engine.decode.prompt_lookup import Lookup
+from jupyter_mistral.engine.decode.row import Need
 
 from . import rows
 from .decoding import checked, context_of, ours

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jupyter_mistral.engine.decode import Decoder
-from jupyter_mistral.engine.kv import BLOCK
-from jupyter_mistral.engine.kv import Sequence as KeysAndValues
-from jupyter_mistral.engine.prompt import Prompt
-from jupyter_mistral.engine.row import Need, Row
-from jupyter_mistral.engine.sampling import Chooser
-from jupyter_mistral.protocol import Sampling
+from jupyter_mistral.engine.decode.decoder import Decoder
+from jupyter_mistral.engine.decode.prompt import Prompt
+from jupyter_mistral.engine.decode.row import Need, Row
+from jupyter_mistral.engine.decode.sampling import Chooser
+from jupyter_mistral.engine.kv.sequence import BLOCK
+from jupyter_mistral.engine.kv.sequence import Sequence as KeysAndValues
+from jupyter_mistral.protocol.messages import Sampling
 from row_driver import drive
 
 from .shapes import Shape

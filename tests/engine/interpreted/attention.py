@@ -7,11 +7,11 @@ import torch
 import triton
 import triton.language as tl
 from effort import first
-from jupyter_mistral.engine.attention import Pack
 from jupyter_mistral.engine.fast import attention_triton, small
 from jupyter_mistral.engine.fast.attention_triton import _float8, _whole_keys, _whole_values
 from jupyter_mistral.engine.fast.slots import Slots
-from jupyter_mistral.engine.packed import new_sequence
+from jupyter_mistral.engine.kv.attention import Pack
+from jupyter_mistral.engine.kv.packed import new_sequence
 from jupyter_mistral.models.memory import KV_KINDS
 
 # of the length of the answers; torch's own attention in bfloat16 is as far from the exact one (0.0022)

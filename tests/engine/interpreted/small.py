@@ -7,8 +7,8 @@ import torch
 from effort import first
 from jupyter_mistral.engine.fast import small, small_triton
 from jupyter_mistral.engine.fast.slots import Slots
-from jupyter_mistral.engine.kv import Sequence
-from jupyter_mistral.engine.packed import new_sequence
+from jupyter_mistral.engine.kv.packed import new_sequence
+from jupyter_mistral.engine.kv.sequence import Sequence
 
 ULP = 2**-8  # between two neighbouring numbers of bfloat16, relative to the larger power of two
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..protocol import MAX_IMAGE_BYTES, MAX_IMAGES, Failure, Image
-from ..templating import read_json
+from ...chat_template import read_json
+from ...protocol.messages import MAX_IMAGE_BYTES, MAX_IMAGES, Failure, Image
 from .cells import Cell
 
 MAX_FROM_NOTEBOOK = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from . import tables
+from . import html_tables as tables
 from .cells import Output
 
 _PROGRESS = re.compile(

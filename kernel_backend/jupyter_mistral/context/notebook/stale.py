@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from .cells import Cell
-from .names import Graph
+from .dataflow import Graph
 
 _BUILTIN = frozenset(dir(builtins)) | {"get_ipython", "display", "_", "__", "In", "Out"}
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from . import cells as reading
-from . import secrets
-from .given import TAIL_SHARE, Given
+from ..notebook import cells as reading
+from ..secrets import mask as secrets
+from .inputs import TAIL_SHARE, Given
 from .ledger import Piece, piece
 from .render import guard
 

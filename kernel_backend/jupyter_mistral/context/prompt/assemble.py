@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from ..protocol import Image, Message
-from .given import GOES_ON, TITLE, Given
+from ...protocol.messages import Image, Message
+from .inputs import GOES_ON, TITLE, Given
 from .ledger import Piece, Segment
 
 Part: TypeAlias = tuple[Piece | None, str | Image]

@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..protocol import Image, Message
-from . import names as naming
-from . import pictures, relevance, stale, words
+from ...protocol.messages import Image, Message
+from ..notebook import dataflow as naming
+from ..notebook import pictures, stale
+from ..notebook.cells import Cell
+from ..search import relevance, words
+from .after_notebook import one_line, tail
 from .assemble import Part, assemble, one_message, spans
-from .cells import Cell
-from .given import TAIL_SHARE, TURNS_SHARE, Given, Job, Overhead
+from .inputs import TAIL_SHARE, TURNS_SHARE, Given, Job, Overhead
 from .ledger import Count, Piece, Segment, piece
 from .render import Renderer, guard
 from .snapshot import Reader, Snapshot
-from .tail import one_line, tail
 
 LEFT_OUT_TOKENS = 70
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..protocol import Image, Message
-from . import names as naming
-from . import relevance, stale
+from ...protocol.messages import Image, Message
+from ..notebook import dataflow as naming
+from ..notebook import stale
+from ..notebook.cells import Cell
+from ..search import relevance
+from .after_notebook import tail
 from .assemble import Part as Content
 from .assemble import assemble, spans
-from .cells import Cell
-from .given import TAIL_SHARE, TURNS_SHARE, Given
+from .builder import CLOSING, Built, opening_of
+from .inputs import TAIL_SHARE, TURNS_SHARE, Given
 from .ledger import Piece, Segment, piece
-from .prompt import CLOSING, Built, opening_of
 from .render import LEVELS, Level, Renderer, guard
-from .tail import tail
 
 MAX_PARTS = 64
 # tokens kept free for question, task and system text, so that the parts stay the same for most questions

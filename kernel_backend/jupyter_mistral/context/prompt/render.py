@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from . import secrets, shorten
-from .cells import Cell, Output
+from ..notebook import shorten
+from ..notebook.cells import Cell, Output
+from ..notebook.shorten import Wanted
+from ..secrets import mask as secrets
 from .ledger import Piece, State, piece
-from .shorten import Wanted
 
 
 @dataclass(frozen=True)

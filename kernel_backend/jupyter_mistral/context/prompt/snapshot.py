@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate, takewhile
 from typing import TypeAlias
 
-from .cells import Cell
+from ..notebook.cells import Cell
+from ..notebook.shorten import Wanted
 from .ledger import Counter, Piece, piece
 from .render import LEVELS, Level, Renderer, head
-from .shorten import Wanted
 
 LOG_SHARE = 0.25
 LOG_FLOOR = 300

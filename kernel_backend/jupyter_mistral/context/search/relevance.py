@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from . import tables, words
-from .cells import Cell
-from .names import Graph
+from ..notebook import html_tables as tables
+from ..notebook.cells import Cell
+from ..notebook.dataflow import Graph
+from . import words
 
 K1, B = 1.2, 0.6
 FOLLOW, SECTION = 0.5, 0.3

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from .secret_names import SURE
+from .names import SURE
 
 MASK = "[secret]"
 

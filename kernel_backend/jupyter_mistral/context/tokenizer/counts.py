@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..protocol import Failure, Image, Message
-from ..templating import PLACE, read_json
-from .ledger import Counter, runs
-from .pictures import Geometry, estimate
+from ...chat_template import PLACE, read_json
+from ...protocol.messages import Failure, Image, Message
+from ..notebook.pictures import Geometry, estimate
+from ..prompt.ledger import Counter, runs
 from .template import ChatTemplate
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..protocol import Failure, Message
-from ..templating import Placed, Turn, joined, names_of, placed, source_of
+from ...chat_template import Placed, Turn, joined, names_of, placed, source_of
+from ...protocol.messages import Failure, Message
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..kv.attention import NAME
+from ..kv.packed import new_sequence
+from ..kv.prefix import PrefixMemory, common
 from . import wide
-from .attention import NAME
-from .packed import new_sequence
-from .prefix import PrefixMemory, common
 from .prompt import Units
 from .row import Need, Row
 
 if TYPE_CHECKING:
-    from .fast.choose import Fast
+    from ..fast.choose import Fast
 
 _DRAFT = 16  # tokens of a guess on the CPU
 _IDLE = 2  # sequences that stay on the device between requests

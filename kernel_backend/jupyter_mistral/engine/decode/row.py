@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..protocol import Reading
-from .kv import BLOCK, Sequence
-from .lookup import Lookup
-from .prefix import common
+from ...protocol.messages import Reading
+from ..kv.prefix import common
+from ..kv.sequence import BLOCK, Sequence
 from .prompt import Prompt, Units
+from .prompt_lookup import Lookup
 from .sampling import Chooser
 
 if TYPE_CHECKING:
-    from .decode import Decoder
+    from .decoder import Decoder
 
 _TELLING = 64  # tokens; the speed of a shorter read says nothing about a long one
 Allowed = Callable[[], torch.Tensor | None]

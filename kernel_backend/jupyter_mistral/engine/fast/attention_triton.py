@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 
 from ...models.memory import KEY_GROUP, KV_KINDS, VALUE_GROUP
-from ..kv import BLOCK
+from ..kv.sequence import BLOCK
 from .slots import FIELDS, Slots
 from .small_triton import INTERPRETED, address, pointer, rounded
 

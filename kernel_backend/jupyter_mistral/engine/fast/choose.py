@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import memory
-from ..decode import Decoder
-from ..row import Need, Row
+from ..decode.decoder import Decoder
+from ..decode.row import Need, Row
+from ..load import memory
 from . import ops
 from .graph import BUCKETS, MOST, Direct, Graphs, Steps
 from .nf4 import Unfit

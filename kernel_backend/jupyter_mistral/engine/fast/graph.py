@@ -16,7 +16,7 @@ from torch import Tensor
 from .slots import Slots
 
 if TYPE_CHECKING:
-    from ..attention import Pack
+    from ..kv.attention import Pack
 
 BUCKETS = (1, 2, 4, 8, 16)  # tokens of a step; a step takes the smallest that holds it
 MOST = BUCKETS[-1]

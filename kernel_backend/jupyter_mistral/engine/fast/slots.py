@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from .. import kv
+from ..kv import sequence as kv
 
 Pack = Sequence[tuple[kv.Sequence, int]]
 FIELDS = 4  # of a token in a layer: kv.Place

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from .. import attention
+from ..kv import attention
 from .slots import Slots
 
 Norms = tuple[torch.Tensor, torch.Tensor, float]  # weights [size] of a query's and a key's norm, and eps

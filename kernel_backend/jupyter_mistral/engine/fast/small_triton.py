@@ -11,7 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ..kv import BLOCK
+from ..kv.sequence import BLOCK
 from .slots import FIELDS, Slots
 from .small import Norms
 

@@ -13,8 +13,8 @@ import torch
 from bitsandbytes.nn.modules import Linear4bit
 from torch import Tensor, nn
 
-from ..adapters import Adapted
-from ..head import NarrowHead
+from ..decode.head import NarrowHead
+from ..load.adapters import Adapted
 from . import nf4
 from .nf4 import Nf4, Unfit
 from .ops import Ops

@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface
 
 if TYPE_CHECKING:
-    from . import kv
+    from . import sequence as kv
 
 NAME = "jupyter_mistral_steady"
 KEY_BLOCK = 512

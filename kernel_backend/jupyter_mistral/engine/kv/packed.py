@@ -14,9 +14,9 @@ from typing import Protocol
 
 import torch
 
-from ..models.memory import KEY_GROUP, VALUE_GROUP
+from ...models.memory import KEY_GROUP, VALUE_GROUP
 from .attention import KEY_BLOCK
-from .kv import BLOCK, GrowingLayer, Layer, Place, Sequence, Stretch
+from .sequence import BLOCK, GrowingLayer, Layer, Place, Sequence, Stretch
 
 _SLICE = 32  # blocks unpacked at a time, so that the 32-bit values in between stay small
 

@@ -12,9 +12,9 @@ from collections import OrderedDict
 import numpy as np
 import torch
 
-from .kv import BLOCK, Sequence
-from .parking import Parking
-from .prompt import Units
+from ..decode.prompt import Units
+from .prefix_disk import Parking
+from .sequence import BLOCK, Sequence
 
 
 def common(a: Units, b: Units) -> int:

@@ -16,10 +16,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch.nn import functional
 
-from ..models import store
-from ..protocol import Failure
+from ...models import store
+from ...protocol.messages import Failure
+from ..decode.decoder import Decoder
 from . import memory
-from .decode import Decoder
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # settings that change what is computed, and the values with which they do not

@@ -21,7 +21,7 @@ from bitsandbytes.nn.modules import Params4bit
 from safetensors import safe_open
 from torch.nn import functional
 
-from . import wide
+from ..decode import wide
 from .folder import ShardWriter, Tell
 
 FILE = "experts.safetensors"

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..models import store
-from ..protocol import Failure
+from ...models import store
+from ...protocol.messages import Failure
 
 if TYPE_CHECKING:
     import torch

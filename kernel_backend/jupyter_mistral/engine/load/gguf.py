@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-from ..models import store
-from ..protocol import Failure
+from ...models import store
+from ...protocol.messages import Failure
+from ..text.vocabulary import write_text_tokenizer
 from .folder import ShardWriter, Tell, whole
 from .quantize import NF4
-from .vocabulary import write_text_tokenizer
 
 _LAYOUTS = {"llama", "mistral", "qwen2", "qwen3"}
 _MODULES = {

@@ -11,29 +11,31 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
-from ..models import store
-from ..models.memory import KV_KINDS
-from ..protocol import Failure, Memory, ModelCard, Usage
-from . import attention, experts, memory, wide
+from ...models import store
+from ...models.memory import KV_KINDS
+from ...protocol.messages import Failure, Memory, ModelCard, Usage
+from ..decode import wide
+from ..decode.decoder import Decoder
+from ..decode.head import narrow
+from ..fast.choose import WISH, fast_path
+from ..kv import attention
+from ..kv.prefix import PrefixMemory
+from ..kv.prefix_disk import Parking
+from ..text.grammar import Grammars
+from ..text.template import ChatTemplate
+from ..text.vocabulary import TEXT_TOKENIZER, Vocabulary, write_text_tokenizer
+from ..vision import Eyes
+from ..worker.answer import Answerer
+from ..worker.energy import Meter
+from ..worker.gpu import Gpu, current
+from ..worker.schedule import Schedule
+from . import experts, memory
 from .adapters import Adapters
-from .answer import Answerer
-from .decode import Decoder
-from .energy import Meter
-from .fast.choose import WISH, fast_path
 from .folder import Tell, check_folder
-from .gpu import Gpu, current
-from .grammar import Grammars
-from .head import narrow
-from .parking import Parking
-from .prefix import PrefixMemory
+from .placement import Shelf, move
 from .progress import told
 from .quantize import model_class, quantize
-from .schedule import Schedule
-from .shelf import Shelf, move
 from .spill import Plan, Spill, planned
-from .template import ChatTemplate
-from .vision import Eyes
-from .vocabulary import TEXT_TOKENIZER, Vocabulary, write_text_tokenizer
 
 PREFIX_DISK = "JUPYTER_MISTRAL_PREFIX_DISK_MB"
 PREFIX_MEMORY = "JUPYTER_MISTRAL_PREFIX_MEMORY_MB"
@@ -174,7 +176,7 @@ def _ready_folder(order: Mapping[str, Any], device: str, tell: Tell) -> Path:
             _admitted(order, path, _config(path).get_text_config(), device, _LEAST_SHARE)
         quantize(path, Path(out), device, tell)
     else:
-        from .convert import convert  # gguf takes seconds to import
+        from .gguf import convert  # gguf takes seconds to import
 
         convert(path, Path(out), tell)
     return Path(out)

@@ -10,9 +10,9 @@ from typing import Any
 import psutil
 import torch
 
-from ..models.memory import kv_bytes_per_head
-from ..protocol import Failure, Memory
-from .gpu import Gpu
+from ...models.memory import kv_bytes_per_head
+from ...protocol.messages import Failure, Memory
+from ..worker.gpu import Gpu
 
 LEAST_CONTEXT = 2048
 _MIB = 2**20

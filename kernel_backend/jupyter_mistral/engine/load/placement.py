@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from ..protocol import Failure
+from ...protocol.messages import Failure
+from ..decode.decoder import Decoder
 from . import memory
-from .decode import Decoder
 from .spill import Spill
 
 

@@ -16,11 +16,11 @@ from transformers import (
     BitsAndBytesConfig,
 )
 
-from ..models import store
+from ...models import store
+from ..text.vocabulary import write_text_tokenizer
 from . import experts
 from .folder import Tell, whole
 from .progress import told
-from .vocabulary import write_text_tokenizer
 
 NF4 = BitsAndBytesConfig(
     load_in_4bit=True,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..protocol import Calling, Tool
+from ...protocol.messages import Calling, Tool
 
 OPEN, CLOSE, CALLS, CALL_ID, ARGS = "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"
 MARKS = (OPEN, CLOSE, CALLS, CALL_ID, ARGS)

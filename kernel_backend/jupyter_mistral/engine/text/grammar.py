@@ -14,7 +14,7 @@ import torch
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
-from ..protocol import Calling, Failure
+from ...protocol.messages import Calling, Failure
 from .dialect import MARKS, Dialect, grammar
 from .vocabulary import Vocabulary
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 
-from ..protocol import CallPiece, Chance, Delta
-from .calls import CallParser
+from ...protocol.messages import CallPiece, Chance, Delta
 from .dialect import MARKS, Dialect
+from .tool_calls import CallParser
 from .vocabulary import Detokenizer, Vocabulary
 
 

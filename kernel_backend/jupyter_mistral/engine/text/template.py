@@ -14,10 +14,10 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from ..protocol import Failure, ToolCall
-from ..templating import NO_ID, PLACE, Placed, Turn, joined, names_of, placed, source_of
+from ...chat_template import NO_ID, PLACE, Placed, Turn, joined, names_of, placed, source_of
+from ...protocol.messages import Failure, ToolCall
+from ..decode.prompt import Picture, Prompt
 from .dialect import PROBE_NAME, Dialect, dialect_of
-from .prompt import Picture, Prompt
 from .vocabulary import Vocabulary
 
 

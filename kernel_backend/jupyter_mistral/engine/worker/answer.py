@@ -9,16 +9,16 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 
-from ..protocol import Calling, CallPiece, Chance, Delta, Failure, Form, Reading, Sampling, Usage
-from .decode import Decoder
-from .dialect import Dialect
-from .grammar import CallGrammar, Grammars, JsonGrammar
-from .lookup import Lookup
-from .prompt import Prompt
-from .row import Cancelled, Need, Row
-from .sampling import Chooser
-from .speaking import Speaker
-from .vocabulary import Vocabulary
+from ...protocol.messages import Calling, CallPiece, Chance, Delta, Failure, Form, Reading, Sampling, Usage
+from ..decode.decoder import Decoder
+from ..decode.prompt import Prompt
+from ..decode.prompt_lookup import Lookup
+from ..decode.row import Cancelled, Need, Row
+from ..decode.sampling import Chooser
+from ..text.dialect import Dialect
+from ..text.grammar import CallGrammar, Grammars, JsonGrammar
+from ..text.output_stream import Speaker
+from ..text.vocabulary import Vocabulary
 
 DEFAULT_MAX_TOKENS = 1024
 CLOSING = 512  # tokens that JSON may take beyond its limit so that it can be closed

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..wire import FrameReader, to_frame
+from ...protocol.wire import FrameReader, to_frame
 
 Frame = tuple[dict[str, Any], bytes]
 

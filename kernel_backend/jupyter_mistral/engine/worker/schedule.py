@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from ..protocol import Failure
+from ...protocol.messages import Failure
+from ..decode.decoder import Decoder
+from ..decode.row import Need
 from .answer import Answering, Finish
-from .decode import Decoder
 from .energy import Meter
-from .row import Need
 
 TELL_EVERY_S = 2.0
 

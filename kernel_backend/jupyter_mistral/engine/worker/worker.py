@@ -13,12 +13,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..protocol import Calling, CallPiece, Delta, Failure, Form, Loading, Reading, Sampling, Tool, ToolCall
+from ...protocol.messages import Calling, CallPiece, Delta, Failure, Form, Loading, Reading, Sampling, Tool, ToolCall
 from .link import Frame, Link, leave
 
 if TYPE_CHECKING:
+    from ..load.loader import Engine
     from .answer import Job
-    from .loader import Engine
     from .schedule import Schedule
 
 _TELL_EVERY_S = 0.2
@@ -124,7 +124,7 @@ class Worker:
             self._link.send({"type": "error", "id": header["id"], "failure": failure.to_dict()})
 
     def _named(self, error: Exception) -> Failure:
-        from . import memory
+        from ..load import memory
 
         device = self._engine.device if self._engine else "cpu"
         if memory.is_out_of_memory(error):
@@ -142,8 +142,8 @@ class Worker:
 
     def _load(self, order: dict[str, Any]) -> None:
         try:
-            from . import uncompiled  # noqa: F401  # before what it makes light
-            from .loader import load
+            from ..load import uncompiled  # noqa: F401  # before what it makes light
+            from ..load.loader import load
         except ImportError as error:
             raise Failure(
                 "engine_missing",
@@ -258,8 +258,8 @@ class Worker:
 def _prepare() -> None:
     """Import what loading will need, while the server makes up its mind; a missing library is told at `load`."""
     with contextlib.suppress(ImportError):
-        from . import uncompiled  # noqa: F401, I001  # before what it makes light
-        from . import loader  # noqa: F401
+        from ..load import uncompiled  # noqa: F401, I001  # before what it makes light
+        from ..load import loader  # noqa: F401
 
 
 def _turns(engine: Engine, order: Mapping[str, Any], blob: bytes) -> list[Any]:
@@ -311,8 +311,8 @@ def _calling(order: Mapping[str, Any]) -> Calling:
 
 
 def _completion_job(engine: Engine, order: Mapping[str, Any]) -> Job:
+    from ..decode.prompt import Prompt
     from .answer import Job, fill_in_the_middle
-    from .prompt import Prompt
 
     ids, ends = fill_in_the_middle(engine.vocabulary, engine.fim, order["prompt"], order.get("suffix"))
     if not ids:

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..client import Client
-from ..seeing import can_see
+from ..figures.questions import can_see
+from ..host.client import Client
 from .review import review
 
 

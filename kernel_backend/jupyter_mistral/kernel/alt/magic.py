@@ -9,14 +9,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ...protocol import IMAGE_TYPES, Failure
-from ..client import Client
+from ...protocol.messages import IMAGE_TYPES, Failure
 from ..errors import MistralError
 from ..figures import Facts
-from ..figures.shown import shown_by
-from ..highlight import CONTROL
-from ..notebook import path_of
-from ..seeing import can_see
+from ..figures.history import shown_by
+from ..figures.questions import can_see
+from ..host.client import Client
+from ..show.highlight import CONTROL
+from ..variables.executed_cells import path_of
 from .notebook import Place
 from .review import Review, Tell, review
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...protocol import IMAGE_TYPES, Failure
+from ...protocol.messages import IMAGE_TYPES, Failure
 
 MAX_FILE = 200 * 2**20
 MARK = "jupyter_mistral"

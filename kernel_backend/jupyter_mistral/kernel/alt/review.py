@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...protocol import Failure
-from ..client import Client
+from ...protocol.messages import Failure
 from ..figures import Facts
+from ..host.client import Client
 from .notebook import Notebook, Place
 from .writing import Basis, basis_of, known_of, write
 

@@ -10,11 +10,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ...protocol import IMAGE_TYPES, ChatRequest, Delta, Extras, Image, Message, Sampling
-from ..client import Client
+from ...protocol.messages import IMAGE_TYPES, ChatRequest, Delta, Extras, Image, Message, Sampling
 from ..figures import Facts, describe
-from ..figures.headline import headline, unknown_numbers
-from ..figures.terms import num
+from ..figures.words.headline import headline, unknown_numbers
+from ..figures.words.terms import num
+from ..host.client import Client
 
 Basis = Literal["numbers", "pixels", "code"]
 LONGEST = 420

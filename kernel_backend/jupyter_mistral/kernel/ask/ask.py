@@ -7,10 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ..protocol import ChatRequest, Delta, End, Event, Failure, Message, Usage
+from ...protocol.messages import ChatRequest, Delta, End, Event, Failure, Message, Usage
+from ..errors import MistralError, Stopped
+from ..show.display import View
 from . import formats
-from .display import View
-from .errors import MistralError, Stopped
 from .formats import Shown
 
 

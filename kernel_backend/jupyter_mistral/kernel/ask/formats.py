@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
-from ..protocol import Usage
-from . import blocks
-from .errors import MistralError
-from .highlight import CONTROL, HIDDEN_MARKS
-from .render import Markdown, is_safe_tex, to_code, to_html, to_math
+from ...protocol.messages import Usage
+from ..errors import MistralError
+from ..show.highlight import CONTROL, HIDDEN_MARKS
+from ..show.markdown import Markdown, is_safe_tex, to_code, to_html, to_math
+from ..show.style import frame
+from . import code_blocks as blocks
 from .reply import Reply
-from .style import frame
 
 Finish = Literal["stop", "length", "stopped", "tool_calls"]
 

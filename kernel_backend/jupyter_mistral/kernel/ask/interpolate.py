@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .masking import HIDDEN, is_secret_name, mask
-from .namespace import describe
+from ..variables.describe import describe
+from ..variables.masking import HIDDEN, is_secret_name, mask
 
 MAX_TEXT = 50_000
 

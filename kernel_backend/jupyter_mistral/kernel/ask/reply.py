@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..protocol import Usage
+from ...protocol.messages import Usage
 
 _NOTHING: Any = object()
 

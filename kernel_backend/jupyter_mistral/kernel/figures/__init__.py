@@ -5,7 +5,7 @@ The plotting libraries are looked at through the objects handed in, never import
 
 from __future__ import annotations
 
-from .describing import describe
-from .facts import Facts
+from .describe import describe
+from .model import Facts
 
 __all__ = ["Facts", "describe"]

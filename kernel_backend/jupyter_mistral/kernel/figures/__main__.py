@@ -9,9 +9,9 @@ import contextlib
 import json
 import sys
 
-from .describing import describe
-from .headline import headline
-from .summary import summarize
+from .describe import describe
+from .words.headline import headline
+from .words.summary import summarize
 
 BYTES, SECONDS = 2 * 2**30, 6
 

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from . import columns, pitfalls
-from .facts import Facts, Figure, words
-from .reading import Reading, kinds, library
-from .wording import tell
+from .measure import columns
+from .model import Facts, Figure, words
+from .reader import Reading, kinds, library
+from .words import pitfalls
+from .words.facts_text import tell
 
 LIMIT = 4000
 MAX_JSON = 64 * 2**20
@@ -53,7 +54,7 @@ def _read(thing: Any, reading: Reading) -> bool:
     if where & {"plotly", "altair"} and hasattr(thing, "to_dict"):
         return _read_spec(_dictionary(thing, where, reading), reading)
     if "bokeh" in where:
-        from .bokeh_model import read_bokeh
+        from .libraries.bokeh import read_bokeh
 
         return read_bokeh(thing, reading)
     if where & {"matplotlib", "seaborn", "mpl_toolkits", "ipympl"} or _is_axes_list(thing):
@@ -80,8 +81,8 @@ def _read_spec(spec: Mapping[str, Any], reading: Reading, depth: int = 0) -> boo
     if any(isinstance(mime, str) and mime.startswith("image/") for mime in spec):
         reading.unread("the output holds only a picture: its numbers are not in it")
         return False
-    from .plotly_figure import is_plotly, read_plotly
-    from .vega_spec import is_vega, read_vega
+    from .libraries.plotly.figure import is_plotly, read_plotly
+    from .libraries.vega.spec import is_vega, read_vega
 
     if is_vega(spec):
         read_vega(spec, reading)
@@ -116,7 +117,7 @@ def _shortened(chart: Any, reading: Reading) -> Any:
 
 
 def _read_matplotlib(thing: Any, names: set[str], reading: Reading) -> bool:
-    from .mpl_figure import read_figure
+    from .libraries.matplotlib.figure import read_figure
 
     reading.figure.source = "matplotlib"
     if "FigureBase" in names:

@@ -16,10 +16,10 @@ from typing import Any
 
 from IPython.core.formatters import BaseFormatter
 
-from ...protocol import IMAGE_TYPES, Image
-from .describing import describe
-from .facts import Facts
-from .reading import kinds, library
+from ...protocol.messages import IMAGE_TYPES, Image
+from .describe import describe
+from .model import Facts
+from .reader import kinds, library
 
 KEPT = 20
 MAX_PICTURES = 32 * 2**20  # bytes of all pictures kept, base64 undone

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from ..masking import mask
+from ..variables.masking import mask
 
 MAX_WORDS = 160  # characters kept of a title, label or annotation
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..protocol import MAX_IMAGE_BYTES, MAX_IMAGES, Image, Message
-from .arguments import reference
-from .client import Client
-from .errors import MistralError
-from .figures import Facts, describe
-from .figures.headline import unknown_numbers
-from .figures.reading import kinds
-from .figures.shown import Seen, is_figure, last_figure, shown_by
-from .figures.summary import LIMIT, summarize
+from ...protocol.messages import MAX_IMAGE_BYTES, MAX_IMAGES, Image, Message
+from ..errors import MistralError
+from ..host.client import Client
+from ..line.arguments import reference
+from . import Facts, describe
+from .history import Seen, is_figure, last_figure, shown_by
+from .reader import kinds
+from .words.headline import unknown_numbers
+from .words.summary import LIMIT, summarize
 
 EXPLAIN = (
     "Explain in plain words what the figure shows: what is compared or followed over what, the trends, what stands out, and whatever "

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .columns import Allowance
-from .facts import Figure, words
+from .measure.columns import Allowance
+from .model import Figure, words
 
 T = TypeVar("T")
 MAX_UNREAD = 20

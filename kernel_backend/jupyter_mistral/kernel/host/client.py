@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, TypeAlias, TypeVar
 
-from ..protocol import ChatRequest, Event, Failure, Loading
-from ..wire import chunks_of_sse, events_of_sse
+from ...protocol.messages import ChatRequest, Event, Failure, Loading
+from ...protocol.wire import chunks_of_sse, events_of_sse
 from .connection import PROBE_S, Connection, find_connection, start_host
 
 # the host sends a sign of life every 5 s while it works

@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..hosts import candidates, is_alive, newest, runtime_dir
-from ..protocol import CONNECTION_ENV, Failure
+from ...discovery import candidates, is_alive, newest, runtime_dir
+from ...protocol.messages import CONNECTION_ENV, Failure
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 IDLE_EXIT_S = 1800

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from ..protocol import Failure
+from ...protocol.messages import Failure
+from ..variables.cell_errors import CellError
 from .client import Client
-from .tracebacks import CellError
 
 OFFER = (
     "The model shares this GPU with your kernel and holds {held} of it. `%mistral park` lends that to you: run it, then this "

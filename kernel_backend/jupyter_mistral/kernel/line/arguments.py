@@ -14,9 +14,9 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from ..parsing import parse_sampling
-from ..protocol import KV, SAMPLING_BOUNDS, SCOPES, Failure, Sampling, Scope
-from .reading import words_of
+from ...protocol.messages import KV, SAMPLING_BOUNDS, SCOPES, Failure, Sampling, Scope
+from ...protocol.requests import parse_sampling
+from ..reading import words_of
 
 FORMATS = ("markdown", "text", "code", "json", "html", "math")
 FORMAT_NAMES = {"md": "markdown"} | {name: name for name in FORMATS}

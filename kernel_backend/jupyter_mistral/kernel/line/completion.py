@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.completer import SimpleCompletion, context_matcher
 from IPython.core.error import UsageError
 
-from ..protocol import KV, SCOPES, Failure
+from ...protocol.messages import KV, SCOPES, Failure
+from ..figures.history import is_figure
+from ..host.client import Client
 from .arguments import COMMANDS, FLAGS, FORMAT_NAMES, TAKES, take_flags
-from .client import Client
-from .figures.shown import is_figure
 
 if TYPE_CHECKING:
-    from .magics import MistralMagics
+    from ..magics import MistralMagics
 
 PATIENCE_S = 2.0  # for the names of models: somebody waits with a finger on Tab
 _LONG = tuple(flag for flag in FLAGS if flag.startswith("--"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from ..protocol import Delta, End, Image
+from ...protocol.messages import Delta, End, Image
 from .chats import Begun, Saved, Told, Turn
 from .display import bar, progress_of, receipt
-from .render import Markdown, to_html
+from .markdown import Markdown, to_html
 from .style import frame
 
 THUMBNAIL = 160  # pixels of width, as shown

@@ -13,14 +13,14 @@ from typing import Any
 import ipywidgets as w
 import traitlets as t
 
-from ..protocol import Delta, End, Failure
+from ...protocol.messages import Delta, End, Failure
+from ..errors import MistralError, Stopped
+from ..host.client import Client
+from ..variables.describe import variables
+from .chat_outputs import drawn, live
 from .chats import Begun, Chats, Saved, Told, Turn, is_stopped
-from .client import Client
 from .display import HZ
-from .errors import MistralError, Stopped
-from .namespace import variables
-from .render import Markdown
-from .turns import drawn, live
+from .markdown import Markdown
 
 NEW = ""
 SETTLE_S = 0.2

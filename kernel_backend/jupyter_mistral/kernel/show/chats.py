@@ -7,9 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..protocol import Event, Failure, Image, Usage
-from ..wire import of_chunk
-from .client import Client
+from ...protocol.messages import Event, Failure, Image, Usage
+from ...protocol.wire import of_chunk
+from ..host.client import Client
 
 CHATS = "/mistral/api/chats"
 

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from html import escape
 from typing import Any, Protocol, TextIO
 
-from ..protocol import Delta, Event, Loading, Queued, Reading, Usage
-from .formats import Shown, to_bundle
+from ...protocol.messages import Delta, Event, Loading, Queued, Reading, Usage
+from ..ask.formats import Shown, to_bundle
+from ..ask.reply import provenance
 from .highlight import CONTROL
-from .reply import provenance
 from .style import frame
 
 HZ = 8.0

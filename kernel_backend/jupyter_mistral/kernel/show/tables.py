@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..protocol import Loading
+from ...protocol.messages import Loading
 from .display import progress_of
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
 
-from .errors import MistralError, Stopped
+from ..errors import MistralError, Stopped
+from .describe import variables
 from .masking import mask
-from .namespace import variables
 
 KEPT = 100
 MAX_MESSAGE = 2000

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from . import tables
+from . import frames as tables
 from .masking import HIDDEN, is_secret_name, mask
 
 BUDGET_S = 0.3

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..protocol import Scope
-from .namespace import summarize, type_name
+from ...protocol.messages import Scope
+from .describe import summarize, type_name
 
 MAX_FILE = 50 * 2**20
 MAX_OUTPUT = 20_000

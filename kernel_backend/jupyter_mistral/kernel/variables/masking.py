@@ -8,20 +8,20 @@ HIDDEN = "‹hidden›"
 
 def is_secret_name(name: str) -> bool:
     """Whether a variable of that name is taken to hold a secret."""
-    from ..context import secret_names
+    from ...context.secrets import names as secret_names
 
     return secret_names.is_secret_name(name)
 
 
 def is_secret_column(name: str) -> bool:
     """Whether a table's column of that name is taken to hold secrets."""
-    from ..context import secret_names
+    from ...context.secrets import names as secret_names
 
     return secret_names.is_secret_column(name)
 
 
 def mask(text: str) -> str:
     """`text` with everything that has the shape of a secret, or is assigned to such a name, hidden."""
-    from ..context import secrets
+    from ...context.secrets import mask as secrets
 
     return secrets.mask(text)[0].replace(secrets.MASK, HIDDEN)

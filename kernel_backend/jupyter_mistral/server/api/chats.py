@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from ..parsing import parse_ask, parse_texts
-from ..protocol import Ask, Delta, End, Failure, Image
-from ..wire import to_chunk
-from .answers import Answer, Saved, Told
-from .conversations import MAX_PATH, MAX_TITLE, Asked, Conversations
-from .route import Route, Table
+from ...protocol.messages import Ask, Delta, End, Failure, Image
+from ...protocol.requests import parse_ask, parse_texts
+from ...protocol.wire import to_chunk
+from ..chats.running_answer import Answer, Saved, Told
+from ..chats.service import MAX_PATH, MAX_TITLE, Asked, Conversations
+from ..http.handler import Route, Table
 
 MAX_SEARCH = 200
 FORMATS = {"markdown": ("text/markdown; charset=utf-8", "md"), "ipynb": ("application/x-ipynb+json", "ipynb")}
@@ -138,7 +138,7 @@ class Message(ChatRoute):
 
 
 def _exported(chat: Mapping[str, Any], kind: str) -> str:
-    from . import export  # nbformat's schemas cost a tenth of a second
+    from ..chats import export  # nbformat's schemas cost a tenth of a second
 
     return export.to_markdown(chat) if kind == "markdown" else export.to_notebook(chat)
 

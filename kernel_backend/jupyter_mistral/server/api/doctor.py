@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from .route import Route, Table
+from ..http.handler import Route, Table
 
 FRESH_S = 20.0  # the checks start a worker without a model and read the weights: not for every look of every tab
 
@@ -30,7 +30,7 @@ class Health:
 
 
 def _examined(model: str) -> list[dict[str, Any]]:
-    from .. import doctor  # it looks at everything, this server included
+    from ... import health as doctor  # it looks at everything, this server included
 
     return [asdict(check) for check in doctor.examine(model)]
 

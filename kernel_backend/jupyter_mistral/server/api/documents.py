@@ -9,10 +9,10 @@ from typing import Any
 
 from tornado import web
 
-from ..documents.decoder import Decoder
-from ..documents.limits import failure
-from ..protocol import DOCUMENT_TYPES, MAX_DOCUMENT_BYTES, Document, Failure, PageRead
-from .route import Route, Table
+from ...documents.decoder import Decoder
+from ...documents.limits import failure
+from ...protocol.messages import DOCUMENT_TYPES, MAX_DOCUMENT_BYTES, Document, Failure, PageRead
+from ..http.handler import Route, Table
 
 BASE = {"object": "mistral.read", "choices": []}
 OCR = ("auto", "on", "off")

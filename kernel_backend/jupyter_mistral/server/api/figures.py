@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ..protocol import Failure
-from .route import Route, Table
+from ...protocol.messages import Failure
+from ..http.handler import Route, Table
 
 COMMAND = (sys.executable, "-m", "jupyter_mistral.kernel.figures")
 PATIENCE_S = 30.0

@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..parsing import parse_chat
-from ..protocol import KV, ChatRequest, Failure, Loading
-from ..wire import to_chunk
-from . import v1
-from .conversations import to_engine
-from .counting import is_exact
-from .engine import Engine
-from .prompt import PromptBuilder
-from .route import Route, Table
-from .v1 import EngineRoute
+from ...protocol.messages import KV, ChatRequest, Failure, Loading
+from ...protocol.requests import parse_chat
+from ...protocol.wire import to_chunk
+from ..chats.service import to_engine
+from ..http.handler import Route, Table
+from ..inference.local import Engine
+from ..prompts.builder import PromptBuilder
+from ..prompts.token_counts import is_exact
+from . import openai as v1
+from .openai import EngineRoute
 
 if TYPE_CHECKING:
-    from ..context import Plan
+    from ...context import Plan
 
 
 def table(engine: Engine, prompts: PromptBuilder) -> Table:

@@ -10,11 +10,11 @@ from dataclasses import asdict, replace
 from importlib.resources import files
 from typing import Any, TypeVar
 
-from ..parsing import parse_chat, parse_completion, parse_embedding, parse_fim
-from ..protocol import ChatRequest, CompletionRequest, Event, Failure, ModelCard
-from .engine import Engine
-from .route import Route, Table
-from .shapes import ChatStream, Numbered, TextStream, Whole, vectors
+from ...protocol.messages import ChatRequest, CompletionRequest, Event, Failure, ModelCard
+from ...protocol.requests import parse_chat, parse_completion, parse_embedding, parse_fim
+from ..http.handler import Route, Table
+from ..inference.local import Engine
+from .openai_format import ChatStream, Numbered, TextStream, Whole, vectors
 
 R = TypeVar("R", ChatRequest, CompletionRequest)
 OPENAPI = "openapi.json"

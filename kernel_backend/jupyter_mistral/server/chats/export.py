@@ -13,8 +13,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from nbformat import NotebookNode, v4
 
-from .._version import __version__
-from ..protocol import Image
+from ..._version import __version__
+from ...protocol.messages import Image
 
 PYTHON = {"python", "py", "python3", "ipython", "ipython3"}
 NAMES = {"user": "Question", "assistant": "Answer"}

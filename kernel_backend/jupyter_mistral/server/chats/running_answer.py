@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
-from ..protocol import ChatRequest, Delta, End, Event, Failure, Message
-from .history import History
+from ...protocol.messages import ChatRequest, Delta, End, Event, Failure, Message
+from .store import History
 
 log = logging.getLogger(__name__)
 SAVE_S = 0.5  # at most one second of text is lost when everything dies

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..protocol import MAX_IMAGES, MAX_MESSAGES, Ask, ChatRequest, Failure, Image, Message
-from .answers import GRACE_S, Answer, Engine
-from .chatfile import Content, new_id
-from .history import History
+from ...protocol.messages import MAX_IMAGES, MAX_MESSAGES, Ask, ChatRequest, Failure, Image, Message
+from .running_answer import GRACE_S, Answer, Engine
+from .sqlite import Content, new_id
+from .store import History
 
 MAX_TITLE = 200
 MAX_PATH = 1000

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..protocol import Failure, Image
+from ...protocol.messages import Failure, Image
 
 # version n of the file is what the first n scripts make; a script once released is never changed
 MIGRATIONS = (

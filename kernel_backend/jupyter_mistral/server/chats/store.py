@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 
 from jupyter_core.paths import jupyter_data_dir
 
-from ..protocol import HOME_ENV, Failure
-from . import chatfile
-from .chatfile import Content, Owner, new_id
+from ...protocol.messages import HOME_ENV, Failure
+from . import sqlite as chatfile
+from .sqlite import Content, Owner, new_id
 
 log = logging.getLogger(__name__)
 RETRY_S = 2.0

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from ..protocol import CallPiece, Delta, End, Event, Failure, Loading, Usage
-from .external_http import Gone, Refused, Upstream
+from ...protocol.messages import CallPiece, Delta, End, Event, Failure, Loading, Usage
+from .http import Gone, Refused, Upstream
 
 BUSY = (408, 429, 500, 502, 503, 504, 529)
 _TOO_LONG = ("context length", "context size", "context_length", "maximum context", "exceed_context", "too many tokens")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from ..protocol import ModelCard
-from .external_http import Gone, Refused, Upstream
+from ...protocol.messages import ModelCard
+from .http import Gone, Refused, Upstream
 
 Kind: TypeAlias = Literal["vllm", "sglang", "llamacpp", "ollama", "mistral", "other"]
 PROGRAMS: dict[Kind, str] = {

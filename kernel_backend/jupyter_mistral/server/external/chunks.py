@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..protocol import CallPiece, Chance, ChatRequest, Delta, End, Event, Failure
-from ..wire import of_chunk
+from ...protocol.messages import CallPiece, Chance, ChatRequest, Delta, End, Event, Failure
+from ...protocol.wire import of_chunk
 
 
 class Chances:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from .external import Elsewhere
-from .external_http import KEY_ENV, Key
-from .queue import LONGEST
+from ..inference.turns import LONGEST
+from .engine import Elsewhere
+from .http import KEY_ENV, Key
 
 
 def elsewhere_of(told: Mapping[str, Any], environ: MutableMapping[str, str] = os.environ) -> Elsewhere | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..protocol import EmbeddingRequest, Embeddings, Failure
-from .external_answer import failure_of
-from .external_http import Gone, Refused, Upstream
+from ...protocol.messages import EmbeddingRequest, Embeddings, Failure
+from .answer import failure_of
+from .http import Gone, Refused, Upstream
 
 PATH = "/v1/embeddings"
 # an answer in JSON stays far below what is read of one

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from .._version import __version__
-from ..protocol import (
+from ..._version import __version__
+from ...protocol.messages import (
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
@@ -29,17 +29,17 @@ from ..protocol import (
     Status,
     Usage,
 )
-from . import external_facts as facts
-from .engine import Prompter, Target
-from .external_answer import Answer, Patience, failure_of
-from .external_asks import chat_body, completion
-from .external_chunks import ChatChunks
-from .external_counts import Counts
-from .external_embed import embedded
-from .external_facts import Facts
-from .external_http import Address, Gone, Key, Refused, Upstream
-from .queue import LONGEST
-from .thorough import answered
+from ..inference.local import Prompter, Target
+from ..inference.read_in_parts import answered
+from ..inference.turns import LONGEST
+from . import capabilities as facts
+from .answer import Answer, Patience, failure_of
+from .capabilities import Facts
+from .chunks import ChatChunks
+from .embeddings import embedded
+from .http import Address, Gone, Key, Refused, Upstream
+from .requests import chat_body, completion
+from .token_counts import Counts
 
 FRESH_S = 10.0
 STATUS_S = 3.0

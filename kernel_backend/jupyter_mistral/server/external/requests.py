@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..protocol import ChatRequest, CompletionRequest, Event, Sampling
-from .engine import Messages
-from .external_chunks import InfillChunks, TextChunks
-from .external_facts import Facts
+from ...protocol.messages import ChatRequest, CompletionRequest, Event, Sampling
+from ..inference.local import Messages
+from .capabilities import Facts
+from .chunks import InfillChunks, TextChunks
 
 Read = Callable[[Mapping[str, Any]], Iterator[Event]]
 _SAMPLING = (

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..protocol import Message
-from . import external_facts as facts
-from .engine import Target
-from .external_facts import Facts
-from .external_http import Gone, Refused, Upstream
+from ...protocol.messages import Message
+from ..inference.local import Target
+from . import capabilities as facts
+from .capabilities import Facts
+from .http import Gone, Refused, Upstream
 
 AT_ONCE = 8
 

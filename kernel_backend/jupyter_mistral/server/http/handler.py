@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from tornado import iostream, web
 
-from ..protocol import MAX_BODY_BYTES, Failure
-from ..wire import DONE, KEEP_ALIVE, read_json, to_sse
-from .aside import LARGE, parser_of, taken
+from ...protocol.messages import MAX_BODY_BYTES, Failure
+from ...protocol.wire import DONE, KEEP_ALIVE, read_json, to_sse
+from .large_body import LARGE, parser_of, taken
 
 T = TypeVar("T")
 log = logging.getLogger("jupyter_mistral")

@@ -11,9 +11,9 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from ..protocol import Failure
-from .caller import CALLER
-from .keys import SCOPE, Keys
+from ...protocol.messages import Failure
+from .identity import CALLER
+from .tokens import SCOPE, Keys
 
 RESOURCE = "mistral"
 KEYS = Keys()

@@ -23,11 +23,11 @@ from tornado import iostream, web
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
-from ..hosts import PATTERN, file_name, is_alive, runtime_dir
-from ..protocol import CONNECTION_ENV, MAX_BODY_BYTES, PROTOCOL, Failure
-from .caller import CALLER, TOKEN
-from .keys import SCOPE, Keys, digest
-from .route import Table, bind
+from ...discovery import PATTERN, file_name, is_alive, runtime_dir
+from ...protocol.messages import CONNECTION_ENV, MAX_BODY_BYTES, PROTOCOL, Failure
+from .handler import Table, bind
+from .identity import CALLER, TOKEN
+from .tokens import SCOPE, Keys, digest
 
 PREFIX = "jmistral-"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}

@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..parsing import parse_ask, parse_chat
-from ..protocol import Failure
-from ..wire import FrameReader, read_json, to_frame
-from .worker import environment
+from ...protocol.messages import Failure
+from ...protocol.requests import parse_ask, parse_chat
+from ...protocol.wire import FrameReader, read_json, to_frame
+from ..inference.worker import environment
 
 if TYPE_CHECKING:
-    from ..context import Built, Job, Plan
-    from ..context.work import Work
+    from ...context import Built, Job, Plan
+    from .large_body_jobs import Work
 
 T = TypeVar("T")
 # a body of this size takes this process about 15 ms to parse, in which nobody else is served
@@ -152,7 +152,7 @@ def _gone() -> Failure:
 
 
 def _packed(job: Job, work: Work, tokenizer: str | None) -> tuple[bytes, bytes]:
-    from ..context import packing
+    from . import large_body_format as packing
 
     told, blob = packing.pack_job(job)
     order = {"job": told, "work": packing.pack_work(work), "tokenizer": tokenizer}
@@ -160,7 +160,7 @@ def _packed(job: Job, work: Work, tokenizer: str | None) -> tuple[bytes, bytes]:
 
 
 def _unpacked(work: Work, reply: bytes) -> Built | Plan | None:
-    from ..context import packing
+    from . import large_body_format as packing
 
     size = int.from_bytes(reply[:8], "big")
     told, blob = json.loads(reply[8 : 8 + size]), reply[8 + size :]

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..protocol import Failure, Message
-from ..wire import FrameReader, read_json, to_frame
-from .aside import PARSERS, PIECE
-from .counting import OURS, PER_MESSAGE, PER_PROMPT
+from ...protocol.messages import Failure, Message
+from ...protocol.wire import FrameReader, read_json, to_frame
+from ..prompts.token_counts import OURS, PER_MESSAGE, PER_PROMPT
+from .large_body import PARSERS, PIECE
 
 if TYPE_CHECKING:
-    from ..context import Given, Job
-    from ..context.tokens import Tokens
+    from ...context import Given, Job
+    from ...context.tokenizer.counts import Tokens
 
 
 class Reader:
@@ -54,7 +54,8 @@ class Reader:
         return told, json.dumps(value).encode()
 
     def _work(self, order: bytes, blob: bytes) -> bytes:
-        from ..context import Built, packing
+        from ...context import Built
+        from . import large_body_format as packing
 
         told = json.loads(order)
         job = packing.unpack_job(told["job"], blob)
@@ -68,7 +69,7 @@ class Reader:
         return len(text).to_bytes(8, "big") + text + pictures
 
     def _given(self, job: Job, tokenizer: str | None) -> Given:
-        from ..context.tokens import Tokens
+        from ...context.tokenizer.counts import Tokens
 
         def overhead(messages: Sequence[Message]) -> int:
             return PER_PROMPT + PER_MESSAGE * len(messages)

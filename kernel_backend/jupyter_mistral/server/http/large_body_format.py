@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from ..protocol import Image, Message, ToolCall
-from .given import Job
-from .ledger import Piece, Segment
-from .prompt import Built
-from .snapshot import Mark, Snapshot
-from .thorough import Note, Plan, Window
-from .work import Work
+from ...context.prompt.builder import Built
+from ...context.prompt.inputs import Job
+from ...context.prompt.ledger import Piece, Segment
+from ...context.prompt.read_in_parts import Note, Plan, Window
+from ...context.prompt.snapshot import Mark, Snapshot
+from ...protocol.messages import Image, Message, ToolCall
+from .large_body_jobs import Work
 
 
 class Pictures:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from . import thorough
-from .given import Given
-from .prompt import Built, build_given, plain
-from .snapshot import Snapshot
-from .thorough import Note, Plan
+from ...context.prompt import read_in_parts as thorough
+from ...context.prompt.builder import Built, build_given, plain
+from ...context.prompt.inputs import Given
+from ...context.prompt.read_in_parts import Note, Plan
+from ...context.prompt.snapshot import Snapshot
 
 Name: TypeAlias = Literal["build", "plan", "combine", "condense"]
 

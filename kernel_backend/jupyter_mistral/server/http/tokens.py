@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..protocol import Failure
-from .audit import AuditLog, audit_of
-from .caller import who
+from ...protocol.messages import Failure
+from ..observe.audit_log import AuditLog, audit_of
+from .identity import who
 
 FILE = "tokens.json"
 PREFIX = "jm-"
@@ -38,7 +38,7 @@ class Keys:
 
     @property
     def _path(self) -> Path:
-        from ..models import store
+        from ...models import store
 
         return (self._folder or store.home()) / FILE
 
@@ -141,7 +141,7 @@ def _audit() -> AuditLog | None:
     """The log that an admin's configuration asks for."""
     from jupyter_core.paths import jupyter_config_path
 
-    from .host import settings_of  # it joins all parts: not to be loaded with this module, which is one of them
+    from ..standalone import settings_of  # it joins all parts: not to be loaded with this module, which is one of them
 
     return audit_of(settings_of(jupyter_config_path()))
 

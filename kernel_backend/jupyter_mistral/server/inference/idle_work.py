@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from ..protocol import Failure
+from ...protocol.messages import Failure
 
 Work: TypeAlias = Callable[[], Awaitable[None]]
 

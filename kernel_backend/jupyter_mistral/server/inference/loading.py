@@ -13,11 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..protocol import Failure, Loading, ModelCard
+from ...protocol.messages import Failure, Loading, ModelCard
 
 if TYPE_CHECKING:
-    from ..models.catalogue import Entry
-    from ..models.store import Located
+    from ...models.catalogue import Entry
+    from ...models.store import Located
 
 EXTRA = ("torch", "transformers", "accelerate", "bitsandbytes", "safetensors", "tokenizers")
 
@@ -126,7 +126,7 @@ class Found:
 
 def find(name: str) -> Found:
     """Look a model up and see what is on disk; reads files. Raises `Failure`: unknown_model, corrupt_model, unsupported."""
-    from ..models import catalogue, store
+    from ...models import catalogue, store
 
     if "\0" in name:
         raise Failure("unknown_model", "A model's name has no NUL in it.", "Change it.", "model")
@@ -140,7 +140,7 @@ def find(name: str) -> Found:
 
 def find_adapter(name: str) -> Path:
     """The folder of a LoRA adapter; they lie under `adapters` of our home. Reads files. Raises `Failure("unknown_model")`."""
-    from ..models import store
+    from ...models import store
 
     home = store.home() / "adapters"
     names = sorted(path.parent.name for path in home.glob("*/adapter_config.json"))
@@ -157,7 +157,7 @@ def find_adapter(name: str) -> Path:
 
 def on_disk(context_length: int | None) -> list[ModelCard]:
     """Cards of all models that are here; reads files."""
-    from ..models.listing import rows
+    from ...models.listing import rows
 
     found = [find(row["name"]) for row in rows() if row["state"] in ("ready", "on disk")]
     return [model.card(context_length) for model in found]
@@ -176,7 +176,7 @@ def refuse_missing_engine() -> None:
 
 def private_folder() -> Path:
     """Where child processes stand: a folder of ours, so that nothing beside a notebook can pass for a module."""
-    from ..models import store
+    from ...models import store
 
     return store.home()
 

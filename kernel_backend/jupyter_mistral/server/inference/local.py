@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._version import __version__
-from ..protocol import (
+from ..._version import __version__
+from ...protocol.messages import (
     Calling,
     ChatRequest,
     CompletionRequest,
@@ -34,19 +34,19 @@ from ..protocol import (
     Status,
     Usage,
 )
-from . import load as loads
-from . import thorough
-from .answering import Watch, events_of, to_complete, to_generate
-from .caller import holder
-from .load import Load
-from .queue import LONGEST, Floor, Line
-from .salt import own_salt
-from .spare import Spare
-from .thorough import answered
+from ..http.identity import holder
+from . import loading as loads
+from . import read_in_parts as thorough
+from .idle_work import Spare
+from .loading import Load
+from .prefix_salt import own_salt
+from .read_in_parts import answered
+from .turns import LONGEST, Floor, Line
 from .worker import OURS, Launch, Worker
+from .worker_stream import Watch, events_of, to_complete, to_generate
 
 if TYPE_CHECKING:
-    from ..context import Built
+    from ...context import Built
 
 Messages = tuple[Message, ...]
 
@@ -346,7 +346,7 @@ class LocalEngine:
         if self._load is not None:
             return self._load.name
         if not self._default:
-            from ..models import default_name
+            from ...models import default_name
 
             self._default = await asyncio.to_thread(default_name)
         return self._default
@@ -547,7 +547,7 @@ class LocalEngine:
 
     async def rows(self) -> list[dict[str, Any]]:
         """The catalogue: every model that there is to load, see `models.listing`."""
-        from ..models.listing import rows
+        from ...models.listing import rows
 
         return await asyncio.to_thread(rows, self._kv)
 

@@ -21,7 +21,7 @@ def salt_of(user: str, folder: Path) -> str:
 
 def own_salt(holder: str = "") -> str:
     """Of whoever runs this server, with the key in the home of Jupyter Mistral; holder: of a named token, who is another."""
-    from ..models import store
+    from ...models import store
 
     try:
         user = getpass.getuser()

@@ -11,11 +11,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from ..protocol import Calling, ChatRequest, Delta, End, Event, Form, Message, Reading, Sampling, Usage
+from ...protocol.messages import Calling, ChatRequest, Delta, End, Event, Form, Message, Reading, Sampling, Usage
 
 if TYPE_CHECKING:
-    from ..context import Built, Note, Plan, Window
-    from .engine import Target
+    from ...context import Built, Note, Plan, Window
+    from .local import Target
 
 # how often notes that do not fit together are made shorter, before they are cut
 ROUNDS = 3
@@ -106,7 +106,7 @@ class _InParts:
 
     async def _noted(self, plan: Plan, notes: list[Note]) -> AsyncGenerator[Event, None]:
         """Read the windows in turn and add what was noted on each to `notes`; tells how much of all of them is read."""
-        from ..context import Note
+        from ...context import Note
 
         done = reused = 0
         began = time.monotonic()

@@ -8,7 +8,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from ..protocol import Failure
+from ...protocol.messages import Failure
 
 LONGEST = 64
 

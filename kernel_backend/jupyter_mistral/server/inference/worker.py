@@ -18,8 +18,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..protocol import PROTOCOL, Failure, Loading, Memory, ModelCard, Seal
-from ..wire import FrameReader, to_frame
+from ...protocol.messages import PROTOCOL, Failure, Loading, Memory, ModelCard, Seal
+from ...protocol.wire import FrameReader, to_frame
 
 RING = 64 * 2**10
 HELLO_S = 30.0

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ..protocol import (
+from ...protocol.messages import (
     CallPiece,
     Chance,
     ChatRequest,

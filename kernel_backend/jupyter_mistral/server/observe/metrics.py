@@ -19,9 +19,9 @@ from prometheus_client import (
     generate_latest,
 )
 
-from ..protocol import CallPiece, ChatRequest, CompletionRequest, Delta, End, Event, Failure, Memory, Queued
-from .engine import Engine
-from .route import Route, Table
+from ...protocol.messages import CallPiece, ChatRequest, CompletionRequest, Delta, End, Event, Failure, Memory, Queued
+from ..http.handler import Route, Table
+from ..inference.local import Engine
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 

@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from ..documents.decoder import Decoder
-from ..protocol import (
+from ...documents.decoder import Decoder
+from ...protocol.messages import (
     ChatRequest,
     CompletionRequest,
     Delta,
@@ -28,10 +28,10 @@ from ..protocol import (
     PageRead,
     Status,
 )
-from .audit import AuditLog
-from .caller import who
-from .conversations import MAX_PATH, Conversations
-from .engine import Engine
+from ..chats.service import MAX_PATH, Conversations
+from ..http.identity import who
+from ..inference.local import Engine
+from .audit_log import AuditLog
 
 
 def audited(engine: Engine, audit: AuditLog) -> Engine:

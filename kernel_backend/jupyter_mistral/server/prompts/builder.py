@@ -10,18 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from ..documents.decoder import Decoder
-from ..protocol import ChatRequest, Failure, Message, ModelCard
-from .answering import refuse_endless
-from .aside import Aside
-from .caller import holder
-from .counting import Counting, folder_of, remembered
-from .engine import Target
+from ...documents.decoder import Decoder
+from ...protocol.messages import ChatRequest, Failure, Message, ModelCard
+from ..http.identity import holder
+from ..http.large_body import Aside
+from ..inference.local import Target
+from ..inference.worker_stream import refuse_endless
 from .pictures import Pictures
+from .token_counts import Counting, folder_of, remembered
 
 if TYPE_CHECKING:
-    from ..context import Built, Job, Note, Plan, Snapshot
-    from ..context.work import Work
+    from ...context import Built, Job, Note, Plan, Snapshot
+    from ..http.large_body_jobs import Work
 
 ANSWER = 2048
 # a part of a thorough reading is noted on in so many tokens, whatever the answer may have
@@ -61,7 +61,7 @@ class PromptBuilder:
 
     async def build(self, request: ChatRequest, target: Target, keep: bool = True) -> Built:
         """The whole of it, ledger included. `keep`: remember it as told to the model; mere counting must not."""
-        from ..context.work import Work
+        from ..http.large_body_jobs import Work
 
         _refuse_hopeless(request, target.card)
         key = self._key(request, target)
@@ -75,7 +75,7 @@ class PromptBuilder:
 
     async def rebased(self, request: ChatRequest, target: Target) -> Built | None:
         """The prompt as it would be if the notebook were read anew, where a log of changes has grown since it was; else None."""
-        from ..context.work import Work
+        from ..http.large_body_jobs import Work
 
         old = self._snapshots.get(self._key(request, target))
         if old is None or not old.log:
@@ -89,20 +89,20 @@ class PromptBuilder:
 
     async def plan(self, request: ChatRequest, target: Target) -> Plan | None:
         """The parts in which the notebook is read thoroughly; None where one prompt holds it whole."""
-        from ..context.work import Work
+        from ..http.large_body_jobs import Work
 
         request = replace(request, sampling=replace(request.sampling, max_tokens=_answer_room(request)))
         return cast("Plan | None", await self._work(request, target, Work("plan")))
 
     async def combine(self, request: ChatRequest, target: Target, notes: Sequence[Note], last: bool) -> Built | None:
         """The prompt that answers out of the notes; None where they do not fit and may still be condensed."""
-        from ..context.work import Work
+        from ..http.large_body_jobs import Work
 
         return await self._done(request, target, Work("combine", notes=notes, last=last))
 
     async def condense(self, request: ChatRequest, target: Target, notes: Sequence[Note]) -> Plan:
         """Prompts that make the notes shorter."""
-        from ..context.work import Work
+        from ..http.large_body_jobs import Work
 
         return cast("Plan", await self._work(request, target, Work("condense", notes=notes)))
 
@@ -124,7 +124,7 @@ class PromptBuilder:
         return await asyncio.to_thread(self._recounted, built, self._job(request, target), target)
 
     def _recounted(self, built: Built, job: Job, target: Target) -> Built:
-        from ..context import Segment
+        from ...context import Segment
 
         total = self._counting.exactly(built.messages, job, target)
         if total is None or total == built.total_tokens:
@@ -140,7 +140,7 @@ class PromptBuilder:
         return await asyncio.to_thread(lambda: work.do(self._counting.given(job, notebook, target, loop)))
 
     def _job(self, request: ChatRequest, target: Target) -> Job:
-        from ..context import Job
+        from ...context import Job
 
         request = instructed(request)
         extras = request.extras

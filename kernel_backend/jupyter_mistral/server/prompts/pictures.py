@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..documents.decoder import Decoder
-from ..protocol import ChatRequest, Failure, Image, Message
+from ...documents.decoder import Decoder
+from ...protocol.messages import ChatRequest, Failure, Image, Message
 
 KEPT_BYTES = 64 * 2**20
 # all pictures of a request travel to the worker in one frame of 64 MB

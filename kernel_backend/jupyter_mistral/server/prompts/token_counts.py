@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..protocol import ChatRequest, Failure, Image, Message
-from .engine import Target
+from ...protocol.messages import ChatRequest, Failure, Image, Message
+from ..inference.local import Target
 
 if TYPE_CHECKING:
-    from ..context import Counter, Given, Job
-    from ..context.tokens import Tokens
+    from ...context import Counter, Given, Job
+    from ...context.tokenizer.counts import Tokens
 
 T = TypeVar("T")
 KEPT = 16
@@ -52,19 +52,19 @@ class Counting:
 
     def image(self, image: Image, target: Target) -> int:
         """Tokens of a picture."""
-        from ..context.pictures import estimate
+        from ...context.notebook.pictures import estimate
 
         folder = folder_of(target)
         return self._of(folder).image(image) if folder else estimate(image)
 
     def _of(self, folder: str) -> Tokens:
-        from ..context.tokens import Tokens
+        from ...context.tokenizer.counts import Tokens
 
         return remembered(self._tokens, folder, lambda: Tokens(Path(folder)))
 
     def _counter(self, target: Target, loop: asyncio.AbstractEventLoop) -> Counter:
-        from ..context import Counter
-        from ..context.tokens import Tokens
+        from ...context import Counter
+        from ...context.tokenizer.counts import Tokens
 
         if target.tokenizer:
             path = Path(target.tokenizer)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import columns, series
-from .facts import Axis, Panel, words
-from .facts import Series as Found
-from .positions import Convert, mapped
-from .reading import MAX_PANELS, MAX_SERIES, Reading, kinds
+from ..measure import columns, series
+from ..measure.positions import Convert, mapped
+from ..model import Axis, Panel, words
+from ..model import Series as Found
+from ..reader import MAX_PANELS, MAX_SERIES, Reading, kinds
 
 _LINES = {"Line": "line", "Step": "step line"}
 _DOTS = {"Marker", "Scatter", "Circle"}

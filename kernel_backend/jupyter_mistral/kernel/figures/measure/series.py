@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..model import Axis, Place
 from . import columns
 from .columns import Allowance, Column
-from .facts import Axis, Place
 
 LISTED = 200  # points that to_dict() lists one by one
 GROUPS = 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .facts import Axis
+from ..model import Axis
 from .terms import Facts, colours, count, num, some, spread
 
 Axes = Mapping[str, Axis]

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from .facts import Axis, Figure, Panel, Series
+from ..model import Axis, Figure, Panel, Series
 from .phrases import phrase
 from .terms import num, some
 

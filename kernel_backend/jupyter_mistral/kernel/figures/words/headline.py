@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .facts import Facts, Figure, Panel
+from ..model import Facts, Figure, Panel
 
 _NAMES = {
     "line": "Line plot",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .facts import Axis
-from .phrases_of_columns import PHRASES
+from ..model import Axis
+from .column_phrases import PHRASES
 from .terms import Facts, colours, count, num, some, spread
 
 Axes = Mapping[str, Axis]

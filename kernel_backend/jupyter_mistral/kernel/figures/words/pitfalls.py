@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .facts import Axis, Figure, Panel, Pitfall
+from ..model import Axis, Figure, Panel, Pitfall
 
 CROWD = 5000
 MANY = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .facts import Axis, Figure, Panel
+from ..model import Axis, Figure, Panel
 from .phrases import phrase
 from .terms import num, some
 

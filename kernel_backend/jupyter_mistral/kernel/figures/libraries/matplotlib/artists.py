@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from .columns import Allowance
-from .facts import Axis, Panel, Series, words
-from .reading import Reading
+from ...measure.columns import Allowance
+from ...model import Axis, Panel, Series, words
+from ...reader import Reading
 
 
 class Artists:

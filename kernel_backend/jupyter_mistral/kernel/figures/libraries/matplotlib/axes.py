@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .facts import Axis, Place, words
-from .reading import kinds
+from ...model import Axis, Place, words
+from ...reader import kinds
 
 _DATES = {"_SwitchableDateConverter", "DateConverter", "ConciseDateConverter", "DatetimeConverter", "TimeConverter"}
 MAX_CATEGORIES = 200

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import series
-from .facts import Axis, Series
-from .mpl_artists import Artists, colour, label
-from .reading import kinds
+from ...measure import series
+from ...model import Axis, Series
+from ...reader import kinds
+from .artists import Artists, colour, label
 
 
 @dataclass

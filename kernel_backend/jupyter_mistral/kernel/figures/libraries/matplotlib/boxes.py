@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import columns
-from .facts import Axis
-from .mpl_artists import Artists, colour
-from .reading import kinds
+from ...measure import columns
+from ...model import Axis
+from ...reader import kinds
+from .artists import Artists, colour
 
 MAX_BOXES = 100
 

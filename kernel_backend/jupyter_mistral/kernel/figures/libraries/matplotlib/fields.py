@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import columns, series
-from .facts import Axis
-from .mpl_artists import Artists
-from .mpl_axes import name_between
-from .mpl_lines import colour_scale
-from .reading import kinds
+from ...measure import columns, series
+from ...model import Axis
+from ...reader import kinds
+from .artists import Artists
+from .axes import name_between
+from .lines import colour_scale
 
 
 def read_image(artists: Artists, image: Any) -> None:

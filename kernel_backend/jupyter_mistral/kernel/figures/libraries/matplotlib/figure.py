@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import columns, mpl_bars, mpl_boxes, mpl_fields, mpl_lines
-from .facts import Axis, Panel, words
-from .mpl_artists import Artists, label
-from .mpl_axes import read_axis
-from .mpl_legends import read_legends
-from .mpl_space import read_space
-from .reading import MAX_PANELS, MAX_SERIES, Reading, kinds
-from .terms import num
+from ...measure import columns
+from ...model import Axis, Panel, words
+from ...reader import MAX_PANELS, MAX_SERIES, Reading, kinds
+from ...words.terms import num
+from . import bars as mpl_bars
+from . import boxes as mpl_boxes
+from . import fields as mpl_fields
+from . import lines as mpl_lines
+from .artists import Artists, label
+from .axes import read_axis
+from .legends import read_legends
+from .space import read_space
 
 MAX_TEXTS = 40
 # what an empty plot holds too

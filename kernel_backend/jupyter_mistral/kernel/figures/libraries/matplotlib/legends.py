@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .facts import Panel, Pitfall, Series, words
-from .mpl_lines import handle_colour
-from .reading import Reading
+from ...model import Panel, Pitfall, Series, words
+from ...reader import Reading
+from .lines import handle_colour
 
 # kinds of series that a legend's entry can stand for
 _NAMED = {"line", "points", "step line", "scatter", "bars", "histogram", "area", "stems", "3D line", "3D points"}

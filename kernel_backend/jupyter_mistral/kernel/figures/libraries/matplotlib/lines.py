@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from . import columns, series
-from .facts import Axis, words
-from .mpl_artists import Artists, colour, label
-from .reading import kinds
+from ...measure import columns, series
+from ...model import Axis, words
+from ...reader import kinds
+from .artists import Artists, colour, label
 
 MAX_HUES = 12
 

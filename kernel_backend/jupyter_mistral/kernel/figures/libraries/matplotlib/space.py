@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import columns, series
-from .facts import Axis
-from .mpl_artists import Artists
-from .mpl_fields import read_contours
-from .mpl_lines import colour_scale
-from .reading import kinds
+from ...measure import columns, series
+from ...model import Axis
+from ...reader import kinds
+from .artists import Artists
+from .fields import read_contours
+from .lines import colour_scale
 
 
 def read_space(artists: Artists) -> None:

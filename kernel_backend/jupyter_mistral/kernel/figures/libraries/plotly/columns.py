@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..masking import HIDDEN, is_secret_column
-from . import columns, series
-from .columns import Allowance
-from .facts import Axis, words
-from .plotly_arrays import values
-from .plotly_panel import Spec, Traces, colour_scale
-from .positions import listed, mapped
+from ....variables.masking import HIDDEN, is_secret_column
+from ...measure import columns, series
+from ...measure.columns import Allowance
+from ...measure.positions import listed, mapped
+from ...model import Axis, words
+from .arrays import values
+from .panel import Spec, Traces, colour_scale
 
 
 def _column(name: str, held: Any, allowance: Allowance) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .facts import Axis, Panel, words
-from .plotly_arrays import values
-from .plotly_panel import Traces
-from .plotly_traces import FLAT, read_trace
-from .positions import Convert, mapped
-from .reading import MAX_PANELS, MAX_SERIES, Reading
+from ...measure.positions import Convert, mapped
+from ...model import Axis, Panel, words
+from ...reader import MAX_PANELS, MAX_SERIES, Reading
+from .arrays import values
+from .panel import Traces
+from .traces import FLAT, read_trace
 
 Spec = Mapping[str, Any]
 # types of which each trace is a picture by itself

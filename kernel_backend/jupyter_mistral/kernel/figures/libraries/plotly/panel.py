@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import columns, series
-from .facts import Axis, Panel, Series, words
-from .plotly_arrays import values
-from .positions import Convert
-from .reading import Reading
+from ...measure import columns, series
+from ...measure.positions import Convert
+from ...model import Axis, Panel, Series, words
+from ...reader import Reading
+from .arrays import values
 
 Spec = Mapping[str, Any]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import columns, series
-from .facts import Axis, words
-from .plotly_arrays import values
-from .plotly_panel import Spec, Traces
-from .positions import listed
+from ...measure import columns, series
+from ...measure.positions import listed
+from ...model import Axis, words
+from .arrays import values
+from .panel import Spec, Traces
 
 
 def _pie(traces: Traces, trace: Spec) -> None:

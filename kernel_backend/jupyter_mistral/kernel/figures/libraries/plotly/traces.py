@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from . import columns, plotly_columns, plotly_parts, series
-from .facts import Axis, words
-from .plotly_arrays import table, values
-from .plotly_columns import coloured
-from .plotly_panel import Spec, Traces, colour_scale
-from .positions import day, listed
+from ...measure import columns, series
+from ...measure.positions import day, listed
+from ...model import Axis, words
+from . import columns as plotly_columns
+from . import parts as plotly_parts
+from .arrays import table, values
+from .columns import coloured
+from .panel import Spec, Traces, colour_scale
 
 MAX_CELLS = 10_000  # of pairs of categories that are counted
 # types that stand on an x and a y axis

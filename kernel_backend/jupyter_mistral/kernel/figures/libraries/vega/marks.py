@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import columns, series
-from .facts import Axis, Series, words
-from .positions import Convert, listed, mapped
-from .reading import MAX_SERIES
-from .vega_view import GROUPS, KINDS, Row, View, aggregated, key, measure, read_axis, title_of_channel
+from ...measure import columns, series
+from ...measure.positions import Convert, listed, mapped
+from ...model import Axis, Series, words
+from ...reader import MAX_SERIES
+from .view import GROUPS, KINDS, Row, View, aggregated, key, measure, read_axis, title_of_channel
 
 _DOTS = {"point", "circle", "square", "tick", "text", "image"}
 _LINES = {"line", "trail", "area"}

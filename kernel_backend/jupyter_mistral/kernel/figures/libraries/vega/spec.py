@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import series
-from .facts import Axis, Panel, Series, words
-from .reading import MAX_PANELS, MAX_SERIES, Reading
-from .vega_marks import read_marks
-from .vega_view import View
+from ...measure import series
+from ...model import Axis, Panel, Series, words
+from ...reader import MAX_PANELS, MAX_SERIES, Reading
+from .marks import read_marks
+from .view import View
 
 Spec = Mapping[str, Any]
 _PARTS = ("mark", "layer", "hconcat", "vconcat", "concat", "spec", "facet", "repeat")

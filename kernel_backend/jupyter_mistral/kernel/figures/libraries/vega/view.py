@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import columns
-from .facts import Axis, Panel, words
-from .positions import Convert, mapped
-from .reading import Reading
+from ...measure import columns
+from ...measure.positions import Convert, mapped
+from ...model import Axis, Panel, words
+from ...reader import Reading
 
 Spec = Mapping[str, Any]
 Row = Mapping[str, Any]
