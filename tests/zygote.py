@@ -52,7 +52,7 @@ def begin() -> None:
 
 
 async def launch(link: socket.socket, folder: Path, env: Mapping[str, str]) -> Any:
-    """A worker for `jupyter_mistral.server.worker.Worker`; started in the true way where a fork would not be the same."""
+    """A worker for `jupyter_mistral.server.inference.worker.Worker`; started in the true way where a fork would not be the same."""
     if not fits(env):
         from jupyter_mistral.server.inference.worker import OURS
 

@@ -1,6 +1,6 @@
 """What a chat template is rendered around: messages whose words are placeholders, and what a model folder says of it.
 
-The engine makes token ids of what is rendered (`engine/template.py`), the context room counts its words (`context/template.py`).
+The engine makes token ids of what is rendered (`engine/text/template.py`), the context room counts its words (`context/tokenizer/template.py`).
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def _hand_on(command: str, argv: list[str]) -> int:
 
         return audit(argv)
     # a process that is the host and nothing else
-    line = [sys.executable, "-m", "jupyter_mistral.server.host", *argv]
+    line = [sys.executable, "-m", "jupyter_mistral.server.standalone", *argv]
     if os.name == "posix":
         sys.stdout.flush()
         os.execv(sys.executable, line)  # noqa: S606  # our own interpreter, a list

@@ -103,7 +103,7 @@ def measured(plan: sections.Plan, chosen: list[sections.Section]) -> dict[str, A
 
 def preload(plan: sections.Plan) -> None:
     """What every section needs, but for what touches a GPU, which then would be lost to the sections' processes."""
-    import_module("jupyter_mistral.engine.decode")
+    import_module("jupyter_mistral.engine.decode.decoder")
     import_module("transformers.models.mistral.modeling_mistral")
     if plan.device == "cpu":
         import_module("engine_parts.decoding")

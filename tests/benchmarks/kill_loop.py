@@ -45,7 +45,7 @@ class Writer(threading.Thread):
 
 def host(home: Path) -> tuple[subprocess.Popen[bytes], Client]:
     environ = {**os.environ, HOME_ENV: str(home), "JUPYTER_RUNTIME_DIR": str(home / "runtime")}
-    command = [sys.executable, "-m", "jupyter_mistral.server.host"]
+    command = [sys.executable, "-m", "jupyter_mistral.server.standalone"]
     process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     file = home / "runtime" / f"mistral-{process.pid}.json"
     while not file.exists():

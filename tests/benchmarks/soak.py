@@ -99,7 +99,7 @@ def soak(home: Path, minutes: float, count: int) -> int:
     runtime.mkdir(mode=0o700)
     (home / "models").symlink_to(store.home() / "models")
     environ = {**os.environ, HOME_ENV: str(home), "JUPYTER_RUNTIME_DIR": str(runtime)}
-    command = [sys.executable, "-m", "jupyter_mistral.server.host", "--model", SMALL]
+    command = [sys.executable, "-m", "jupyter_mistral.server.standalone", "--model", SMALL]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
     try:

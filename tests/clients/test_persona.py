@@ -51,7 +51,7 @@ def hosting(python: str | Path, folder: Path, *words: str, **environ: str) -> It
     """A model host that runs in `folder`: what its connection file says."""
     folder.mkdir(exist_ok=True)
     told = {**os.environ, "JUPYTER_RUNTIME_DIR": str(folder), "JUPYTER_CONFIG_DIR": str(folder), **environ}
-    command = [str(python), "-m", "jupyter_mistral.server.host", *words]
+    command = [str(python), "-m", "jupyter_mistral.server.standalone", *words]
     with (folder / "log").open("wb") as log:
         host = subprocess.Popen(command, env=told, stdout=log, stderr=log)
     try:

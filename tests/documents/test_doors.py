@@ -41,7 +41,7 @@ def host(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (home / "models").symlink_to(models_home / "models")
     env = {**os.environ, HOME_ENV: str(home), "JUPYTER_RUNTIME_DIR": str(folder)}
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", "jupyter_mistral.server.host"], env=env, stderr=log)
+        process = subprocess.Popen([sys.executable, "-m", "jupyter_mistral.server.standalone"], env=env, stderr=log)
     file = folder / f"mistral-{process.pid}.json"
     try:
         while not file.exists():

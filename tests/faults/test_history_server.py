@@ -23,12 +23,12 @@ ASKED = "Count from 1 to 1000 in words."
 
 
 class Host:
-    """`jupyter_mistral.server.host` as a process of its own."""
+    """`jupyter_mistral.server.standalone` as a process of its own."""
 
     def __init__(self, home: Path, runtime: Path) -> None:
         self.home = home
         environ = {**os.environ, HOME_ENV: str(home), "JUPYTER_RUNTIME_DIR": str(runtime)}
-        command = [sys.executable, "-m", "jupyter_mistral.server.host", "--model", "smollm2-135m"]
+        command = [sys.executable, "-m", "jupyter_mistral.server.standalone", "--model", "smollm2-135m"]
         self.process = subprocess.Popen(
             command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )

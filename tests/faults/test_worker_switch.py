@@ -1,4 +1,4 @@
-"""The real worker, told to fail at a given frame (`engine/faults.py`): what the user is told, and that the next answer comes.
+"""The real worker, told to fail at a given frame (`engine/worker/faults.py`): what the user is told, and that the next answer comes.
 
 With --all the worker is killed at every piece of text, else at three of them.
 """

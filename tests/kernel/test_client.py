@@ -202,7 +202,7 @@ def test_without_a_host_it_says_how_to_get_one(runtime: Path) -> None:
 def test_without_a_host_and_without_an_engine_it_says_what_to_install(runtime: Path, tmp_path: Path) -> None:
     """A kernel of another environment: the package is there, torch is not."""
     package = Path(__file__).parents[2] / "kernel_backend"
-    code = "from jupyter_mistral.kernel.client import Client; Client.find()"
+    code = "from jupyter_mistral.kernel.host.client import Client; Client.find()"
     bare = subprocess.run(
         [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = [{str(package)!r}]; {code}"],
         capture_output=True,
@@ -228,6 +228,6 @@ def _only_jupyter_core(folder: Path) -> Path:
 
 
 def test_the_client_needs_no_ipython() -> None:
-    code = "import sys, jupyter_mistral.kernel.client; print('IPython' in sys.modules, 'tornado' in sys.modules)"
+    code = "import sys, jupyter_mistral.kernel.host.client; print('IPython' in sys.modules, 'tornado' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert out.stdout.split() == ["False", "False"]

@@ -271,7 +271,7 @@ def test_in_a_notebook_facts_and_pixels_survive_the_inline_backend(peer: Peer) -
         "import plotly.graph_objects as go, plotly.io as pio\npio.renderers.default = 'plotly_mimetype'\n"
         "go.Figure(go.Scatter(x=[1, 2], y=[3, 4]))",
         "import altair as alt, pandas as pd\nalt.Chart(pd.DataFrame({'a': [1, 2]})).mark_point().encode(x='a:Q')",
-        "from jupyter_mistral.kernel.figures.shown import shown_by\n"
+        "from jupyter_mistral.kernel.figures.history import shown_by\n"
         "for seen in shown_by(get_ipython()):\n"
         "    kinds = [s.kind for p in seen.facts.figure.panels for s in p.series]\n"
         "    print(seen.number, seen.facts.figure.source, *kinds, seen.picture and seen.picture.mime)",

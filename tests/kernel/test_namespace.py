@@ -205,7 +205,7 @@ def test_other_tables_are_read_where_they_are_installed(library: str) -> None:
 
 def test_describing_imports_no_library() -> None:
     code = (
-        "import sys; from jupyter_mistral.kernel.namespace import variables; variables({'a': [1], 'b': object()});"
+        "import sys; from jupyter_mistral.kernel.variables.describe import variables; variables({'a': [1], 'b': object()});"
         "print(sorted({'numpy', 'pandas', 'polars', 'torch', 'xarray'} & set(sys.modules)))"
     )
     import subprocess

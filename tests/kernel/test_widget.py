@@ -45,7 +45,7 @@ def connection(ticking: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     home.mkdir(mode=0o700)
     environ = {**os.environ, HOME_ENV: str(home), "JUPYTER_RUNTIME_DIR": str(folder)}
     with (folder / "log").open("wb") as log:
-        command = [sys.executable, "-m", "jupyter_mistral.server.host", "--model", str(ticking)]
+        command = [sys.executable, "-m", "jupyter_mistral.server.standalone", "--model", str(ticking)]
         host = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
     path = folder / f"mistral-{host.pid}.json"
     try:
@@ -264,7 +264,7 @@ def test_in_a_real_kernel_the_magic_shows_the_newest_chat(connection: Path, monk
     monkeypatch.setenv(CONNECTION_ENV, str(connection))
     cells = [
         "%load_ext jupyter_mistral",
-        "from jupyter_mistral.kernel.widget import ChatWidget\nchat = ChatWidget(sampling={'max_tokens': 8})\ntext = chat.send('Greet me.', wait=True)\nprint(bool(text))",
+        "from jupyter_mistral.kernel.show.chat_widget import ChatWidget\nchat = ChatWidget(sampling={'max_tokens': 8})\ntext = chat.send('Greet me.', wait=True)\nprint(bool(text))",
         "%mistral chat",
         "%mistral --max-tokens 8 chat about cats",
     ]

@@ -317,7 +317,7 @@ def test_a_clock_that_goes_back_keeps_the_order(place: Path) -> None:
 
 @pytest.mark.fault("F14")
 def test_two_servers_share_one_chain(place: Path) -> None:
-    write = "import sys; from pathlib import Path; from jupyter_mistral.server.audit import AuditLog\n"
+    write = "import sys; from pathlib import Path; from jupyter_mistral.server.observe.audit_log import AuditLog\n"
     write += "log = AuditLog(Path(sys.argv[1]))\nfor _ in range(25): log.add({'action': 'chat'})"
     writers = [subprocess.Popen([sys.executable, "-c", write, str(place)]) for _ in range(2)]
     assert [writer.wait() for writer in writers] == [0, 0]
@@ -448,6 +448,6 @@ def test_the_command_verifies_and_exports(mistral_home: Path) -> None:
 def test_without_posix_modules_the_extension_can_still_be_imported() -> None:
     """As on Windows, where an engine elsewhere may be asked."""
     code = "import sys\nfor name in ('fcntl', 'pwd', 'resource', 'termios'): sys.modules[name] = None\n"
-    code += "import jupyter_mistral.server.app, jupyter_mistral.server.host"
+    code += "import jupyter_mistral.server.app, jupyter_mistral.server.standalone"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -161,14 +161,14 @@ def models_home(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def host_info(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """`jupyter_mistral.server.host` as a process of its own, with the small model loaded."""
+    """`jupyter_mistral.server.standalone` as a process of its own, with the small model loaded."""
     folder = tmp_path_factory.mktemp("host")
     home = folder / "home"
     home.mkdir(mode=0o700)
     (home / "models").symlink_to(models_home / "models")
     environ = {**os.environ, HOME_ENV: str(home), "JUPYTER_RUNTIME_DIR": str(folder)}
     with (folder / "log").open("wb") as log:
-        command = [sys.executable, "-m", "jupyter_mistral.server.host", "--model", SMALL]
+        command = [sys.executable, "-m", "jupyter_mistral.server.standalone", "--model", SMALL]
         host = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
     try:
         while not (folder / f"mistral-{host.pid}.json").exists():

@@ -120,7 +120,7 @@ def readers(pid: int) -> set[int]:
     found = set()
     for child in children:
         with contextlib.suppress(psutil.Error):
-            if "jupyter_mistral.server.aside_reader" in child.cmdline():
+            if "jupyter_mistral.server.http.large_body_child" in child.cmdline():
                 found.add(child.pid)
     return found
 

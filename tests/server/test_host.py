@@ -37,7 +37,7 @@ def no_host_outlives_its_test() -> Iterator[None]:
 
 def _open(runtime: Path, *args: str, **streams: int) -> subprocess.Popen[str]:
     environ = {**os.environ, "JUPYTER_RUNTIME_DIR": str(runtime)}
-    command = [sys.executable, "-m", "jupyter_mistral.server.host", "--idle-exit", LONGEST_S, *args]
+    command = [sys.executable, "-m", "jupyter_mistral.server.standalone", "--idle-exit", LONGEST_S, *args]
     host = subprocess.Popen(command, env=environ, text=True, **streams)
     _started.append(host)
     return host

@@ -57,7 +57,7 @@ def host(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("api")
     (folder / "models").symlink_to(models_home / "models")
     environ = {**os.environ, HOME_ENV: str(folder), "JUPYTER_RUNTIME_DIR": str(folder)}
-    command = [sys.executable, "-m", "jupyter_mistral.server.host", "--port", "0", "--model", SMALL]
+    command = [sys.executable, "-m", "jupyter_mistral.server.standalone", "--port", "0", "--model", SMALL]
     process = subprocess.Popen(command, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     url, token = process.stdout.readline().strip(), process.stdout.readline().strip().removeprefix("token: ")

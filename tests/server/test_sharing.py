@@ -74,7 +74,7 @@ async def test_a_users_own_server_asks_a_shared_one(
     home.mkdir(mode=0o700)
     (home / "models").symlink_to(models_home / "models")
     environ = {**os.environ, "JUPYTER_RUNTIME_DIR": str(home), "JUPYTER_MISTRAL_HOME": str(home)}
-    command = [sys.executable, "-m", "jupyter_mistral.server.host", "--port", "0", "--model", SMALL]
+    command = [sys.executable, "-m", "jupyter_mistral.server.standalone", "--port", "0", "--model", SMALL]
     shared = await asyncio.create_subprocess_exec(*command, env=environ, stdout=PIPE, stderr=DEVNULL)
     try:
         assert shared.stdout is not None

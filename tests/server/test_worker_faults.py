@@ -276,7 +276,7 @@ async def test_the_queue_has_an_end(own_host: Make) -> None:
 @pytest.mark.fault("F2")
 async def test_the_worker_dies_with_its_server(mistral_home: Path, tmp_path: Path) -> None:
     environ = {**os.environ, "JUPYTER_RUNTIME_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "jupyter_mistral.server.host", "--model", SMALL]
+    command = [sys.executable, "-m", "jupyter_mistral.server.standalone", "--model", SMALL]
     host = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
     try:
         while not (children := psutil.Process(host.pid).children(recursive=True)):

@@ -263,7 +263,7 @@ def test_a_link_opens_only_after_a_look_at_it(ui: Ui, page: Page, sink: Sink, sc
 def test_magic_output_in_a_trusted_notebook(ui: Ui, page: Page, sink: Sink) -> None:
     ui.open(
         [
-            "from IPython.display import display\nfrom jupyter_mistral.kernel.render import to_html\n"
+            "from IPython.display import display\nfrom jupyter_mistral.kernel.show.markdown import to_html\n"
             f"display({{'text/html': to_html({sink.vectors() + sink.tricks()!r} + '\\n\\nThe end.'), 'text/plain': ''}}, raw=True)"
         ],
         runs=True,

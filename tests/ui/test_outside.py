@@ -26,7 +26,7 @@ def lab_over_a_shared_host(models: Path, clock: Path, tmp_path: Path) -> Iterato
     (shared / "models" / SMALL).mkdir(mode=0o700, parents=True)
     (shared / "models" / SMALL / "nf4").symlink_to(clock)  # lies there by that name
     environ = {**os.environ, "JUPYTER_RUNTIME_DIR": str(shared), "JUPYTER_MISTRAL_HOME": str(shared)}
-    command = [sys.executable, "-m", "jupyter_mistral.server.host", "--port", "0", "--model", SMALL]
+    command = [sys.executable, "-m", "jupyter_mistral.server.standalone", "--port", "0", "--model", SMALL]
     host = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert host.stdout is not None

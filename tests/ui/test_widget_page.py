@@ -11,7 +11,7 @@ from .user import ANSWER_MS, Ui
 
 CELLS = [
     "%load_ext jupyter_mistral",
-    "from jupyter_mistral.kernel.widget import ChatWidget\n"
+    "from jupyter_mistral.kernel.show.chat_widget import ChatWidget\n"
     "chat = ChatWidget(sampling={'max_tokens': 8, 'temperature': 0})\nchat",
 ]
 

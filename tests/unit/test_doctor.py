@@ -195,7 +195,7 @@ def test_the_seal_is_tried_by_a_real_worker() -> None:
 
 
 def test_importing_the_doctor_is_cheap() -> None:
-    code = "import sys, jupyter_mistral.doctor; sys.exit('torch' in sys.modules or 'asyncio' in sys.modules)"
+    code = "import sys, jupyter_mistral.health; sys.exit('torch' in sys.modules or 'asyncio' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

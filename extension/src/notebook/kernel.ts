@@ -9,9 +9,9 @@ const PATIENCE_MS = 1500;
 const READING_MS = 20_000;
 
 const FIGURES =
-  '__import__("jupyter_mistral.kernel.figures.shown", fromlist=["install"]).install(get_ipython())';
+  '__import__("jupyter_mistral.kernel.figures.history", fromlist=["install"]).install(get_ipython())';
 const VARIABLES =
-  '__import__("jupyter_mistral.kernel.namespace", fromlist=["variables"]).variables(globals())';
+  '__import__("jupyter_mistral.kernel.variables.describe", fromlist=["variables"]).variables(globals())';
 
 /** Empty where the package is not installed beside the kernel; null where there is none, or it is busy. */
 export async function readVariables(

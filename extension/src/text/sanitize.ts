@@ -120,7 +120,7 @@ export function withoutDiagrams(markdown: string): string {
   return markdown.replace(/((?:`{3,}|~{3,})[ \t]*)mermaid\b/gi, '$1text');
 }
 
-// the same names as in kernel/render.py: links, styles, ids, boxes of any size, definitions that outlive the answer
+// the same names as in kernel/show/markdown.py: links, styles, ids, boxes of any size, definitions that outlive the answer
 const UNSAFE_TEX = new RegExp(
   '\\\\(' +
     [

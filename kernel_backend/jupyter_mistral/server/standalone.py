@@ -1,4 +1,4 @@
-"""`python -m jupyter_mistral.server.host`: the model host without a Jupyter server, for scripts, terminals and other editors."""
+"""`python -m jupyter_mistral.server.standalone`: the model host without a Jupyter server, for scripts, terminals and other editors."""
 
 from __future__ import annotations
 

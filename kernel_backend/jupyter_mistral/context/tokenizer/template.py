@@ -1,6 +1,6 @@
 """Messages -> the text of a whole prompt, by the chat template of a model folder, without torch: the engine's twin.
 
-The engine's own (`engine/template.py`) gives token ids; this one the words around placeholders, so that a prompt can be
+The engine's own (`engine/text/template.py`) gives token ids; this one the words around placeholders, so that a prompt can be
 counted where no engine is. A test holds the two together.
 """
 

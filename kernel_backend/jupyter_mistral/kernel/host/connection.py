@@ -101,7 +101,7 @@ def find_connection(environ: Mapping[str, str] = os.environ, patience: float = P
 
 
 def start_host(say: Callable[[str], None]) -> Connection:
-    """Start `python -m jupyter_mistral.server.host`, which outlives this process and ends when unused; wait until it answers."""
+    """Start `python -m jupyter_mistral.server.standalone`, which outlives this process and ends when unused; wait until it answers."""
     # what it imports; whether it needs torch is its own business, since its engine may be elsewhere
     if not all(find_spec(name) for name in ("jupyter_server", "httpx")):
         raise Failure(
@@ -117,7 +117,7 @@ def start_host(say: Callable[[str], None]) -> Connection:
 
 
 def _start(log: Path, say: Callable[[str], None]) -> Connection:
-    command = [sys.executable, "-m", "jupyter_mistral.server.host", "--idle-exit", str(IDLE_EXIT_S)]
+    command = [sys.executable, "-m", "jupyter_mistral.server.standalone", "--idle-exit", str(IDLE_EXIT_S)]
     # nothing in the notebook's folder may stand in for a module of the host
     environ = {k: v for k, v in os.environ.items() if k != CONNECTION_ENV} | {"PYTHONSAFEPATH": "1"}
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:

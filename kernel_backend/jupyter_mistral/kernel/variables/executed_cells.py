@@ -1,6 +1,6 @@
 """The notebook as a kernel can know it: what it executed, and the saved file where there is one. For `--context`.
 
-Secrets are masked where prompts are built (`context/secrets.py`).
+Secrets are masked where prompts are built (`context/secrets/mask.py`).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What of the user's values a model may not read becomes `‹hidden›`. The table of secrets is `context/secrets.py` with
-`context/secret_names.py`; it takes a moment to compile, so it is read at the first value and not when the magics are loaded."""
+"""What of the user's values a model may not read becomes `‹hidden›`. The table of secrets is `context/secrets/mask.py` with
+`context/secrets/names.py`; it takes a moment to compile, so it is read at the first value and not when the magics are loaded."""
 
 from __future__ import annotations
 

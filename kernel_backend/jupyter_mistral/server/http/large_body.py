@@ -94,7 +94,7 @@ class _Child:
 
     @classmethod
     async def start(cls) -> _Child:
-        command = [sys.executable, "-m", "jupyter_mistral.server.aside_reader"]
+        command = [sys.executable, "-m", "jupyter_mistral.server.http.large_body_child"]
         return cls(
             await asyncio.create_subprocess_exec(
                 *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment(os.environ), start_new_session=True

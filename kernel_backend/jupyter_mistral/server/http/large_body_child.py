@@ -1,4 +1,4 @@
-"""`python -m jupyter_mistral.server.aside_reader`: the child of `aside.py`. Frames on standard input and output; ends with its input."""
+"""`python -m jupyter_mistral.server.http.large_body_child`: the child of `aside.py`. Frames on standard input and output; ends with its input."""
 
 from __future__ import annotations
 
