@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .protocol.messages import ToolCall
+from .protocol.conversation import ToolCall
 
 PLACE = re.compile("\ue000([0-9]+)\ue001")
 # for a call that came without one: nine letters and digits, on which templates of Mistral's insist

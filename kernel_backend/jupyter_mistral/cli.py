@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ._version import __version__
-from .protocol.messages import KV, Failure, Seal, Status
+from .protocol.failures import Failure
+from .protocol.status import KV, Seal, Status
 
 Command = Callable[[argparse.Namespace], int]
 _HANDED_ON = ("demo", "serve", "token", "context", "alt", "audit")  # they read their own arguments

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from .protocol.messages import CONNECTION_ENV
+from .protocol import CONNECTION_ENV
 
 PATTERN = "mistral-*.json"
 

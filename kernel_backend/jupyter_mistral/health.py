@@ -21,7 +21,7 @@ from typing import Any, Literal
 from . import models
 from .models import catalogue, memory, store
 from .models.entry import Entry
-from .protocol.messages import Failure
+from .protocol.failures import Failure
 
 NAME = "jupyter-mistral"
 DEEP = 4 * 2**30  # models up to this size are hashed, larger ones only measured

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .protocol.messages import Failure
+from .protocol.failures import Failure
 
 Show = Callable[[str], None]
 

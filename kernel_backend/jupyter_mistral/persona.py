@@ -13,7 +13,8 @@ import httpx
 from jupyter_ai_persona_manager import BasePersona, PersonaDefaults
 
 from .kernel.host.connection import Connection, find_connection
-from .protocol.messages import Delta, End, Failure
+from .protocol.events import Delta, End
+from .protocol.failures import Failure
 from .protocol.wire import of_chunk
 
 REMEMBERED = 40  # messages of the chat that a question is asked with

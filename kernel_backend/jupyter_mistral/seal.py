@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .protocol.messages import Seal
+from .protocol.status import Seal
 
 SWITCH = "JUPYTER_MISTRAL_SEAL"
 

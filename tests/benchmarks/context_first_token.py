@@ -18,7 +18,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from jupyter_mistral.protocol.messages import HOME_ENV, ChatRequest, End, Extras, Message, Sampling, Usage
+from jupyter_mistral.protocol import HOME_ENV
+from jupyter_mistral.protocol.conversation import Message
+from jupyter_mistral.protocol.events import End, Usage
+from jupyter_mistral.protocol.requests import ChatRequest, Extras, Sampling
 from jupyter_mistral.server.inference.local import LocalEngine, Options
 from jupyter_mistral.server.prompts.builder import PromptBuilder
 

@@ -22,7 +22,7 @@ from jupyter_mistral.context import Counter, build
 from jupyter_mistral.context.notebook import cells
 from jupyter_mistral.context.search import relevance
 from jupyter_mistral.context.tokenizer.counts import Tokens
-from jupyter_mistral.protocol.messages import Message
+from jupyter_mistral.protocol.conversation import Message
 
 BUDGETS = (2000, 4000, 8000, 16000)
 Method = Callable[[dict[str, Any], dict[str, Any], int, Counter], str]

@@ -17,7 +17,7 @@ from typing import Any
 
 from jupyter_mistral.context import Built, Counter, build
 from jupyter_mistral.context.tokenizer.counts import Tokens
-from jupyter_mistral.protocol.messages import Message
+from jupyter_mistral.protocol.conversation import Message
 
 BUDGET = 60_000
 

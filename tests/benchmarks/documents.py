@@ -20,7 +20,7 @@ import hostile_pictures as pictures
 import psutil
 from jupyter_mistral.documents import pictures as inside
 from jupyter_mistral.documents.decoder import Decoder
-from jupyter_mistral.protocol.messages import Document
+from jupyter_mistral.protocol.documents import Document
 from PIL import Image
 from test_scans import accuracy, drawn, text_of
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from jupyter_mistral.protocol.messages import HOME_ENV
+from jupyter_mistral.protocol import HOME_ENV
 from jupyter_mistral.server.assemble import join
 from jupyter_mistral.server.external.engine import Elsewhere
 from jupyter_mistral.server.http.tokens import Keys

@@ -131,7 +131,7 @@ def _begun(model: Any, ids: list[int], rows: int) -> tuple[Any, list[Any], list[
     from jupyter_mistral.engine.decode.prompt import Prompt
     from jupyter_mistral.engine.decode.row import Need
     from jupyter_mistral.engine.decode.sampling import Chooser
-    from jupyter_mistral.protocol.messages import Sampling
+    from jupyter_mistral.protocol.requests import Sampling
     from row_driver import drive
 
     decoder = Decoder(model, 256, None)

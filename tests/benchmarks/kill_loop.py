@@ -20,7 +20,8 @@ from pathlib import Path
 
 from jupyter_mistral.kernel.host.client import Client
 from jupyter_mistral.kernel.host.connection import Connection
-from jupyter_mistral.protocol.messages import HOME_ENV, Failure
+from jupyter_mistral.protocol import HOME_ENV
+from jupyter_mistral.protocol.failures import Failure
 
 
 class Writer(threading.Thread):

@@ -23,7 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from jupyter_mistral.protocol.messages import HOME_ENV, ChatRequest, Delta, End, Event, Extras, Message, Sampling
+from jupyter_mistral.protocol import HOME_ENV
+from jupyter_mistral.protocol.conversation import Message
+from jupyter_mistral.protocol.events import Delta, End, Event
+from jupyter_mistral.protocol.requests import ChatRequest, Extras, Sampling
 from jupyter_mistral.protocol.wire import to_chunk
 from jupyter_mistral.server.assemble import join
 from jupyter_mistral.server.http.handler import Route

@@ -25,7 +25,11 @@ import psutil
 from jupyter_mistral.kernel.host.client import Client
 from jupyter_mistral.kernel.host.connection import Connection
 from jupyter_mistral.models import store
-from jupyter_mistral.protocol.messages import HOME_ENV, ChatRequest, End, Extras, Failure, Message, Sampling
+from jupyter_mistral.protocol import HOME_ENV
+from jupyter_mistral.protocol.conversation import Message
+from jupyter_mistral.protocol.events import End
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.requests import ChatRequest, Extras, Sampling
 
 SMALL = "smollm2-135m"
 MB = 2**20

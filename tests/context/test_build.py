@@ -13,7 +13,9 @@ from effort import examples
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.context import Built, Count, Counter, build
-from jupyter_mistral.protocol.messages import Failure, Image, Message
+from jupyter_mistral.protocol.conversation import Message
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.images import Image
 
 Make = Callable[..., dict[str, Any]]
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x38\x00\x00\x00\x38" + bytes(20)).decode()

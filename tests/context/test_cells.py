@@ -15,7 +15,7 @@ from jupyter_mistral.context import build
 from jupyter_mistral.context.notebook import dataflow as names
 from jupyter_mistral.context.notebook import shorten, stale
 from jupyter_mistral.context.notebook.cells import Cell, Output, language, plain, read
-from jupyter_mistral.protocol.messages import Message
+from jupyter_mistral.protocol.conversation import Message
 
 Make = Callable[..., dict[str, Any]]
 

@@ -11,7 +11,7 @@ import pytest
 from jupyter_mistral.commands.context import main
 from jupyter_mistral.context import build
 from jupyter_mistral.context.tokenizer.counts import Tokens
-from jupyter_mistral.protocol.messages import Message
+from jupyter_mistral.protocol.conversation import Message
 
 from ..conftest import EMBEDDED, SMALL
 

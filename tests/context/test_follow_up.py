@@ -15,7 +15,7 @@ from effort import IS_ALL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.context import Built, Count, Counter, Snapshot, build
-from jupyter_mistral.protocol.messages import Message
+from jupyter_mistral.protocol.conversation import Message
 from jupyter_mistral.server.http.large_body_format import pack_snapshot, unpack_snapshot
 
 Make = Callable[..., dict[str, Any]]

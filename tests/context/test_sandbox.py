@@ -9,7 +9,8 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jupyter_mistral.context.tokenizer.sandbox import Sandbox, variables
 from jupyter_mistral.context.tokenizer.template import ChatTemplate
-from jupyter_mistral.protocol.messages import Failure, Message
+from jupyter_mistral.protocol.conversation import Message
+from jupyter_mistral.protocol.failures import Failure
 
 HOSTILE = {
     "loops": "{% for a in range(500) %}{% for b in range(500) %}{% endfor %}{% endfor %}",

@@ -8,7 +8,7 @@ import string
 import pytest
 from jupyter_mistral.context import build
 from jupyter_mistral.context.secrets.mask import MASK, mask
-from jupyter_mistral.protocol.messages import Message
+from jupyter_mistral.protocol.conversation import Message
 
 _RNG = random.Random(11)
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from jupyter_mistral.context import Count, Given, Job, Note, combine, condense, plan
-from jupyter_mistral.protocol.messages import Failure, Image, Message, ToolCall
+from jupyter_mistral.protocol.conversation import Message, ToolCall
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.images import Image
 from jupyter_mistral.server.http import large_body_format as packing
 
 Make = Callable[..., dict[str, Any]]

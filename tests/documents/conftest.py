@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from jupyter_mistral.documents.decoder import Decoder, Picture
-from jupyter_mistral.protocol.messages import Document, Failure, PageRead
+from jupyter_mistral.protocol.documents import Document, PageRead
+from jupyter_mistral.protocol.failures import Failure
 
 sys.path.append(str(Path(__file__).parent))  # tests are imported by path: a sibling is found by this alone
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import hostile_pdfs as pdfs
 import pytest
 from hostile_pictures import noise, saved
-from jupyter_mistral.protocol.messages import Document, Failure, PageRead
+from jupyter_mistral.protocol.documents import Document, PageRead
+from jupyter_mistral.protocol.failures import Failure
 
 Read = Callable[..., tuple[list[PageRead], Document | Failure]]
 

@@ -25,7 +25,8 @@ from jupyter_mistral.kernel.documents import Paper, choose, harmless, sources, t
 from jupyter_mistral.kernel.figures import questions as seeing
 from jupyter_mistral.kernel.host.connection import Connection, find_connection
 from jupyter_mistral.kernel.reading import words_of
-from jupyter_mistral.protocol.messages import CONNECTION_ENV, HOME_ENV, Document, Page
+from jupyter_mistral.protocol import CONNECTION_ENV, HOME_ENV
+from jupyter_mistral.protocol.documents import Document, Page
 from markdown_it import MarkdownIt
 from wording import LEAK
 

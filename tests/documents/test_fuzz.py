@@ -12,7 +12,8 @@ import hostile_pictures as hostile
 import pytest
 from effort import IS_ALL
 from jupyter_mistral.documents.decoder import Decoder
-from jupyter_mistral.protocol.messages import Document, Failure
+from jupyter_mistral.protocol.documents import Document
+from jupyter_mistral.protocol.failures import Failure
 from wording import check
 
 ROUNDS = 40 if IS_ALL else 15

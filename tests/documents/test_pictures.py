@@ -19,7 +19,7 @@ import pytest
 from jupyter_mistral.documents.decoder import Decoder, Picture
 from jupyter_mistral.documents.limits import LONGEST
 from jupyter_mistral.documents.sniff import kind_of
-from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.protocol.failures import Failure
 from PIL import Image
 
 Decode = Callable[[bytes], Picture | Failure]

@@ -11,7 +11,8 @@ import hostile_pdfs as pdfs
 import pypdfium2
 import pytest
 from effort import first
-from jupyter_mistral.protocol.messages import Document, Failure, PageRead
+from jupyter_mistral.protocol.documents import Document, PageRead
+from jupyter_mistral.protocol.failures import Failure
 from PIL import Image, ImageFilter
 
 Read = Callable[..., tuple[list[PageRead], Document | Failure]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.protocol.failures import Failure
 
 LEAK = re.compile(r"0x[0-9a-f]{4,}|(?:^|\s)[/~]\w|[A-Z]:\\|Traceback|site-packages|Error\b|Exception|\n")
 

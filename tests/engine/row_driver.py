@@ -12,7 +12,7 @@ from jupyter_mistral.engine.decode.prompt import Prompt
 from jupyter_mistral.engine.decode.prompt_lookup import Lookup
 from jupyter_mistral.engine.decode.row import Need
 from jupyter_mistral.engine.decode.sampling import Chooser
-from jupyter_mistral.protocol.messages import Sampling
+from jupyter_mistral.protocol.requests import Sampling
 
 Answer = tuple[list[int], torch.Tensor, int]
 

@@ -12,7 +12,7 @@ import torch
 from engine_host import Host
 from jupyter_mistral.engine.load.adapters import Adapted
 from jupyter_mistral.engine.load.loader import Engine, load
-from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.protocol.failures import Failure
 from row_driver import answer
 from safetensors.torch import load_file, save_file
 

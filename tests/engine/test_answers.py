@@ -13,7 +13,7 @@ from effort import first
 from engine_host import Host
 from jupyter_mistral.engine.decode.sampling import Chooser
 from jupyter_mistral.engine.text.output_stream import Stops
-from jupyter_mistral.protocol.messages import Sampling
+from jupyter_mistral.protocol.requests import Sampling
 
 CELL = """def mean(values):
     total = 0

@@ -15,7 +15,10 @@ from jupyter_mistral.engine.text.grammar import Grammars
 from jupyter_mistral.engine.text.template import ChatTemplate
 from jupyter_mistral.engine.text.tool_calls import CallParser, Piece
 from jupyter_mistral.engine.text.vocabulary import Vocabulary
-from jupyter_mistral.protocol.messages import Calling, CallPiece, Failure, Tool, ToolCall
+from jupyter_mistral.protocol.conversation import Tool, ToolCall
+from jupyter_mistral.protocol.events import CallPiece
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.requests import Calling
 from mistral_common.integrations.chat_templates.chat_templates import generate_chat_template
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
 

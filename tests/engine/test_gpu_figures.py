@@ -22,7 +22,9 @@ from jupyter_mistral.engine.worker import gpu
 from jupyter_mistral.engine.worker.answer import Answering, Finish
 from jupyter_mistral.engine.worker.energy import Meter
 from jupyter_mistral.engine.worker.schedule import Request, Schedule
-from jupyter_mistral.protocol.messages import Failure, Memory, Usage
+from jupyter_mistral.protocol.events import Usage
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.status import Memory
 
 FAKE = Path(__file__).parent / "fake_nvml"
 GB = 10**9

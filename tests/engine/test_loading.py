@@ -16,7 +16,7 @@ from effort import first
 from engine_host import Host
 from jupyter_mistral.engine.load import memory
 from jupyter_mistral.engine.load.gguf import convert
-from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.protocol.failures import Failure
 
 
 @pytest.fixture

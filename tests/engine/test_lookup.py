@@ -15,7 +15,7 @@ from jupyter_mistral.engine.decode.decoder import Decoder
 from jupyter_mistral.engine.decode.prompt import Prompt
 from jupyter_mistral.engine.decode.prompt_lookup import Lookup
 from jupyter_mistral.engine.decode.sampling import Chooser
-from jupyter_mistral.protocol.messages import Sampling
+from jupyter_mistral.protocol.requests import Sampling
 from row_driver import drive
 
 SCORES = torch.tensor([0.3, 2.0, 1.2, 2.2, -1.0, 0.0])

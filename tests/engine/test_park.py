@@ -10,7 +10,7 @@ import torch
 from engine_host import Host
 from jupyter_mistral.engine.decode.decoder import Decoder
 from jupyter_mistral.engine.load.placement import Shelf
-from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.protocol.failures import Failure
 from row_driver import answer
 
 

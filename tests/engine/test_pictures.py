@@ -13,7 +13,7 @@ from engine_host import Frame, Host
 from jupyter_mistral.engine.text.template import ChatTemplate
 from jupyter_mistral.engine.text.vocabulary import Vocabulary
 from jupyter_mistral.engine.vision import Eyes, decode
-from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.protocol.failures import Failure
 from PIL import Image
 from transformers import AutoConfig
 from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil

@@ -18,7 +18,7 @@ from jupyter_mistral.engine.load import memory
 from jupyter_mistral.engine.load.loader import load
 from jupyter_mistral.engine.load.placement import Shelf
 from jupyter_mistral.engine.load.spill import CONTEXT, Plan, Spill, planned, sizes
-from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.protocol.failures import Failure
 from row_driver import answer
 
 GB = 10**9

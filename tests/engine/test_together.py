@@ -17,7 +17,9 @@ from jupyter_mistral.engine.decode.row import Need
 from jupyter_mistral.engine.decode.sampling import Chooser
 from jupyter_mistral.engine.worker.answer import Finish
 from jupyter_mistral.engine.worker.schedule import Request, Schedule, Waiting
-from jupyter_mistral.protocol.messages import Failure, Reading, Sampling, Usage
+from jupyter_mistral.protocol.events import Reading, Usage
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.requests import Sampling
 from row_driver import answer, drive
 from tiny_llama import ids
 

@@ -12,7 +12,7 @@ from engine_host import Host
 from jupyter_mistral.engine.text.template import ChatTemplate
 from jupyter_mistral.engine.text.vocabulary import Detokenizer, Vocabulary
 from jupyter_mistral.engine.worker.answer import fill_in_the_middle
-from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.protocol.failures import Failure
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 

@@ -16,7 +16,9 @@ import pytest
 from jupyter_mistral.kernel.host.client import Client
 from jupyter_mistral.kernel.host.connection import Connection
 from jupyter_mistral.kernel.show.chats import Begun, Chats
-from jupyter_mistral.protocol.messages import HOME_ENV, Delta, Failure
+from jupyter_mistral.protocol import HOME_ENV
+from jupyter_mistral.protocol.events import Delta
+from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.server.chats.running_answer import SAVE_S
 
 ASKED = "Count from 1 to 1000 in words."

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from jupyter_mistral.protocol.messages import HOME_ENV
+from jupyter_mistral.protocol import HOME_ENV
 
 SOAK = Path(__file__).parent.parent / "benchmarks" / "soak.py"
 

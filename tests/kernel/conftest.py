@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jupyter_mistral.protocol.messages import CONNECTION_ENV
+from jupyter_mistral.protocol import CONNECTION_ENV
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are imported by path: a sibling is found by this alone
 

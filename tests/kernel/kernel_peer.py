@@ -12,8 +12,10 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from jupyter_mistral.protocol.messages import ChatRequest, Delta, End, Event, Failure, Loading, Reading, Usage
-from jupyter_mistral.protocol.requests import parse_chat
+from jupyter_mistral.protocol.bodies import parse_chat
+from jupyter_mistral.protocol.events import Delta, End, Event, Loading, Reading, Usage
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.requests import ChatRequest
 from jupyter_mistral.protocol.wire import DONE, read_json, to_chunk, to_sse
 
 TOKEN = "a-token-of-the-test"

@@ -13,7 +13,7 @@ from jupyter_mistral.cli import main
 from jupyter_mistral.kernel.alt.notebook import Notebook
 from jupyter_mistral.kernel.alt.writing import sentence
 from jupyter_mistral.kernel.errors import MistralError
-from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.protocol.failures import Failure
 from kernel_peer import Peer
 from kernel_shell import Shell
 from nbclient import NotebookClient

@@ -16,17 +16,11 @@ from pathlib import Path
 import pytest
 from jupyter_mistral.kernel.host.client import Client
 from jupyter_mistral.kernel.host.connection import Connection, find_connection
-from jupyter_mistral.protocol.messages import (
-    CONNECTION_ENV,
-    ChatRequest,
-    Delta,
-    End,
-    Failure,
-    Loading,
-    Message,
-    Queued,
-    Reading,
-)
+from jupyter_mistral.protocol import CONNECTION_ENV
+from jupyter_mistral.protocol.conversation import Message
+from jupyter_mistral.protocol.events import Delta, End, Loading, Queued, Reading
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.requests import ChatRequest
 from kernel_peer import STATUS, TOKEN, USAGE, Peer
 
 ASKED = ChatRequest((Message("user", ("hello",)),))

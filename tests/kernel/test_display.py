@@ -10,7 +10,9 @@ from dataclasses import asdict
 import pytest
 from jupyter_mistral.kernel.show.display import bar, progress_of, receipt, uninterrupted
 from jupyter_mistral.kernel.show.tables import status_table
-from jupyter_mistral.protocol.messages import Delta, Event, Failure, Loading, Memory, Queued, Reading, Usage
+from jupyter_mistral.protocol.events import Delta, Event, Loading, Queued, Reading, Usage
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.status import Memory
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 from jupyter_mistral.kernel.host.client import Client
 from jupyter_mistral.kernel.host.connection import find_connection
-from jupyter_mistral.protocol.messages import CONNECTION_ENV
+from jupyter_mistral.protocol import CONNECTION_ENV
 
 MODEL = "smollm2-135m"
 TIMEOUT = 300

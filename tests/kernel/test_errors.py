@@ -7,7 +7,7 @@ import gc
 import kernel_peer
 import pytest
 from jupyter_mistral.kernel.errors import MistralError
-from jupyter_mistral.protocol.messages import Message
+from jupyter_mistral.protocol.conversation import Message
 from kernel_peer import Peer, pieces
 from kernel_shell import Shell
 

@@ -10,7 +10,7 @@ from jupyter_mistral.kernel.ask.code_blocks import cell_of, formulas_of, html_of
 from jupyter_mistral.kernel.ask.formats import Shown, finish, parse_schema, to_bundle, to_document
 from jupyter_mistral.kernel.ask.reply import Reply, provenance
 from jupyter_mistral.kernel.errors import MistralError
-from jupyter_mistral.protocol.messages import Usage
+from jupyter_mistral.protocol.events import Usage
 
 USAGE = Usage(model="m", quantization="nf4", seed=7)
 

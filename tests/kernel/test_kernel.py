@@ -16,7 +16,9 @@ import pexpect
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
-from jupyter_mistral.protocol.messages import ChatRequest, Delta, End, Failure, Loading, Reading
+from jupyter_mistral.protocol.events import Delta, End, Loading, Reading
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.requests import ChatRequest
 from kernel_peer import USAGE, Peer
 from kernel_shell import Shell
 from nbclient import NotebookClient

@@ -13,7 +13,9 @@ import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from jupyter_mistral.kernel.errors import MistralError, Stopped
-from jupyter_mistral.protocol.messages import ChatRequest, Delta, End, Failure, Loading
+from jupyter_mistral.protocol.events import Delta, End, Loading
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.requests import ChatRequest
 from kernel_peer import USAGE, Peer, pieces
 from kernel_shell import Shell
 from traitlets.config import Config

@@ -13,7 +13,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol.messages import Delta, Event, Failure, Reading
+from jupyter_mistral.protocol.events import Delta, Event, Reading
+from jupyter_mistral.protocol.failures import Failure
 from kernel_peer import Peer
 
 ROOT = Path(__file__).parent.parent.parent

@@ -22,7 +22,9 @@ from jupyter_mistral.kernel.host.client import Client
 from jupyter_mistral.kernel.show.chat_outputs import drawn
 from jupyter_mistral.kernel.show.chat_widget import ChatWidget
 from jupyter_mistral.kernel.show.chats import Chats, Turn
-from jupyter_mistral.protocol.messages import CONNECTION_ENV, HOME_ENV, Failure, Image
+from jupyter_mistral.protocol import CONNECTION_ENV, HOME_ENV
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.images import Image
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 

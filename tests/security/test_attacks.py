@@ -20,7 +20,9 @@ from typing import Any
 import pytest
 from jupyter_mistral.kernel.host.client import Client
 from jupyter_mistral.kernel.host.connection import Connection
-from jupyter_mistral.protocol.messages import CONNECTION_ENV, HOME_ENV, Delta, Failure
+from jupyter_mistral.protocol import CONNECTION_ENV, HOME_ENV
+from jupyter_mistral.protocol.events import Delta
+from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.server.http import handler as route
 from jupyter_mistral.server.http.handler import Route
 from jupyter_mistral.server.http.kernel_socket import Channel

@@ -22,17 +22,10 @@ from typing import Any
 import pytest
 import zygote
 from jupyter_mistral import health as doctor
-from jupyter_mistral.protocol.messages import (
-    ChatRequest,
-    CompletionRequest,
-    EmbeddingRequest,
-    End,
-    Extras,
-    Failure,
-    Message,
-    Sampling,
-    Usage,
-)
+from jupyter_mistral.protocol.conversation import Message
+from jupyter_mistral.protocol.events import End, Usage
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, Extras, Sampling
 from jupyter_mistral.server.assemble import join
 from jupyter_mistral.server.http.tokens import Keys
 from jupyter_mistral.server.inference.local import LocalEngine, Options

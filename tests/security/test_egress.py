@@ -12,7 +12,7 @@ import pytest
 from jupyter_mistral.egress import report
 from jupyter_mistral.egress.room import name_in
 from jupyter_mistral.egress.trace import Tracer, is_here
-from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.protocol.failures import Failure
 
 SMALL = "smollm2-135m"
 

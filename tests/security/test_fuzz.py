@@ -14,7 +14,8 @@ from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.documents.decoder import Decoder
-from jupyter_mistral.protocol.messages import Failure, PageRead
+from jupyter_mistral.protocol.documents import PageRead
+from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.wire import FrameReader, read_json, to_frame
 from PIL import Image
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jupyter_mistral
 import pytest
-from jupyter_mistral.protocol.requests import parse_chat
+from jupyter_mistral.protocol.bodies import parse_chat
 from packaging.requirements import Requirement
 
 PACKAGE = Path(jupyter_mistral.__file__).parent

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.server.http.page_policy import inline_scripts, policy, refuse_elsewhere
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import zygote
-from jupyter_mistral.protocol.messages import HOME_ENV
+from jupyter_mistral.protocol import HOME_ENV
 from jupyter_mistral.server.assemble import Parts, join
 from jupyter_mistral.server.external.engine import Elsewhere
 from jupyter_mistral.server.inference.local import LocalEngine, Options

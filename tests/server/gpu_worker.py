@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 
-from jupyter_mistral.protocol.messages import PROTOCOL
+from jupyter_mistral.protocol import PROTOCOL
 from jupyter_mistral.protocol.wire import FrameReader, to_frame
 
 link = socket.socket(fileno=int(sys.argv[sys.argv.index("--fd") + 1]))

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol.messages import CONNECTION_ENV, MAX_BODY_BYTES, Failure
+from jupyter_mistral.protocol import CONNECTION_ENV
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.requests import MAX_BODY_BYTES
 from jupyter_mistral.server.http.tokens import Keys
 from jupyter_mistral.server.inference.local import Options
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest

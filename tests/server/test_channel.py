@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol.messages import CONNECTION_ENV, PROTOCOL
+from jupyter_mistral.protocol import CONNECTION_ENV, PROTOCOL
 from jupyter_mistral.server.http.kernel_socket import sweep
 from jupyter_mistral.server.inference.local import Options
 

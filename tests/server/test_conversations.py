@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 import zygote
 from jupyter_core.utils import ensure_event_loop
-from jupyter_mistral.protocol.messages import ChatRequest, Delta, End, Extras, Failure, Message
-from jupyter_mistral.protocol.requests import parse_ask
+from jupyter_mistral.protocol.bodies import parse_ask
+from jupyter_mistral.protocol.conversation import Message
+from jupyter_mistral.protocol.events import Delta, End
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.requests import ChatRequest, Extras
 from jupyter_mistral.server.chats.running_answer import Told
 from jupyter_mistral.server.chats.service import Asked, Conversations, title_of
 from jupyter_mistral.server.chats.store import History

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jupyter_mistral.protocol.messages import MAX_BODY_BYTES
+from jupyter_mistral.protocol.requests import MAX_BODY_BYTES
 from jupyter_mistral.server.inference.local import Options
 from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import JupyterServerAuthWarning

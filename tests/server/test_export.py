@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jupyter_mistral.protocol.messages import Image
+from jupyter_mistral.protocol.images import Image
 from jupyter_mistral.server.chats.export import neutral, to_markdown, to_notebook
 from markdown_it import MarkdownIt
 

@@ -14,20 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol.messages import (
-    ChatRequest,
-    CompletionRequest,
-    Delta,
-    End,
-    Event,
-    Extras,
-    Failure,
-    Form,
-    Image,
-    Loading,
-    Message,
-    Sampling,
-)
+from jupyter_mistral.protocol.conversation import Message
+from jupyter_mistral.protocol.events import Delta, End, Event, Loading
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.images import Image
+from jupyter_mistral.protocol.requests import ChatRequest, CompletionRequest, Extras, Form, Sampling
 from jupyter_mistral.server.assemble import Parts, join
 from jupyter_mistral.server.external.answer import Patience
 from jupyter_mistral.server.external.config import elsewhere_of

@@ -15,18 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol.messages import (
-    ChatRequest,
-    CompletionRequest,
-    Delta,
-    End,
-    Event,
-    Failure,
-    Form,
-    Image,
-    Message,
-    Sampling,
-)
+from jupyter_mistral.protocol.conversation import Message
+from jupyter_mistral.protocol.events import Delta, End, Event
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.images import Image
+from jupyter_mistral.protocol.requests import ChatRequest, CompletionRequest, Form, Sampling
 from jupyter_mistral.server.external.engine import Elsewhere, ExternalEngine
 from jupyter_mistral.server.inference.local import Options
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jupyter_mistral.protocol.messages import Failure, Image
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.images import Image
 from jupyter_mistral.server.chats.sqlite import MIGRATIONS
 from jupyter_mistral.server.chats.store import History, default_path
 

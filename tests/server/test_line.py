@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.server.inference.turns import Floor, Line
 from jupyter_mistral.server.inference.worker import Mailbox, Worker, by_command, environment
 

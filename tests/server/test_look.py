@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from jupyter_mistral.protocol.messages import End, Usage
+from jupyter_mistral.protocol.events import End, Usage
 from jupyter_mistral.server.api.openai_format import total
 from jupyter_mistral.server.inference.local import Options
 from jupyter_mistral.server.inference.worker import Worker, by_command

@@ -15,16 +15,11 @@ import pytest
 from effort import examples
 from hypothesis import HealthCheck, Phase, given, settings
 from jsonschema import Draft202012Validator
-from jupyter_mistral.protocol.messages import (
-    FAILURES,
-    HOME_ENV,
-    MAX_CHOICES,
-    MAX_MESSAGES,
-    MAX_TOOLS,
-    SAMPLING_BOUNDS,
-    Failure,
-)
-from jupyter_mistral.protocol.requests import IGNORED, NEUTRAL, parse_chat, parse_completion, parse_embedding, parse_fim
+from jupyter_mistral.protocol import HOME_ENV
+from jupyter_mistral.protocol.bodies import IGNORED, NEUTRAL, parse_chat, parse_completion, parse_embedding, parse_fim
+from jupyter_mistral.protocol.conversation import MAX_MESSAGES, MAX_TOOLS
+from jupyter_mistral.protocol.failures import FAILURES, Failure
+from jupyter_mistral.protocol.requests import MAX_CHOICES, SAMPLING_BOUNDS
 from jupyter_mistral.protocol.tools import LONGEST_DESCRIPTION
 from jupyter_mistral.server.api import openai as v1
 

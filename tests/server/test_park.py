@@ -9,7 +9,7 @@ from typing import Any
 
 import jupyter_mistral
 import pytest
-from jupyter_mistral.protocol.messages import CONNECTION_ENV
+from jupyter_mistral.protocol import CONNECTION_ENV
 
 
 async def test_a_parked_model_says_so_and_comes_back_by_itself(peer: Any) -> None:

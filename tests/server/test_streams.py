@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol.messages import Delta, End, Event, Queued, Reading
+from jupyter_mistral.protocol.events import Delta, End, Event, Queued, Reading
 from jupyter_mistral.protocol.wire import events_of_sse
 from jupyter_mistral.server.inference.local import Options
 from tokenizers import Tokenizer

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from jupyter_mistral.commands import terminal
 from jupyter_mistral.models import catalogue, store
-from jupyter_mistral.protocol.messages import Loading
+from jupyter_mistral.protocol.events import Loading
 
 SMALL = "smollm2-135m"
 
@@ -265,7 +265,7 @@ def test_a_folder_that_cannot_be_used_is_a_sentence_and_no_traceback(tmp_path: P
 def test_json_of_status_has_every_field_of_the_protocol() -> None:
     from dataclasses import fields
 
-    from jupyter_mistral.protocol.messages import Status
+    from jupyter_mistral.protocol.status import Status
 
     told: dict[str, Any] = json.loads(run("status", "--json").stdout)
     assert {field.name for field in fields(Status)} <= set(told)

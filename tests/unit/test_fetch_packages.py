@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from jupyter_mistral.models import fetch, store
 from jupyter_mistral.models.entry import Entry, File, Packages
-from jupyter_mistral.protocol.messages import Failure, Loading
+from jupyter_mistral.protocol.events import Loading
+from jupyter_mistral.protocol.failures import Failure
 
 PARTS = (os.urandom(70_000), os.urandom(50_000))
 WHOLE = b"".join(PARTS)

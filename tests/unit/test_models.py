@@ -16,7 +16,7 @@ from jupyter_mistral.models import catalogue, memory, store
 from jupyter_mistral.models.entry import Hub, Packages
 from jupyter_mistral.models.listing import rows
 from jupyter_mistral.models.memory import GIB, Machine
-from jupyter_mistral.protocol.messages import Failure
+from jupyter_mistral.protocol.failures import Failure
 
 BIG = Machine("A card", 24_564 * 2**20, 24 * GIB, 64 * GIB, 60 * GIB)
 LAPTOP = Machine("", 0, 0, 8 * GIB, 5 * GIB)

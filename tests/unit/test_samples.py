@@ -8,20 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol.messages import (
-    Delta,
-    End,
-    Failure,
-    Loading,
-    Memory,
-    ModelCard,
-    Queued,
-    Reading,
-    Seal,
-    Status,
-    Usage,
-)
-from jupyter_mistral.protocol.requests import parse_ask, parse_chat, parse_completion
+from jupyter_mistral.protocol.bodies import parse_ask, parse_chat, parse_completion
+from jupyter_mistral.protocol.events import Delta, End, Loading, Queued, Reading, Usage
+from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.status import Memory, ModelCard, Seal, Status
 from jupyter_mistral.protocol.wire import events_of_sse, of_chunk, to_chunk, to_sse
 
 SAMPLES = Path(__file__).parent.parent / "samples"

@@ -10,7 +10,8 @@ import pytest
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jupyter_mistral.protocol.messages import Delta, End, Event, Failure, Loading, Queued, Reading, Usage
+from jupyter_mistral.protocol.events import Delta, End, Event, Loading, Queued, Reading, Usage
+from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.wire import (
     DONE,
     KEEP_ALIVE,

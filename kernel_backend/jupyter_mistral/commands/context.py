@@ -15,7 +15,9 @@ from ..context.prompt.builder import Built, build_given
 from ..context.prompt.inputs import Job
 from ..context.prompt.read_in_parts import Plan
 from ..context.tokenizer.counts import Tokens
-from ..protocol.messages import SCOPES, Failure, Message
+from ..protocol.conversation import Message
+from ..protocol.failures import Failure
+from ..protocol.requests import SCOPES
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ import webbrowser
 from pathlib import Path
 
 from ..notebook_runner import Executed, LiveServer, serving
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 
 FIRST = "01_first_cell.ipynb"
 

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..models import store
-from ..protocol.messages import Failure, Loading, Seal
+from ..protocol.events import Loading
+from ..protocol.failures import Failure
+from ..protocol.status import Seal
 
 
 def prepare(name: str, progress: Callable[[Loading], None]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from ..models.memory import gib
-from ..protocol.messages import Loading
+from ..protocol.events import Loading
 
 _STAGES = {"download": "fetching", "quantize": "making 4-bit weights", "load": "loading", "warm": "warming up"}
 

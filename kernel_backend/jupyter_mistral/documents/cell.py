@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ..protocol.messages import Seal
+from ..protocol.status import Seal
 from ..seal import die_with_parent, seal
 from .limits import Limits
 

@@ -18,7 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..protocol.messages import MAX_DOCUMENT_BYTES, MAX_IMAGE_BYTES, Document, Failure, Image, Page, PageRead
+from ..protocol.documents import MAX_DOCUMENT_BYTES, Document, Page, PageRead
+from ..protocol.failures import Failure
+from ..protocol.images import MAX_IMAGE_BYTES, Image
 from ..protocol.wire import FrameReader, to_frame
 from .limits import DOCUMENT, LONGEST, PICTURE, REFUSALS, SCAN, Limits, failure
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..protocol.messages import MAX_DOCUMENT_BYTES, MAX_IMAGE_BYTES, Failure
+from ..protocol.documents import MAX_DOCUMENT_BYTES
+from ..protocol.failures import Failure
+from ..protocol.images import MAX_IMAGE_BYTES
 
 MAX_PIXELS, MAX_SIDE = 24_000_000, 16_384
 # no vision model here takes more; eight of this size fit into one frame to the worker

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 from .journey import run
 
 

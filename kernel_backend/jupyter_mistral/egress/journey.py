@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..notebook_runner import LiveKernel, LiveServer, serving
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 from . import page
 from .room import NameServer, enter
 from .trace import Tracer, Watched

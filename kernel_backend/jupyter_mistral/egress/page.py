@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 from .trace import is_here
 
 ENV = "JUPYTER_MISTRAL_CHROMIUM"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models import catalogue, default_name, store
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 from . import page
 
 _LIMIT_S = 900

@@ -14,7 +14,7 @@ import struct
 import threading
 from pathlib import Path
 
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 
 _NEWNS, _NEWUSER, _NEWNET = 0x00020000, 0x10000000, 0x40000000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18

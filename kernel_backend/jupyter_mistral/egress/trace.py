@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 from .room import name_in
 
 _CALLS = "connect,sendto,sendmsg,sendmmsg"

@@ -8,7 +8,7 @@ import signal
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 
-from ..protocol.messages import PROTOCOL
+from ..protocol import PROTOCOL
 from ..seal import die_with_parent, seal
 from .worker.faults import link_of
 from .worker.worker import Worker

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 from .decode.prompt import Picture
 
 MAX_PIXELS, MAX_SIDE = 24_000_000, 16384

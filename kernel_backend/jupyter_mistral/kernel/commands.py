@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 from IPython.core.error import UsageError
 
 from .._version import __version__
-from ..protocol.messages import Failure, Loading
+from ..protocol.events import Loading
+from ..protocol.failures import Failure
 from . import reading
 from .alt.magic import AltMagic
 from .alt.magic import button as alt_button

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..protocol.messages import Document, Message, Page
+from ..protocol.conversation import Message
+from ..protocol.documents import Document, Page
 from .show.markdown import to_html
 from .show.style import frame
 from .variables.masking import mask

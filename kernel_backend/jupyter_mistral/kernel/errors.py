@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 
 
 class MistralError(RuntimeError):

@@ -11,7 +11,9 @@ from IPython.core.getipython import get_ipython
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from traitlets import Dict, Enum, Float, Int, Unicode
 
-from ..protocol.messages import SCOPES, ChatRequest, Extras, Failure, Form, Message
+from ..protocol.conversation import Message
+from ..protocol.failures import Failure
+from ..protocol.requests import SCOPES, ChatRequest, Extras, Form
 from . import documents as papers
 from .ask import formats, interpolate
 from .ask.ask import ask

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from IPython.core.error import UsageError
 
-from ..protocol.messages import MAX_DOCUMENT_BYTES, Document
+from ..protocol.documents import MAX_DOCUMENT_BYTES, Document
 from .documents import Paper
 from .errors import MistralError
 

@@ -10,7 +10,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 from . import outside
 from .entry import Entry, File, Fim, Hub, Packages
 

@@ -18,7 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..protocol.messages import Failure, Loading
+from ..protocol.events import Loading
+from ..protocol.failures import Failure
 from . import hub, packages, store
 from .catalogue import find
 from .entry import Entry, File, Hub, Packages

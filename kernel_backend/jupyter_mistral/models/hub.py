@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 from .entry import Hub
 from .store import CHUNK, UNSAFE, bytes_in
 

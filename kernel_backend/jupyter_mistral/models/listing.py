@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 from . import default_name, store
 from .catalogue import ENTRIES, Entry, Hub, find
 from .memory import Machine, fits, machine, need, weight_bytes

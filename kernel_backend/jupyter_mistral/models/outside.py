@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 from .entry import Entry, Hub
 from .memory import NF4_BYTES
 from .store import NF4, SOURCE, is_4bit, model_dir

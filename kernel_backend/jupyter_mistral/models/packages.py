@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 from .entry import Packages
 from .store import CHUNK, bytes_in, private_folder
 

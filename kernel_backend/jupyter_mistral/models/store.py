@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..protocol.messages import HOME_ENV, Failure
+from ..protocol import HOME_ENV
+from ..protocol.failures import Failure
 
 if TYPE_CHECKING:
     from .entry import Entry

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .messages import Failure
+from .failures import Failure
 
 
 def as_object(value: Any, where: str) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .checks import as_list, as_object, flag, schema, text, wrong
-from .messages import MAX_TOOLS, Calling, Failure, Tool, ToolCall
+from .conversation import MAX_TOOLS, Tool, ToolCall
+from .failures import Failure
+from .requests import Calling
 
 LONGEST_DESCRIPTION = 16384
 LONGEST_ARGUMENTS = 2**20

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from .messages import PROGRESS, CallPiece, Chance, Delta, End, Event, Failure, Queued, Usage
+from .events import PROGRESS, CallPiece, Chance, Delta, End, Event, Queued, Usage
+from .failures import Failure
 
 MAX_DEPTH = 64
 MAX_FRAME = 64 * 2**20

@@ -17,7 +17,7 @@ from jupyter_core.paths import jupyter_config_path
 from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLoader, PyFileConfigLoader
 
 from .. import discovery as hosts
-from ..protocol.messages import Failure
+from ..protocol.failures import Failure
 from .assemble import Parts, join
 from .external.config import elsewhere_of
 from .external.engine import Elsewhere

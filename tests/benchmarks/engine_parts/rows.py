@@ -15,7 +15,7 @@ from jupyter_mistral.engine.decode.row import Need, Row
 from jupyter_mistral.engine.decode.sampling import Chooser
 from jupyter_mistral.engine.kv.sequence import BLOCK
 from jupyter_mistral.engine.kv.sequence import Sequence as KeysAndValues
-from jupyter_mistral.protocol.messages import Sampling
+from jupyter_mistral.protocol.requests import Sampling
 from row_driver import drive
 
 from .shapes import Shape

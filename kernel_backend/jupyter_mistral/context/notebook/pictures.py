@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ...chat_template import read_json
-from ...protocol.messages import MAX_IMAGE_BYTES, MAX_IMAGES, Failure, Image
+from ...protocol.failures import Failure
+from ...protocol.images import MAX_IMAGE_BYTES, MAX_IMAGES, Image
 from .cells import Cell
 
 MAX_FROM_NOTEBOOK = 3

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from ...protocol.messages import Image, Message
+from ...protocol.conversation import Message
+from ...protocol.images import Image
 from .inputs import GOES_ON, TITLE, Given
 from .ledger import Piece, Segment
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...protocol.messages import Image, Message
+from ...protocol.conversation import Message
+from ...protocol.images import Image
 from ..notebook import dataflow as naming
 from ..notebook import pictures, stale
 from ..notebook.cells import Cell

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from ...protocol.messages import Failure, Image, Message, Scope
+from ...protocol.conversation import Message
+from ...protocol.failures import Failure
+from ...protocol.images import Image
+from ...protocol.requests import Scope
 from ..notebook import cells as reading
 from ..notebook.cells import Cell
 from ..notebook.pictures import estimate

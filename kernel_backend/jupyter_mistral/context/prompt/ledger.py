@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from ...protocol.messages import Image
+from ...protocol.images import Image
 
 Count: TypeAlias = Callable[[list[str]], list[int]]
 State: TypeAlias = Literal["whole", "shortened", "dropped"]

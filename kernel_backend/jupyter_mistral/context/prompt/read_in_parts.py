@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ...protocol.messages import Image, Message
+from ...protocol.conversation import Message
+from ...protocol.images import Image
 from ..notebook import dataflow as naming
 from ..notebook import stale
 from ..notebook.cells import Cell

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...chat_template import PLACE, read_json
-from ...protocol.messages import Failure, Image, Message
+from ...protocol.conversation import Message
+from ...protocol.failures import Failure
+from ...protocol.images import Image
 from ..notebook.pictures import Geometry, estimate
 from ..prompt.ledger import Counter, runs
 from .template import ChatTemplate

@@ -10,7 +10,7 @@ from jinja2 import nodes, pass_context
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 
 # rounds of loops and calls in one rendering: a thousand messages take some tens of thousands, these a second or so
 MOST_STEPS = 200_000

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...chat_template import Placed, Turn, joined, names_of, placed, source_of
-from ...protocol.messages import Failure, Message
+from ...protocol.conversation import Message
+from ...protocol.failures import Failure
 
 if TYPE_CHECKING:
     from jinja2 import Template

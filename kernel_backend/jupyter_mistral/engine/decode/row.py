@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ...protocol.messages import Reading
+from ...protocol.events import Reading
 from ..kv.prefix import common
 from ..kv.sequence import BLOCK, Sequence
 from .prompt import Prompt, Units

@@ -7,7 +7,7 @@ from collections import deque
 
 import torch
 
-from ...protocol.messages import Sampling
+from ...protocol.requests import Sampling
 
 COLDEST = 1e-4  # below it 32 bit overflow; scores that differ at all are as good as certain here already
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch.nn import functional
 
 from ...models import store
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 from ..decode.decoder import Decoder
 from . import memory
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...models import store
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 
 if TYPE_CHECKING:
     import torch

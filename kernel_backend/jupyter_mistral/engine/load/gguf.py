@@ -20,7 +20,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from ...models import store
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 from ..text.vocabulary import write_text_tokenizer
 from .folder import ShardWriter, Tell, whole
 from .quantize import NF4

@@ -13,7 +13,9 @@ from transformers import AutoConfig
 
 from ...models import store
 from ...models.memory import KV_KINDS
-from ...protocol.messages import Failure, Memory, ModelCard, Usage
+from ...protocol.events import Usage
+from ...protocol.failures import Failure
+from ...protocol.status import Memory, ModelCard
 from ..decode import wide
 from ..decode.decoder import Decoder
 from ..decode.head import narrow

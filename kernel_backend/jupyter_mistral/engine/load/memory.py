@@ -11,7 +11,8 @@ import psutil
 import torch
 
 from ...models.memory import kv_bytes_per_head
-from ...protocol.messages import Failure, Memory
+from ...protocol.failures import Failure
+from ...protocol.status import Memory
 from ..worker.gpu import Gpu
 
 LEAST_CONTEXT = 2048

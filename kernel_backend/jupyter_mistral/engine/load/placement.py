@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 from ..decode.decoder import Decoder
 from . import memory
 from .spill import Spill

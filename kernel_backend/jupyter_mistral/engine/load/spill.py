@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from bitsandbytes.nn.modules import Linear4bit
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 from . import memory
 
 CONTEXT = 8192  # tokens to make room for where none are asked for: each more keeps another layer from the device

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ...protocol.messages import Calling, Tool
+from ...protocol.conversation import Tool
+from ...protocol.requests import Calling
 
 OPEN, CLOSE, CALLS, CALL_ID, ARGS = "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"
 MARKS = (OPEN, CLOSE, CALLS, CALL_ID, ARGS)

@@ -14,7 +14,8 @@ import torch
 from llguidance import LLMatcher, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
-from ...protocol.messages import Calling, Failure
+from ...protocol.failures import Failure
+from ...protocol.requests import Calling
 from .dialect import MARKS, Dialect, grammar
 from .vocabulary import Vocabulary
 

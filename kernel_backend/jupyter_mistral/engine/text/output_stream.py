@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 
-from ...protocol.messages import CallPiece, Chance, Delta
+from ...protocol.events import CallPiece, Chance, Delta
 from .dialect import MARKS, Dialect
 from .tool_calls import CallParser
 from .vocabulary import Detokenizer, Vocabulary

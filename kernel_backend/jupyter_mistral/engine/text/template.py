@@ -15,7 +15,8 @@ from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from ...chat_template import NO_ID, PLACE, Placed, Turn, joined, names_of, placed, source_of
-from ...protocol.messages import Failure, ToolCall
+from ...protocol.conversation import ToolCall
+from ...protocol.failures import Failure
 from ..decode.prompt import Picture, Prompt
 from .dialect import PROBE_NAME, Dialect, dialect_of
 from .vocabulary import Vocabulary

@@ -8,7 +8,7 @@ import secrets
 import string
 from collections.abc import Callable, Collection, Iterator
 
-from ...protocol.messages import CallPiece
+from ...protocol.events import CallPiece
 from .dialect import ARGS, CALL_ID, CALLS, CLOSE, OPEN, Dialect
 
 Piece = str | CallPiece

@@ -16,7 +16,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 
 TEXT_TOKENIZER = "text_tokenizer.json"
 

@@ -9,7 +9,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 
-from ...protocol.messages import Calling, CallPiece, Chance, Delta, Failure, Form, Reading, Sampling, Usage
+from ...protocol.events import CallPiece, Chance, Delta, Reading, Usage
+from ...protocol.failures import Failure
+from ...protocol.requests import Calling, Form, Sampling
 from ..decode.decoder import Decoder
 from ..decode.prompt import Prompt
 from ..decode.prompt_lookup import Lookup

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ...protocol.messages import Memory
+from ...protocol.status import Memory
 
 Begin = Callable[[], tuple[str, int]]
 _THE_CHIP = 0  # NVML_TEMPERATURE_GPU

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 from ..decode.decoder import Decoder
 from ..decode.row import Need
 from .answer import Answering, Finish

@@ -13,7 +13,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...protocol.messages import Calling, CallPiece, Delta, Failure, Form, Loading, Reading, Sampling, Tool, ToolCall
+from ...protocol.conversation import Tool, ToolCall
+from ...protocol.events import CallPiece, Delta, Loading, Reading
+from ...protocol.failures import Failure
+from ...protocol.requests import Calling, Form, Sampling
 from .link import Frame, Link, leave
 
 if TYPE_CHECKING:

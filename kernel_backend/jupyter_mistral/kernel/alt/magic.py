@@ -9,7 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ...protocol.messages import IMAGE_TYPES, Failure
+from ...protocol.failures import Failure
+from ...protocol.images import IMAGE_TYPES
 from ..errors import MistralError
 from ..figures import Facts
 from ..figures.history import shown_by

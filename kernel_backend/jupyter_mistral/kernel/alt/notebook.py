@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...protocol.messages import IMAGE_TYPES, Failure
+from ...protocol.failures import Failure
+from ...protocol.images import IMAGE_TYPES
 
 MAX_FILE = 200 * 2**20
 MARK = "jupyter_mistral"

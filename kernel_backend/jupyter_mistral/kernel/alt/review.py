@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 from ..figures import Facts
 from ..host.client import Client
 from .notebook import Notebook, Place

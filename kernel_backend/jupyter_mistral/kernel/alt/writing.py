@@ -10,7 +10,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ...protocol.messages import IMAGE_TYPES, ChatRequest, Delta, Extras, Image, Message, Sampling
+from ...protocol.conversation import Message
+from ...protocol.events import Delta
+from ...protocol.images import IMAGE_TYPES, Image
+from ...protocol.requests import ChatRequest, Extras, Sampling
 from ..figures import Facts, describe
 from ..figures.words.headline import headline, unknown_numbers
 from ..figures.words.terms import num

@@ -7,7 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ...protocol.messages import ChatRequest, Delta, End, Event, Failure, Message, Usage
+from ...protocol.conversation import Message
+from ...protocol.events import Delta, End, Event, Usage
+from ...protocol.failures import Failure
+from ...protocol.requests import ChatRequest
 from ..errors import MistralError, Stopped
 from ..show.display import View
 from . import formats

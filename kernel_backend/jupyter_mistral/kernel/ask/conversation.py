@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...protocol.messages import Message
+from ...protocol.conversation import Message
 from ..documents import Paper
 
 SYSTEM = (

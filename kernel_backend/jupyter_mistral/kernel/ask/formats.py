@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
-from ...protocol.messages import Usage
+from ...protocol.events import Usage
 from ..errors import MistralError
 from ..show.highlight import CONTROL, HIDDEN_MARKS
 from ..show.markdown import Markdown, is_safe_tex, to_code, to_html, to_math

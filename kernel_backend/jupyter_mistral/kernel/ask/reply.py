@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ...protocol.messages import Usage
+from ...protocol.events import Usage
 
 _NOTHING: Any = object()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from IPython.core.formatters import BaseFormatter
 
-from ...protocol.messages import IMAGE_TYPES, Image
+from ...protocol.images import IMAGE_TYPES, Image
 from .describe import describe
 from .model import Facts
 from .reader import kinds, library

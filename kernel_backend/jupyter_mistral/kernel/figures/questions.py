@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...protocol.messages import MAX_IMAGE_BYTES, MAX_IMAGES, Image, Message
+from ...protocol.conversation import Message
+from ...protocol.images import MAX_IMAGE_BYTES, MAX_IMAGES, Image
 from ..errors import MistralError
 from ..host.client import Client
 from ..line.arguments import reference

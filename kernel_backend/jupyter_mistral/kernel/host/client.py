@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, TypeAlias, TypeVar
 
-from ...protocol.messages import ChatRequest, Event, Failure, Loading
+from ...protocol.events import Event, Loading
+from ...protocol.failures import Failure
+from ...protocol.requests import ChatRequest
 from ...protocol.wire import chunks_of_sse, events_of_sse
 from .connection import PROBE_S, Connection, find_connection, start_host
 

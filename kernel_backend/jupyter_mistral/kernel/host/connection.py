@@ -18,7 +18,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ...discovery import candidates, is_alive, newest, runtime_dir
-from ...protocol.messages import CONNECTION_ENV, Failure
+from ...protocol import CONNECTION_ENV
+from ...protocol.failures import Failure
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 IDLE_EXIT_S = 1800

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 from ..variables.cell_errors import CellError
 from .client import Client
 

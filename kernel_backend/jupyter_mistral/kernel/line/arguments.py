@@ -14,8 +14,10 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from ...protocol.messages import KV, SAMPLING_BOUNDS, SCOPES, Failure, Sampling, Scope
-from ...protocol.requests import parse_sampling
+from ...protocol.bodies import parse_sampling
+from ...protocol.failures import Failure
+from ...protocol.requests import SAMPLING_BOUNDS, SCOPES, Sampling, Scope
+from ...protocol.status import KV
 from ..reading import words_of
 
 FORMATS = ("markdown", "text", "code", "json", "html", "math")

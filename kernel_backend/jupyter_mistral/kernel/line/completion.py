@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.completer import SimpleCompletion, context_matcher
 from IPython.core.error import UsageError
 
-from ...protocol.messages import KV, SCOPES, Failure
+from ...protocol.failures import Failure
+from ...protocol.requests import SCOPES
+from ...protocol.status import KV
 from ..figures.history import is_figure
 from ..host.client import Client
 from .arguments import COMMANDS, FLAGS, FORMAT_NAMES, TAKES, take_flags

@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from ...protocol.messages import Delta, End, Image
+from ...protocol.events import Delta, End
+from ...protocol.images import Image
 from .chats import Begun, Saved, Told, Turn
 from .display import bar, progress_of, receipt
 from .markdown import Markdown, to_html

@@ -13,7 +13,8 @@ from typing import Any
 import ipywidgets as w
 import traitlets as t
 
-from ...protocol.messages import Delta, End, Failure
+from ...protocol.events import Delta, End
+from ...protocol.failures import Failure
 from ..errors import MistralError, Stopped
 from ..host.client import Client
 from ..variables.describe import variables

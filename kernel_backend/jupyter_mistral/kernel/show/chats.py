@@ -7,7 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ...protocol.messages import Event, Failure, Image, Usage
+from ...protocol.events import Event, Usage
+from ...protocol.failures import Failure
+from ...protocol.images import Image
 from ...protocol.wire import of_chunk
 from ..host.client import Client
 

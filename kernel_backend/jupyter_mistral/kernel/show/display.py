@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from html import escape
 from typing import Any, Protocol, TextIO
 
-from ...protocol.messages import Delta, Event, Loading, Queued, Reading, Usage
+from ...protocol.events import Delta, Event, Loading, Queued, Reading, Usage
 from ..ask.formats import Shown, to_bundle
 from ..ask.reply import provenance
 from .highlight import CONTROL

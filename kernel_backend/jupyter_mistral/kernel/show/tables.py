@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...protocol.messages import Loading
+from ...protocol.events import Loading
 from .display import progress_of
 
 

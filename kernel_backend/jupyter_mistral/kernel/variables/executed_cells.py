@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...protocol.messages import Scope
+from ...protocol.requests import Scope
 from .describe import summarize, type_name
 
 MAX_FILE = 50 * 2**20

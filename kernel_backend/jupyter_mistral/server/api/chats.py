@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from ...protocol.messages import Ask, Delta, End, Failure, Image
-from ...protocol.requests import parse_ask, parse_texts
+from ...protocol.bodies import parse_ask, parse_texts
+from ...protocol.events import Delta, End
+from ...protocol.failures import Failure
+from ...protocol.images import Image
+from ...protocol.requests import Ask
 from ...protocol.wire import to_chunk
 from ..chats.running_answer import Answer, Saved, Told
 from ..chats.service import MAX_PATH, MAX_TITLE, Asked, Conversations

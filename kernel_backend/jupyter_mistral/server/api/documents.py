@@ -11,7 +11,8 @@ from tornado import web
 
 from ...documents.decoder import Decoder
 from ...documents.limits import failure
-from ...protocol.messages import DOCUMENT_TYPES, MAX_DOCUMENT_BYTES, Document, Failure, PageRead
+from ...protocol.documents import DOCUMENT_TYPES, MAX_DOCUMENT_BYTES, Document, PageRead
+from ...protocol.failures import Failure
 from ..http.handler import Route, Table
 
 BASE = {"object": "mistral.read", "choices": []}

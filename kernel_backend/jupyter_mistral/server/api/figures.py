@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 from ..http.handler import Route, Table
 
 COMMAND = (sys.executable, "-m", "jupyter_mistral.kernel.figures")

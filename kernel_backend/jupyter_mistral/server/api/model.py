@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ...protocol.messages import KV, ChatRequest, Failure, Loading
-from ...protocol.requests import parse_chat
+from ...protocol.bodies import parse_chat
+from ...protocol.events import Loading
+from ...protocol.failures import Failure
+from ...protocol.requests import ChatRequest
+from ...protocol.status import KV
 from ...protocol.wire import to_chunk
 from ..chats.service import to_engine
 from ..http.handler import Route, Table

@@ -10,8 +10,11 @@ from dataclasses import asdict, replace
 from importlib.resources import files
 from typing import Any, TypeVar
 
-from ...protocol.messages import ChatRequest, CompletionRequest, Event, Failure, ModelCard
-from ...protocol.requests import parse_chat, parse_completion, parse_embedding, parse_fim
+from ...protocol.bodies import parse_chat, parse_completion, parse_embedding, parse_fim
+from ...protocol.events import Event
+from ...protocol.failures import Failure
+from ...protocol.requests import ChatRequest, CompletionRequest
+from ...protocol.status import ModelCard
 from ..http.handler import Route, Table
 from ..inference.local import Engine
 from .openai_format import ChatStream, Numbered, TextStream, Whole, vectors

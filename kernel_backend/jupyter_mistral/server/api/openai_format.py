@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...protocol.messages import CallPiece, Chance, Delta, Embeddings, End, Event, Usage
+from ...protocol.events import CallPiece, Chance, Delta, Embeddings, End, Event, Usage
 from ...protocol.wire import to_chunk
 
 Numbered = tuple[int, Event]  # which answer to the prompt, what happened to it

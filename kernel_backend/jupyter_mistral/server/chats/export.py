@@ -14,7 +14,7 @@ from markdown_it.token import Token
 from nbformat import NotebookNode, v4
 
 from ..._version import __version__
-from ...protocol.messages import Image
+from ...protocol.images import Image
 
 PYTHON = {"python", "py", "python3", "ipython", "ipython3"}
 NAMES = {"user": "Question", "assistant": "Answer"}

@@ -10,7 +10,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
-from ...protocol.messages import ChatRequest, Delta, End, Event, Failure, Message
+from ...protocol.conversation import Message
+from ...protocol.events import Delta, End, Event
+from ...protocol.failures import Failure
+from ...protocol.requests import ChatRequest
 from .store import History
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...protocol.messages import MAX_IMAGES, MAX_MESSAGES, Ask, ChatRequest, Failure, Image, Message
+from ...protocol.conversation import MAX_MESSAGES, Message
+from ...protocol.failures import Failure
+from ...protocol.images import MAX_IMAGES, Image
+from ...protocol.requests import Ask, ChatRequest
 from .running_answer import GRACE_S, Answer, Engine
 from .sqlite import Content, new_id
 from .store import History

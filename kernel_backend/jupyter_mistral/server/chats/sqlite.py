@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ...protocol.messages import Failure, Image
+from ...protocol.failures import Failure
+from ...protocol.images import Image
 
 # version n of the file is what the first n scripts make; a script once released is never changed
 MIGRATIONS = (

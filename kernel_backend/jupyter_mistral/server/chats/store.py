@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 
 from jupyter_core.paths import jupyter_data_dir
 
-from ...protocol.messages import HOME_ENV, Failure
+from ...protocol import HOME_ENV
+from ...protocol.failures import Failure
 from . import sqlite as chatfile
 from .sqlite import Content, Owner, new_id
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from ...protocol.messages import CallPiece, Delta, End, Event, Failure, Loading, Usage
+from ...protocol.events import CallPiece, Delta, End, Event, Loading, Usage
+from ...protocol.failures import Failure
 from .http import Gone, Refused, Upstream
 
 BUSY = (408, 429, 500, 502, 503, 504, 529)

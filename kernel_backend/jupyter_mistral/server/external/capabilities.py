@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from ...protocol.messages import ModelCard
+from ...protocol.status import ModelCard
 from .http import Gone, Refused, Upstream
 
 Kind: TypeAlias = Literal["vllm", "sglang", "llamacpp", "ollama", "mistral", "other"]

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ...protocol.messages import CallPiece, Chance, ChatRequest, Delta, End, Event, Failure
+from ...protocol.events import CallPiece, Chance, Delta, End, Event
+from ...protocol.failures import Failure
+from ...protocol.requests import ChatRequest
 from ...protocol.wire import of_chunk
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...protocol.messages import EmbeddingRequest, Embeddings, Failure
+from ...protocol.events import Embeddings
+from ...protocol.failures import Failure
+from ...protocol.requests import EmbeddingRequest
 from .answer import failure_of
 from .http import Gone, Refused, Upstream
 

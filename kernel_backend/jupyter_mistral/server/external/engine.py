@@ -14,21 +14,11 @@ from time import monotonic
 from typing import Any
 
 from ..._version import __version__
-from ...protocol.messages import (
-    ChatRequest,
-    CompletionRequest,
-    EmbeddingRequest,
-    Embeddings,
-    End,
-    Event,
-    Failure,
-    Loading,
-    Message,
-    ModelCard,
-    Seal,
-    Status,
-    Usage,
-)
+from ...protocol.conversation import Message
+from ...protocol.events import Embeddings, End, Event, Loading, Usage
+from ...protocol.failures import Failure
+from ...protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
+from ...protocol.status import ModelCard, Seal, Status
 from ..inference.local import Prompter, Target
 from ..inference.read_in_parts import answered
 from ..inference.turns import LONGEST

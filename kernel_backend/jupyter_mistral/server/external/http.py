@@ -20,7 +20,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 
 if TYPE_CHECKING:
     import httpx

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ...protocol.messages import ChatRequest, CompletionRequest, Event, Sampling
+from ...protocol.events import Event
+from ...protocol.requests import ChatRequest, CompletionRequest, Sampling
 from ..inference.local import Messages
 from .capabilities import Facts
 from .chunks import InfillChunks, TextChunks

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from ...protocol.messages import Message
+from ...protocol.conversation import Message
 from ..inference.local import Target
 from . import capabilities as facts
 from .capabilities import Facts

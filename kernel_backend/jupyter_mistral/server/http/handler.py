@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from tornado import iostream, web
 
-from ...protocol.messages import MAX_BODY_BYTES, Failure
+from ...protocol.failures import Failure
+from ...protocol.requests import MAX_BODY_BYTES
 from ...protocol.wire import DONE, KEEP_ALIVE, read_json, to_sse
 from .large_body import LARGE, parser_of, taken
 

@@ -11,7 +11,7 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 from .identity import CALLER
 from .tokens import SCOPE, Keys
 

@@ -24,7 +24,9 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from ...discovery import PATTERN, file_name, is_alive, runtime_dir
-from ...protocol.messages import CONNECTION_ENV, MAX_BODY_BYTES, PROTOCOL, Failure
+from ...protocol import CONNECTION_ENV, PROTOCOL
+from ...protocol.failures import Failure
+from ...protocol.requests import MAX_BODY_BYTES
 from .handler import Table, bind
 from .identity import CALLER, TOKEN
 from .tokens import SCOPE, Keys, digest

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...protocol.messages import CONNECTION_ENV
+from ...protocol import CONNECTION_ENV
 
 LOOK_S = 0.5
 START_S = 300.0  # a kernel that has not come by then never will

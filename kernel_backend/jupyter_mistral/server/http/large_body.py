@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...protocol.messages import Failure
-from ...protocol.requests import parse_ask, parse_chat
+from ...protocol.bodies import parse_ask, parse_chat
+from ...protocol.failures import Failure
 from ...protocol.wire import FrameReader, read_json, to_frame
 from ..inference.worker import environment
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...protocol.messages import Failure, Message
+from ...protocol.conversation import Message
+from ...protocol.failures import Failure
 from ...protocol.wire import FrameReader, read_json, to_frame
 from ..prompts.token_counts import OURS, PER_MESSAGE, PER_PROMPT
 from .large_body import PARSERS, PIECE

@@ -11,7 +11,8 @@ from ...context.prompt.inputs import Job
 from ...context.prompt.ledger import Piece, Segment
 from ...context.prompt.read_in_parts import Note, Plan, Window
 from ...context.prompt.snapshot import Mark, Snapshot
-from ...protocol.messages import Image, Message, ToolCall
+from ...protocol.conversation import Message, ToolCall
+from ...protocol.images import Image
 from .large_body_jobs import Work
 
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import OutputTransform
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 
 _INLINE = re.compile(r"<script(?: type=['\"]text/javascript['\"])?>(.*?)</script>", re.DOTALL | re.IGNORECASE)
 _FILLED_IN = re.compile(r"\{\{|\{%")

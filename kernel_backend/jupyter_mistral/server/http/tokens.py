@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 from ..observe.audit_log import AuditLog, audit_of
 from .identity import who
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 
 Work: TypeAlias = Callable[[], Awaitable[None]]
 

@@ -13,7 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...protocol.messages import Failure, Loading, ModelCard
+from ...protocol.events import Loading
+from ...protocol.failures import Failure
+from ...protocol.status import ModelCard
 
 if TYPE_CHECKING:
     from ...models.catalogue import Entry

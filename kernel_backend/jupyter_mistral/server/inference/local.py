@@ -14,26 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..._version import __version__
-from ...protocol.messages import (
-    Calling,
-    ChatRequest,
-    CompletionRequest,
-    EmbeddingRequest,
-    Embeddings,
-    End,
-    Event,
-    Failure,
-    Form,
-    Loading,
-    Memory,
-    Message,
-    ModelCard,
-    Queued,
-    Sampling,
-    Seal,
-    Status,
-    Usage,
-)
+from ...protocol.conversation import Message
+from ...protocol.events import Embeddings, End, Event, Loading, Queued, Usage
+from ...protocol.failures import Failure
+from ...protocol.requests import Calling, ChatRequest, CompletionRequest, EmbeddingRequest, Form, Sampling
+from ...protocol.status import Memory, ModelCard, Seal, Status
 from ..http.identity import holder
 from . import loading as loads
 from . import read_in_parts as thorough

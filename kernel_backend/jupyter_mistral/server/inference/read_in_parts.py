@@ -11,7 +11,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from ...protocol.messages import Calling, ChatRequest, Delta, End, Event, Form, Message, Reading, Sampling, Usage
+from ...protocol.conversation import Message
+from ...protocol.events import Delta, End, Event, Reading, Usage
+from ...protocol.requests import Calling, ChatRequest, Form, Sampling
 
 if TYPE_CHECKING:
     from ...context import Built, Note, Plan, Window

@@ -8,7 +8,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from ...protocol.messages import Failure
+from ...protocol.failures import Failure
 
 LONGEST = 64
 

@@ -18,7 +18,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...protocol.messages import PROTOCOL, Failure, Loading, Memory, ModelCard, Seal
+from ...protocol import PROTOCOL
+from ...protocol.events import Loading
+from ...protocol.failures import Failure
+from ...protocol.status import Memory, ModelCard, Seal
 from ...protocol.wire import FrameReader, to_frame
 
 RING = 64 * 2**10

@@ -7,23 +7,12 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ...protocol.messages import (
-    CallPiece,
-    Chance,
-    ChatRequest,
-    CompletionRequest,
-    Delta,
-    End,
-    Event,
-    Failure,
-    Image,
-    Loading,
-    Message,
-    ModelCard,
-    Queued,
-    Reading,
-    Usage,
-)
+from ...protocol.conversation import Message
+from ...protocol.events import CallPiece, Chance, Delta, End, Event, Loading, Queued, Reading, Usage
+from ...protocol.failures import Failure
+from ...protocol.images import Image
+from ...protocol.requests import ChatRequest, CompletionRequest
+from ...protocol.status import ModelCard
 from .worker import Worker, died
 
 # on average over a text; ordinary text has 3 to 5 characters a token

@@ -21,7 +21,8 @@ from typing import Any
 
 from jupyter_core.paths import jupyter_data_dir
 
-from ...protocol.messages import HOME_ENV, Failure
+from ...protocol import HOME_ENV
+from ...protocol.failures import Failure
 
 log = logging.getLogger(__name__)
 START = "0" * 64  # what the first record of all is chained to

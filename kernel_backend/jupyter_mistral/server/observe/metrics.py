@@ -19,7 +19,10 @@ from prometheus_client import (
     generate_latest,
 )
 
-from ...protocol.messages import CallPiece, ChatRequest, CompletionRequest, Delta, End, Event, Failure, Memory, Queued
+from ...protocol.events import CallPiece, Delta, End, Event, Queued
+from ...protocol.failures import Failure
+from ...protocol.requests import ChatRequest, CompletionRequest
+from ...protocol.status import Memory
 from ..http.handler import Route, Table
 from ..inference.local import Engine
 

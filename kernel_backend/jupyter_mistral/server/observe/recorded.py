@@ -14,20 +14,11 @@ from dataclasses import replace
 from typing import Any, cast
 
 from ...documents.decoder import Decoder
-from ...protocol.messages import (
-    ChatRequest,
-    CompletionRequest,
-    Delta,
-    Document,
-    EmbeddingRequest,
-    Embeddings,
-    End,
-    Event,
-    Failure,
-    Loading,
-    PageRead,
-    Status,
-)
+from ...protocol.documents import Document, PageRead
+from ...protocol.events import Delta, Embeddings, End, Event, Loading
+from ...protocol.failures import Failure
+from ...protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
+from ...protocol.status import Status
 from ..chats.service import MAX_PATH, Conversations
 from ..http.identity import who
 from ..inference.local import Engine

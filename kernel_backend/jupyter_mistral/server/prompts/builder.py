@@ -11,7 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from ...documents.decoder import Decoder
-from ...protocol.messages import ChatRequest, Failure, Message, ModelCard
+from ...protocol.conversation import Message
+from ...protocol.failures import Failure
+from ...protocol.requests import ChatRequest
+from ...protocol.status import ModelCard
 from ..http.identity import holder
 from ..http.large_body import Aside
 from ..inference.local import Target

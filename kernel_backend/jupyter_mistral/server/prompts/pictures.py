@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...documents.decoder import Decoder
-from ...protocol.messages import ChatRequest, Failure, Image, Message
+from ...protocol.conversation import Message
+from ...protocol.failures import Failure
+from ...protocol.images import Image
+from ...protocol.requests import ChatRequest
 
 KEPT_BYTES = 64 * 2**20
 # all pictures of a request travel to the worker in one frame of 64 MB

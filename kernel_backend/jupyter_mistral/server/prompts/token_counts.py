@@ -9,7 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...protocol.messages import ChatRequest, Failure, Image, Message
+from ...protocol.conversation import Message
+from ...protocol.failures import Failure
+from ...protocol.images import Image
+from ...protocol.requests import ChatRequest
 from ..inference.local import Target
 
 if TYPE_CHECKING:

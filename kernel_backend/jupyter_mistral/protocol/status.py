@@ -1,0 +1,90 @@
+"""How the model and its process are: what `GET /mistral/api/status` gives. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from .events import Loading, Usage
+
+KV = ("bf16", "fp8", "int8", "int4")  # how keys and values of what was read can be stored
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A model as the user sees it. can: "text", "image", "fim" (fill in the middle), "tools", "reasoning", "embedding".
+
+    context_length in tokens. kv: how keys and values are stored (bf16, fp8, int8, int4), once it is loaded. adapter: the LoRA
+    adapter in use, "" for none.
+    """
+
+    name: str
+    title: str = ""
+    licence: str = ""
+    parameters: int = 0
+    quantization: str = ""
+    context_length: int = 0
+    can: tuple[str, ...] = ("text",)
+    kv: str = ""
+    adapter: str = ""
+
+
+@dataclass(frozen=True)
+class Seal:
+    """How the worker is kept off the network, and whether that was tried out from inside (`measured`).
+
+    `outside`: there is no worker, another program answers; `reason` says where text goes.
+    """
+
+    kind: Literal["namespace", "seccomp", "none", "outside"] = "none"
+    measured: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on the device that holds the model. others: of other processes, None where that is not known, as on the CPU.
+    spilled: of layers that did not fit there and stay in host memory.
+
+    gpu: its name; power_w and temperature_c (Celsius): its, as NVML tells them, None where it does not.
+    """
+
+    device: str = ""
+    weights: int = 0
+    kv: int = 0
+    free: int = 0
+    total: int = 0
+    others: int | None = None
+    gpu: str = ""
+    power_w: float | None = None
+    temperature_c: int | None = None
+    spilled: int = 0
+
+
+@dataclass(frozen=True)
+class Status:
+    """`GET /mistral/api/status`. state: absent (not on disk), unloaded, loading, ready, parked, failed. running, queued: requests.
+
+    engine: what was found out of an engine elsewhere, None where the model runs here.
+    """
+
+    version: str
+    state: Literal["absent", "unloaded", "loading", "ready", "parked", "failed"]
+    default_model: str
+    model: ModelCard | None = None
+    progress: Loading | None = None
+    running: int = 0
+    queued: int = 0
+    memory: Memory = field(default_factory=Memory)
+    seal: Seal = field(default_factory=Seal)
+    last: Usage | None = None
+    failure: Mapping[str, Any] | None = None
+    worker_pid: int | None = None
+    idle_unload_s: float = 0.0
+    engine: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        data = asdict(self)
+        data["last"] = self.last.to_dict() if self.last else None
+        return data
