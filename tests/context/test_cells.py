@@ -12,8 +12,7 @@ from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.context import build
-from jupyter_mistral.context.notebook import dataflow as names
-from jupyter_mistral.context.notebook import shorten, stale
+from jupyter_mistral.context.notebook import dataflow, shorten, stale
 from jupyter_mistral.context.notebook.cells import Cell, Output, language, plain, read
 from jupyter_mistral.protocol.conversation import Message
 
@@ -195,8 +194,8 @@ def test_a_traceback_keeps_the_frames_that_matter(code: Make) -> None:
 # ---------------------------------------------------------------------------------------------- names and staleness
 
 
-def of(source: str, tongue: str = "python") -> names.Names:
-    return names.of_cell(Cell(0, "code", source), tongue)
+def of(source: str, tongue: str = "python") -> dataflow.Names:
+    return dataflow.of_cell(Cell(0, "code", source), tongue)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +243,7 @@ def test_an_r_notebook_finds_its_definition() -> None:
 
 def doubts(*cells: dict[str, Any]) -> list[str]:
     found = read({"cells": list(cells)})
-    return [text for _, text in stale.notes(found, names.graph(found, "python"), {})]
+    return [text for _, text in stale.notes(found, dataflow.graph(found, "python"), {})]
 
 
 def test_cells_out_of_order_and_not_run_are_told(code: Make) -> None:

@@ -10,7 +10,7 @@ from jupyter_mistral.context import Count, Given, Job, Note, combine, condense, 
 from jupyter_mistral.protocol.conversation import Message, ToolCall
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.images import Image
-from jupyter_mistral.server.http import large_body_format as packing
+from jupyter_mistral.server.http import large_body_format
 
 Make = Callable[..., dict[str, Any]]
 
@@ -150,11 +150,11 @@ def test_jobs_prompts_and_plans_survive_the_way_to_another_process(count: Count,
         Message("user", ("And?",)),
     )
     job = Job(messages, 1500, variables=({"name": "x"},), tools=({"type": "function"},), known_secrets=("s" * 9,))
-    again = packing.unpack_job(*packing.pack_job(job))
+    again = large_body_format.unpack_job(*large_body_format.pack_job(job))
     assert again == job
     asked = job.given(long_notebook, count)
-    assert packing.unpack_plan(packing.pack_plan(plan(asked))) == plan(asked)
+    assert large_body_format.unpack_plan(large_body_format.pack_plan(plan(asked))) == plan(asked)
     from jupyter_mistral.context import build_given
 
     built = build_given(asked, None)
-    assert packing.unpack_built(*packing.pack_built(built)) == built
+    assert large_body_format.unpack_built(*large_body_format.pack_built(built)) == built

@@ -23,7 +23,7 @@ from jupyter_mistral.kernel.host.connection import Connection
 from jupyter_mistral.protocol import CONNECTION_ENV, HOME_ENV
 from jupyter_mistral.protocol.events import Delta
 from jupyter_mistral.protocol.failures import Failure
-from jupyter_mistral.server.http import handler as route
+from jupyter_mistral.server.http import handler
 from jupyter_mistral.server.http.handler import Route
 from jupyter_mistral.server.http.kernel_socket import Channel
 from jupyter_mistral.server.inference.local import Options
@@ -117,8 +117,8 @@ class Endless(Route):
 async def test_a_reader_that_never_reads_is_hung_up_on_and_frees_the_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jp_asyncio_loop: Any
 ) -> None:
-    assert route.STUCK_S == 30
-    monkeypatch.setattr(route, "STUCK_S", 0.5)
+    assert handler.STUCK_S == 30
+    monkeypatch.setattr(handler, "STUCK_S", 0.5)
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     channel = Channel([("/mistral/endless", Endless, {})], logging.getLogger("jupyter_mistral"))
     channel.start()

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 import zygote
-from jupyter_mistral import health as doctor
+from jupyter_mistral import health
 from jupyter_mistral.protocol.conversation import Message
 from jupyter_mistral.protocol.events import End, Usage
 from jupyter_mistral.protocol.failures import Failure
@@ -203,7 +203,7 @@ async def test_what_cannot_be_recorded_is_refused_before_anything_runs(
         assert status.state == "unloaded" and status.worker_pid is None
         assert status.failure is not None and status.failure["code"] == "not_recorded"
         parts.channel.start()
-        checks = await asyncio.to_thread(lambda: list(doctor._host()))
+        checks = await asyncio.to_thread(lambda: list(health._host()))
         assert [(check.name, check.state) for check in checks] == [("host", "ok"), ("audit", "blocked")]
         await engine.unload()  # gives back and is never refused
         folder().unlink()

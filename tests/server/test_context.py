@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from jupyter_mistral.server.http import large_body as aside
+from jupyter_mistral.server.http import large_body
 from jupyter_mistral.server.inference.local import Options
 
 from .conftest import SMALL, Own, Peer
@@ -110,7 +110,9 @@ async def test_the_meter_counts_before_the_model_is_loaded(own_host: Callable[[O
 
 def padded(book: dict[str, Any]) -> dict[str, Any]:
     """The same notebook in a body that is too large to be parsed beside other requests."""
-    cells = [{**cell, "metadata": {"padding": "x" * (5 * aside.LARGE // len(book["cells"]))}} for cell in book["cells"]]
+    cells = [
+        {**cell, "metadata": {"padding": "x" * (5 * large_body.LARGE // len(book["cells"]))}} for cell in book["cells"]
+    ]
     return {**book, "cells": cells}
 
 
@@ -152,9 +154,9 @@ async def test_a_large_body_is_read_in_a_process_of_its_own_with_the_same_outcom
 @pytest.mark.parametrize(
     ("broken", "sentence"),
     [
-        (b'{"messages": [' + b" " * aside.LARGE, "is not JSON"),
-        (b'{"messages": [], "padding": "' + b"x" * aside.LARGE + b'"}', "Unknown field"),
-        (b'{"a": ' + b"[" * aside.LARGE, "nested deeper"),
+        (b'{"messages": [' + b" " * large_body.LARGE, "is not JSON"),
+        (b'{"messages": [], "padding": "' + b"x" * large_body.LARGE + b'"}', "Unknown field"),
+        (b'{"a": ' + b"[" * large_body.LARGE, "nested deeper"),
     ],
     ids=["cut off", "unknown", "deep"],
 )

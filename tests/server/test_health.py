@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from jupyter_mistral import health as doctor
+from jupyter_mistral import health
 from jupyter_mistral.server.api.doctor import Health
 
 
@@ -19,7 +19,7 @@ def jp_server_config() -> dict[str, Any]:
 async def test_the_route_gives_the_doctors_checks_with_what_to_do(jp_fetch: Any, mistral_home: Any) -> None:
     told = json.loads((await jp_fetch("mistral", "api", "doctor")).body)
     found = {check["name"]: check for check in told["checks"]}
-    wanted = [check.name for check in await asyncio.to_thread(lambda: list(doctor.examine()))]
+    wanted = [check.name for check in await asyncio.to_thread(lambda: list(health.examine()))]
     assert list(found) == wanted
     assert found["model"]["state"] == "ok"
     assert all(check["todo"] for check in told["checks"] if check["state"] != "ok")

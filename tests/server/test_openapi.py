@@ -21,10 +21,10 @@ from jupyter_mistral.protocol.conversation import MAX_MESSAGES, MAX_TOOLS
 from jupyter_mistral.protocol.failures import FAILURES, Failure
 from jupyter_mistral.protocol.requests import MAX_CHOICES, SAMPLING_BOUNDS
 from jupyter_mistral.protocol.tools import LONGEST_DESCRIPTION
-from jupyter_mistral.server.api import openai as v1
+from jupyter_mistral.server.api import openai
 
 SMALL = "smollm2-135m"
-TEXT = files("jupyter_mistral").joinpath(v1.OPENAPI).read_text()
+TEXT = files("jupyter_mistral").joinpath(openai.OPENAPI).read_text()
 FILE: dict[str, Any] = json.loads(TEXT)
 SCHEMAS = FILE["components"]["schemas"]
 # a GET of these addresses has nothing to get wrong
@@ -141,7 +141,7 @@ def test_the_file_is_served_to_who_has_a_token(host: tuple[str, dict[str, str]])
 
 
 def test_every_standard_address_stands_in_the_file() -> None:
-    table = {pattern.removeprefix("/mistral/v1") for pattern, _, _ in v1.table(None)}  # type: ignore[arg-type]
+    table = {pattern.removeprefix("/mistral/v1") for pattern, _, _ in openai.table(None)}  # type: ignore[arg-type]
     told = {path.replace("{model}", "(.+)") for path in FILE["paths"]}
     assert table - {r"/mistral/(?:v1/)?health", r"/openapi\.json"} == told - {"/health", "/metrics"}
 

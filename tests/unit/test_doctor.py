@@ -11,7 +11,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from jupyter_mistral import health as doctor
+from jupyter_mistral import health
 from jupyter_mistral.health import Check
 from jupyter_mistral.models import EMBEDDED, memory, store
 from jupyter_mistral.models.memory import GIB, Machine
@@ -28,7 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def look(name: str) -> Check:
-    found = {check.name: check for check in doctor.examine()}
+    found = {check.name: check for check in health.examine()}
     return found[name]
 
 
@@ -67,22 +67,22 @@ def test_with_everything_in_place_nothing_is_blocked(mistral_home: Path) -> None
 
 def test_a_damaged_model_is_named() -> None:
     folder = fill()
-    assert only(doctor._model()).state == "ok"
+    assert only(health._model()).state == "ok"
     (folder / "model.safetensors").write_bytes(b"weighus")
-    found = only(doctor._model())
+    found = only(health._model())
     assert (found.state, found.todo) == ("blocked", f"Run `jupyter mistral pull {EMBEDDED}`, which repairs it.")
     assert "model.safetensors" in found.found
 
 
 def test_missing_and_untested_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.metadata.version
-    assert only(doctor._packages()).state == "ok"
+    assert only(health._packages()).state == "ok"
 
     def old(name: str) -> str:
         return "4.40.0" if name == "transformers" else real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", old)
-    found = only(doctor._packages())
+    found = only(health._packages())
     assert found.state == "warn"
     assert "transformers 4.40.0 (wanted" in found.found
 
@@ -92,7 +92,7 @@ def test_missing_and_untested_packages_are_named(monkeypatch: pytest.MonkeyPatch
         return real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", gone)
-    found = only(doctor._packages())
+    found = only(health._packages())
     assert (found.state, found.found) == ("blocked", "not installed: bitsandbytes")
     assert "pip install 'jupyter-mistral[engine]'" in found.todo
 
@@ -104,23 +104,23 @@ def test_memory_that_is_too_small_blocks_and_taken_memory_warns(monkeypatch: pyt
         (Machine("", 0, 0, GIB, GIB), "blocked"),
     ):
         monkeypatch.setattr(memory, "machine", lambda here=here: here)
-        assert only(doctor._memory()).state == state
+        assert only(health._memory()).state == state
 
 
 def test_a_gpu_that_torch_cannot_use_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "machine", lambda: Machine("A card", 24 * GIB, 20 * GIB, 16 * GIB, 12 * GIB))
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.13.0+cpu")
-    found = only(doctor._gpu())
+    found = only(health._gpu())
     assert found.state == "warn"
     assert "20.0 GiB of 24.0 GiB" in found.found
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.13.0+cu130")
-    assert only(doctor._gpu()).state == "ok"
+    assert only(health._gpu()).state == "ok"
 
 
 def test_a_full_disk_blocks_only_what_is_not_there_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(10**9, 0, 10**8))
-    found = only(doctor._disk())
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda path: usage(10**9, 0, 10**8))
+    found = only(health._disk())
     assert found.state == "blocked"
     assert "95 MiB free" in found.found
 
@@ -129,13 +129,13 @@ def test_a_disk_on_which_chats_cannot_be_saved_is_a_warning_where_the_model_is_t
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(doctor.store, "disk_bytes", lambda name: 10**12)
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(10**9, 0, 10**6))
-    found = only(doctor._disk())
+    monkeypatch.setattr(health.store, "disk_bytes", lambda name: 10**12)
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda path: usage(10**9, 0, 10**6))
+    found = only(health._disk())
     assert (found.state, found.todo != "") == ("warn", True)
     assert "chats may not be saved" in found.found
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage(10**9, 0, 10**8))
-    assert only(doctor._disk()).state == "ok"
+    monkeypatch.setattr(health.shutil, "disk_usage", lambda path: usage(10**9, 0, 10**8))
+    assert only(health._disk()).state == "ok"
 
 
 @pytest.mark.threat("T30")
@@ -145,9 +145,9 @@ def test_words_or_tokens_open_to_others_are_a_warning(home: Path, name: str) -> 
     path = home / name
     store.private_folder(path.parent)
     path.mkdir(mode=0o700) if name == "chats" else path.touch(mode=0o600)
-    assert only(doctor._home()).state == "ok"
+    assert only(health._home()).state == "ok"
     path.chmod(0o750 if name == "chats" else 0o644)
-    found = only(doctor._home())
+    found = only(health._home())
     assert (found.state, found.todo) == ("warn", f"chmod go= '{path}'")
     assert str(path) in found.found
 
@@ -155,16 +155,16 @@ def test_words_or_tokens_open_to_others_are_a_warning(home: Path, name: str) -> 
 def test_a_folder_open_to_others_is_a_warning(home: Path) -> None:
     home.mkdir(mode=0o755)
     home.chmod(0o755)
-    found = only(doctor._home())
+    found = only(health._home())
     assert (found.state, found.todo) == ("warn", f"chmod 700 '{home}'")
     home.chmod(0o700)
-    assert only(doctor._home()).state == "ok"
+    assert only(health._home()).state == "ok"
 
 
 def test_a_folder_that_cannot_be_made_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JUPYTER_MISTRAL_HOME", str(tmp_path / "file" / "home"))
-    assert only(doctor._home()).state == "blocked"
+    assert only(health._home()).state == "blocked"
 
 
 @pytest.mark.parametrize(
@@ -183,13 +183,13 @@ def test_the_users_own_settings_decide_about_the_server_extension(
     path = tmp_path / "config_dir" / file
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"ServerApp": {"jpserver_extensions": {"jupyter_mistral": enabled}}}))
-    assert only(doctor._extension()).state == state
+    assert only(health._extension()).state == state
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
-    assert only(doctor._extension()).state == "ok"
+    assert only(health._extension()).state == "ok"
 
 
 def test_the_seal_is_tried_by_a_real_worker() -> None:
-    found = only(doctor._seal())
+    found = only(health._seal())
     assert found.state in ("ok", "warn")
     assert ("no network" in found.found) == (found.state == "ok")
 
@@ -203,6 +203,6 @@ def test_where_no_worker_can_be_started_at_all_it_says_what_can_be_done_instead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Windows")
-    found = only(doctor._seal())
+    found = only(health._seal())
     assert found.state == "blocked" and "Windows" in found.found
     assert "WSL" in found.todo and "pip install" not in found.todo

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..context.notebook import cells
-from ..context.prompt import read_in_parts as thorough
+from ..context.prompt import read_in_parts
 from ..context.prompt.builder import Built, build_given
 from ..context.prompt.inputs import Job
 from ..context.prompt.read_in_parts import Plan
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         if given.focus is not None:
             _refuse_beyond(len(cells.read(notebook)), given.focus)
         read = job.given(notebook, tokens.count, tokens.overhead, tokens.image)
-        plan = thorough.plan(read) if given.thorough else None
+        plan = read_in_parts.plan(read) if given.thorough else None
         told = to_dict_of_plan(plan) if plan else to_dict(build_given(read, None))
         text = _readable_plan(plan) if plan else _readable(told)
     except Failure as failure:

@@ -22,8 +22,8 @@ from .alt.magic import button as alt_button
 from .alt.magic import to_html as alt_html
 from .documents import harmless
 from .errors import MistralError, Stopped
-from .figures import questions as seeing
-from .host import gpu_loan as lending
+from .figures import questions
+from .host import gpu_loan
 from .host.client import Client
 from .line.arguments import COMMANDS, LAST_FIGURE, Command, load_words, reference
 from .line.manual import MANUAL
@@ -225,7 +225,7 @@ class Commands:
 
     def _fix(self, command: Command) -> None:
         error = self._error(command)
-        offer = lending.offer(error, Client.find(say=self._magics.say))
+        offer = gpu_loan.offer(error, Client.find(say=self._magics.say))
         if offer:
             self._show(offer)
             return
@@ -259,9 +259,9 @@ class Commands:
     def _explain_named(self, command: Command, name: str) -> None:
         """A figure in a variable, a picture's file, or the last figure whatever failed since."""
         if name != LAST_FIGURE:
-            figures = seeing.find([name], self._magics.shell)
+            figures = questions.find([name], self._magics.shell)
         else:
-            last = seeing.newest(self._magics.shell)
+            last = questions.newest(self._magics.shell)
             if last is None:
                 raise MistralError(
                     "No figure was shown in this kernel yet. Run the cell that draws it, then ask again."
@@ -276,24 +276,24 @@ class Commands:
         if command.name == "error":
             return False
         if number is not None:
-            figures = [] if errors.find(number) else seeing.of_cell(shell, number)
+            figures = [] if errors.find(number) else questions.of_cell(shell, number)
             said = f"Explain the figure of In[{number}]."
         else:
-            last = seeing.newest(shell)
+            last = questions.newest(shell)
             is_newest = last is not None and (errors.last is None or last[0] > errors.last.number)
             figures, said = ([last[1]] if last is not None and is_newest else []), "Explain the last figure."
         if number is not None and not any(figure.facts.has_numbers for figure in figures):
             client = Client.find(say=self._magics.say) if figures else None
-            if client is None or not seeing.can_see(client, self._magics.model_of(command.options)):
+            if client is None or not questions.can_see(client, self._magics.model_of(command.options)):
                 return False  # a picture that nobody here can read: then the cell is explained
         if figures:
             self._ask_about(figures, command, said)
         return bool(figures)
 
-    def _ask_about(self, figures: Sequence[seeing.Figure], command: Command, said: str) -> None:
+    def _ask_about(self, figures: Sequence[questions.Figure], command: Command, said: str) -> None:
         # told whole: earlier answers about other figures would only lead a small model to repeat their numbers
         options = replace(command.options, use_history=False)
-        self._magics.ask(seeing.EXPLAIN, options, said, figures=figures)
+        self._magics.ask(questions.EXPLAIN, options, said, figures=figures)
 
     def _explain_cell(self, command: Command, number: int) -> None:
         inputs = self._magics.inputs

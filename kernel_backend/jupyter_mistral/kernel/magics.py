@@ -14,15 +14,14 @@ from traitlets import Dict, Enum, Float, Int, Unicode
 from ..protocol.conversation import Message
 from ..protocol.failures import Failure
 from ..protocol.requests import SCOPES, ChatRequest, Extras, Form
-from . import documents as papers
+from . import documents
 from .ask import formats, interpolate
 from .ask.ask import ask
 from .ask.conversation import SYSTEM, Conversation, Exchange
 from .ask.reply import Reply
 from .commands import Commands
 from .errors import MistralError, Stopped
-from .figures import history as shown
-from .figures import questions as seeing
+from .figures import history, questions
 from .host.client import Client
 from .line.arguments import Command, Options, Question, late_flag, parse_header, parse_line
 from .line.completion import matcher
@@ -30,7 +29,7 @@ from .line.manual import MANUAL
 from .line.question_mark import AskedWithAMark
 from .line.terminal_text import to_plain
 from .show.display import NotebookView, TerminalView, View
-from .variables import executed_cells as notebook
+from .variables import executed_cells
 from .variables.cell_errors import Errors
 from .variables.describe import variables
 from .variables.executed_cells import Executed
@@ -70,7 +69,7 @@ class MistralMagics(Magics):
     def mistral(self, line: str, cell: str | None = None) -> None:
         try:
             if cell is None:
-                asked = parse_line(line, self.aliases, seeing.Figures(self.namespace))
+                asked = parse_line(line, self.aliases, questions.Figures(self.namespace))
                 if isinstance(asked, Command):
                     self._commands.run(asked)
                     return
@@ -82,7 +81,7 @@ class MistralMagics(Magics):
                 asked = Question(f"{header.text}\n{cell}".strip(), header.options)
             if not asked.text.strip() and asked.options.see:
                 options = replace(asked.options, use_history=False)
-                self.ask(seeing.EXPLAIN, options, f"Explain {', '.join(options.see)}.")
+                self.ask(questions.EXPLAIN, options, f"Explain {', '.join(options.see)}.")
                 return
             if not asked.text.strip():
                 raise UsageError("The question is empty. Write it under %%mistral, or behind %mistral.")
@@ -103,7 +102,7 @@ class MistralMagics(Magics):
         said: str = "",
         format: str = "",
         instructed: bool = False,
-        figures: Sequence[seeing.Figure] = (),
+        figures: Sequence[questions.Figure] = (),
         failed: str = "",
     ) -> Reply:
         """Ask, show, keep. `said` is what the history remembers in place of a long question. Raises `MistralError`.
@@ -115,8 +114,8 @@ class MistralMagics(Magics):
         if options.schema and kind != "json":
             raise UsageError(f"--schema is for -f json, not for -f {kind}.")
         request = self._request(question, options, kind, instructed)
-        figures = [*figures, *seeing.find(options.see, self._shell)]
-        request, sight = self._with_figures(request, figures, question == seeing.EXPLAIN)
+        figures = [*figures, *questions.find(options.see, self._shell)]
+        request, sight = self._with_figures(request, figures, question == questions.EXPLAIN)
         opening = sight.opening if kind == "markdown" else ""
         if sight.note and not opening:
             self.say(sight.note)
@@ -126,11 +125,11 @@ class MistralMagics(Magics):
         outcome = ask(Client.find(say=self.say), request, self._view(kind), kind)
         reply = outcome.shown.reply
         self._keep(reply, said or question, options)
-        doubt = seeing.doubt(reply.text.removeprefix(opening), question, figures)
+        doubt = questions.doubt(reply.text.removeprefix(opening), question, figures)
         if doubt:
             self.say(doubt)
         if options.use_history and kind == "markdown" and not figures:
-            told = papers.sources(self.conversation.papers, reply.text)
+            told = documents.sources(self.conversation.papers, reply.text)
             if told:
                 self.say(told)
         if failed and outcome.shown.next_cell.strip() == failed.strip():
@@ -152,7 +151,7 @@ class MistralMagics(Magics):
         defaults = {"max_tokens": self.max_tokens, "temperature": self.temperature}
         return ChatRequest(
             messages=self.conversation.to_messages(
-                f"{question}\n\n{wanted or (papers.REMIND if held and kind == 'markdown' else '')}".strip(),
+                f"{question}\n\n{wanted or (documents.REMIND if held and kind == 'markdown' else '')}".strip(),
                 system,
                 count,
                 held,
@@ -164,12 +163,12 @@ class MistralMagics(Magics):
         )
 
     def _with_figures(
-        self, request: ChatRequest, figures: Sequence[seeing.Figure], explains: bool
-    ) -> tuple[ChatRequest, seeing.Sight]:
+        self, request: ChatRequest, figures: Sequence[questions.Figure], explains: bool
+    ) -> tuple[ChatRequest, questions.Sight]:
         """The request with what of the figures goes along, and what is to be said about that."""
         if not figures:
-            return request, seeing.Sight()
-        sight = seeing.look(figures, seeing.can_see(Client.find(say=self.say), request.model), explains)
+            return request, questions.Sight()
+        sight = questions.look(figures, questions.can_see(Client.find(say=self.say), request.model), explains)
         extras = replace(request.extras, figures=sight.facts)
         return replace(request, messages=sight.put_into(request.messages), extras=extras), sight
 
@@ -179,7 +178,7 @@ class MistralMagics(Magics):
             return ()
         card = Client.find(say=self.say).get("/mistral/api/status").get("model") or {}
         tokens = min(self.document_tokens, int(card.get("context_length") or 2 * self.document_tokens) // 2)
-        return papers.to_messages(self.conversation.papers, question, tokens * papers.CHARACTERS)
+        return documents.to_messages(self.conversation.papers, question, tokens * documents.CHARACTERS)
 
     def _extras(self, options: Options) -> Extras:
         scope = options.context or self.context
@@ -187,8 +186,8 @@ class MistralMagics(Magics):
             scope = "notebook"
         if scope == "none":
             return Extras(client="magics")
-        path = notebook.path_of(self.namespace)
-        cells, focus = notebook.seen_from(self._executed(), self.current_cell, path, scope)
+        path = executed_cells.path_of(self.namespace)
+        cells, focus = executed_cells.seen_from(self._executed(), self.current_cell, path, scope)
         held = tuple(variables(self.namespace))
         return Extras(
             client="magics", notebook=cells, focus=focus, scope=scope, variables=held, thorough=options.thorough
@@ -278,7 +277,7 @@ def load(shell: Any) -> None:
     magics = MistralMagics(shell)
     shell.register_magics(magics)
     shell.events.register("post_run_cell", magics.after_cell)
-    shown.install(shell)
+    history.install(shell)
     shell.input_transformer_manager.token_transformers.insert(0, AskedWithAMark)
     shell.Completer.custom_matchers.append(magics.matcher)
     if "Err" not in shell.user_ns:
@@ -291,7 +290,7 @@ def unload(shell: Any) -> None:
     if magics is None:
         return
     shell.events.unregister("post_run_cell", magics.after_cell)
-    shown.uninstall(shell)
+    history.uninstall(shell)
     shell.input_transformer_manager.token_transformers.remove(AskedWithAMark)
     shell.Completer.custom_matchers.remove(magics.matcher)
     for table in shell.magics_manager.magics.values():

@@ -6,11 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from ..documents.decoder import Decoder
-from .api import chats
-from .api import doctor as health
-from .api import documents as reading
-from .api import figures as figure
-from .api import model as routes
+from .api import chats, doctor, documents, figures, model
 from .chats.service import Conversations
 from .chats.store import History
 from .external.engine import Elsewhere, ExternalEngine
@@ -68,12 +64,12 @@ def join(
     if audit is not None:
         reader, kept = audited_reader(decoder, audit), audited_chats(conversations, audit)
     table: Table = [
-        *routes.table(counted, prompts),
-        *reading.table(reader),
-        *figure.table(),
+        *model.table(counted, prompts),
+        *documents.table(reader),
+        *figures.table(),
         *chats.table(kept),
-        *health.table(options.default_model),
+        *doctor.table(options.default_model),
         *metrics.table(meter),
-        *routes.NOTHING,
+        *model.NOTHING,
     ]
-    return Parts(engine, table, Channel([*table, *routes.ANYWHERE], log), conversations, decoder, meter)
+    return Parts(engine, table, Channel([*table, *model.ANYWHERE], log), conversations, decoder, meter)

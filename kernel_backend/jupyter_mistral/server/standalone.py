@@ -16,7 +16,7 @@ from typing import Any
 from jupyter_core.paths import jupyter_config_path
 from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLoader, PyFileConfigLoader
 
-from .. import discovery as hosts
+from .. import discovery
 from ..protocol.failures import Failure
 from .assemble import Parts, join
 from .external.config import elsewhere_of
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = replace(options, default_model=args.model)
     if args.spill:
         options = replace(options, spill=True)
-    for pid in hosts.running(hosts.runtime_dir()):
+    for pid in discovery.running(discovery.runtime_dir()):
         print(
             f"jupyter mistral: a model host runs already (process {pid}). A second model needs memory of its own; "
             "`jupyter mistral status` shows the first.",

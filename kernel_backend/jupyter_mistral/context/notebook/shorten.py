@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from . import html_tables as tables
+from . import html_tables
 from .cells import Output
 
 _PROGRESS = re.compile(
@@ -137,7 +137,7 @@ def output(out: Output, room: int, similar: bool, wanted: Wanted | None = None) 
         return f"({out.mime}{size}){label[:200]}"
     text = out.text
     if out.html and (not text.strip() or ("<table" in out.html and _is_wrapped(text))):
-        text = tables.of_html(out.html) or text
+        text = html_tables.of_html(out.html) or text
     text = "\n".join(line.rstrip() for line in text.strip("\n").split("\n"))
     text = traceback(text) if out.kind == "error" else collapse(text, similar and out.kind == "stream")
     return cut(text, room, wanted).rstrip()

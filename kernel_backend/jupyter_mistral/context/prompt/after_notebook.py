@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..notebook import cells as reading
-from ..secrets import mask as secrets
+from ..notebook import cells
+from ..secrets import mask
 from .inputs import TAIL_SHARE, Given
 from .ledger import Piece, piece
 from .render import guard
@@ -24,7 +24,7 @@ def tail(given: Given, room: int, doubts: list[tuple[int, str]]) -> tuple[list[P
     room -= count.total(found)
     lines = variables(given)
     kept, left = _fitting(given, lines, room, "Variables in the kernel now:", "variables")
-    figures = [piece("figure", f"Figure {i + 1}:\n{guard(reading.plain(f))}") for i, f in enumerate(given.figures)]
+    figures = [piece("figure", f"Figure {i + 1}:\n{guard(cells.plain(f))}") for i, f in enumerate(given.figures)]
     kept_figures, _ = _fitting(given, figures, left, "", "figure")
     dropped = [f"variable {p.why}" for p in lines if p not in kept]
     dropped += [f"figure {i + 1}" for i, p in enumerate(figures) if p not in kept_figures]
@@ -54,7 +54,7 @@ def variables(given: Given) -> list[Piece]:
         name, kind, summary = (
             one_line(str(each.get(k) or ""))[:size] for k, size in (("name", 100), ("type", 100), ("summary", 2000))
         )
-        text, _ = secrets.mask(f"{name}: {kind} = {summary}" if summary else f"{name}: {kind}", given.known)
+        text, _ = mask.mask(f"{name}: {kind} = {summary}" if summary else f"{name}: {kind}", given.known)
         lines.append((name not in asked, piece("variable", f"- {guard(text)}", None, "whole", name)))
     is_tight = given.count.total([line for _, line in lines]) > given.budget * TAIL_SHARE / 2
     return [line for _, line in (sorted(lines, key=lambda pair: pair[0]) if is_tight else lines)]
@@ -73,4 +73,4 @@ def _fitting(given: Given, pieces: Sequence[Piece], room: int, title: str, name:
 
 
 def one_line(text: str) -> str:
-    return " ".join(reading.plain(text).replace('"', "'").split())
+    return " ".join(cells.plain(text).replace('"', "'").split())

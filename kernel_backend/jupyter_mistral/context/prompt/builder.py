@@ -9,8 +9,7 @@ from typing import Any
 
 from ...protocol.conversation import Message
 from ...protocol.images import Image
-from ..notebook import dataflow as naming
-from ..notebook import pictures, stale
+from ..notebook import dataflow, pictures, stale
 from ..notebook.cells import Cell
 from ..search import relevance, words
 from .after_notebook import one_line, tail
@@ -82,7 +81,7 @@ class _Building:
 
     def run(self, old: Snapshot | None) -> Built:
         given = self._given
-        graph = naming.graph(given.cells, given.language)
+        graph = dataflow.graph(given.cells, given.language)
         rest = given.room(given.turns)
         order = _Order(given.cells, graph, given.question)
         ran = stale.remember(old.ran if old else {}, given.cells)
@@ -192,7 +191,7 @@ def _missing_words(missing: list[int]) -> str:
 class _Order:
     """The cells by need for one question: worked out when first asked for, since a notebook that fits whole needs none."""
 
-    def __init__(self, cells: Sequence[Cell], graph: naming.Graph, question: relevance.Question) -> None:
+    def __init__(self, cells: Sequence[Cell], graph: dataflow.Graph, question: relevance.Question) -> None:
         self._cells, self._graph, self._question = cells, graph, question
         self._order: list[int] | None = None
         self._terms: frozenset[str] | None = None

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 from ...protocol.conversation import Message
 from ...protocol.images import Image
-from ..notebook import dataflow as naming
-from ..notebook import stale
+from ..notebook import dataflow, stale
 from ..notebook.cells import Cell
 from ..search import relevance
 from .after_notebook import tail
@@ -160,7 +159,7 @@ def _frame(given: Given, parts: int) -> list[Piece]:
 def _around(given: Given, frame: list[Piece]) -> tuple[int, list[Message], list[Piece], list[str]]:
     """Tokens left for notes, and what else the last prompt holds: turns, variables and the like, what of these is dropped."""
     rest = given.room(given.turns) - given.count.total(frame)
-    graph = naming.graph(given.cells, given.language)
+    graph = dataflow.graph(given.cells, given.language)
     doubts = stale.notes(given.cells, graph, stale.remember({}, given.cells))
     found, dropped = tail(given, int(rest * TAIL_SHARE), doubts)
     rest -= given.count.total(found)
@@ -194,7 +193,7 @@ def _packed(given: Given, room: int) -> tuple[list[list[Piece]], list[int]]:
 
 
 def _most_needed(given: Given, cells: list[Cell], renderer: Renderer, room: int) -> list[Cell]:
-    graph = naming.graph(given.cells, given.language)
+    graph = dataflow.graph(given.cells, given.language)
     scores = relevance.scores(given.cells, relevance.index(given.cells), graph, given.question)
     by_index = {cell.index: score for cell, score in zip(given.cells, scores, strict=True)}
     chosen = set()

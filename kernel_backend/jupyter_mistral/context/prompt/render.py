@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..notebook import shorten
 from ..notebook.cells import Cell, Output
 from ..notebook.shorten import Wanted
-from ..secrets import mask as secrets
+from ..secrets import mask
 from .ledger import Piece, State, piece
 
 
@@ -56,7 +56,7 @@ class Renderer:
     def _mask(self, text: str) -> tuple[str, int]:
         """Each text once, though it may be rendered at several levels."""
         if text not in self._masked:
-            self._masked[text] = secrets.mask(text, self.known)
+            self._masked[text] = mask.mask(text, self.known)
         return self._masked[text]
 
     def cell(self, cell: Cell, level: Level, wanted: Wanted | None = None) -> tuple[Piece, ...]:

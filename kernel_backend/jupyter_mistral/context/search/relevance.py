@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..notebook import html_tables as tables
+from ..notebook import html_tables
 from ..notebook.cells import Cell
 from ..notebook.dataflow import Graph
 from . import words
@@ -92,7 +92,7 @@ def _fields(cell: Cell, room: int) -> list[tuple[str, float]]:
     for out in cell.outputs[:20]:
         text = out.text[: room // 2]
         if out.html and (not text.strip() or text.startswith("<")):
-            text = tables.of_html(out.html[: room // 2])
+            text = html_tables.of_html(out.html[: room // 2])
         fields.append((text, 0.7))
         if out.kind == "error":
             fields.append((f"error exception {out.mime}", 1.0))

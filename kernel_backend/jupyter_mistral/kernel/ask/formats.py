@@ -14,7 +14,7 @@ from ..errors import MistralError
 from ..show.highlight import CONTROL, HIDDEN_MARKS
 from ..show.markdown import Markdown, is_safe_tex, to_code, to_html, to_math
 from ..show.style import frame
-from . import code_blocks as blocks
+from . import code_blocks
 from .reply import Reply
 
 Finish = Literal["stop", "length", "stopped", "tool_calls"]
@@ -69,15 +69,15 @@ def live(format: str) -> Callable[[str], str]:
 def finish(format: str, text: str, finish: Finish, usage: Usage) -> Shown:
     """Keep of an answer what its format asked for. `problem` says what did not come."""
     if format in BEGUN and finish == "stop":
-        text = blocks.unbegun(text, BEGUN[format])
-    found, _ = blocks.split(text)
+        text = code_blocks.unbegun(text, BEGUN[format])
+    found, _ = code_blocks.split(text)
     code = tuple(b.text for b in found)
     if format == "code":
         return _code(text, code, finish, usage)
     if format == "json":
         return _json(text, finish, usage)
     if format == "html":
-        html = blocks.html_of(text)
+        html = code_blocks.html_of(text)
         reply = Reply(html or text, "html", (html,) if html else (), usage, finish)
         return Shown(
             reply,
@@ -85,7 +85,7 @@ def finish(format: str, text: str, finish: Finish, usage: Usage) -> Shown:
             problem="" if html else _absent("HTML", finish, "Ask again, or say what the page shall hold."),
         )
     if format == "math":
-        formulas = blocks.formulas_of(text)
+        formulas = code_blocks.formulas_of(text)
         reply = Reply("\n\n".join(formulas) or text, "math", (), usage, finish)
         return Shown(reply, _body(reply), problem="" if formulas else _absent("formula", finish, "Ask again."))
     reply = Reply(text, format, code, usage, finish)
@@ -93,7 +93,7 @@ def finish(format: str, text: str, finish: Finish, usage: Usage) -> Shown:
 
 
 def _code(text: str, code: tuple[str, ...], finish: Finish, usage: Usage) -> Shown:
-    cell, prose = blocks.cell_of(text)
+    cell, prose = code_blocks.cell_of(text)
     cell = HIDDEN_MARKS.sub("", cell)
     reply = Reply(text, "code", code or ((cell,) if cell else ()), usage, finish)
     if not cell:
@@ -112,7 +112,7 @@ def _absent(what: str, finish: Finish, todo: str) -> str:
 
 def _json(text: str, finish: Finish, usage: Usage) -> Shown:
     try:
-        data: Any = json.loads(blocks.unwrapped(text, ("json",)))
+        data: Any = json.loads(code_blocks.unwrapped(text, ("json",)))
     except ValueError:
         cut = "The answer was cut before its JSON was whole. Raise --max-tokens."
         problem = cut if finish == "length" else "The answer is not JSON. Ask again."

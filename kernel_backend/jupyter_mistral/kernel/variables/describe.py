@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from . import frames as tables
+from . import frames
 from .masking import HIDDEN, is_secret_name, mask
 
 BUDGET_S = 0.3
@@ -108,7 +108,7 @@ def _summary(value: Any, depth: int) -> str:
         return f"{kind.__name__}.{value.name}"
     if kind in (str, bytes, bytearray):
         return _text(value, depth)
-    table = tables.summary(value)
+    table = frames.summary(value)
     if table:
         return table
     if kind is dict or (isinstance(value, dict) and kind.__module__ in ("collections", "builtins")):

@@ -8,16 +8,16 @@ HIDDEN = "‹hidden›"
 
 def is_secret_name(name: str) -> bool:
     """Whether a variable of that name is taken to hold a secret."""
-    from ...context.secrets import names as secret_names
+    from ...context.secrets import names
 
-    return secret_names.is_secret_name(name)
+    return names.is_secret_name(name)
 
 
 def is_secret_column(name: str) -> bool:
     """Whether a table's column of that name is taken to hold secrets."""
-    from ...context.secrets import names as secret_names
+    from ...context.secrets import names
 
-    return secret_names.is_secret_column(name)
+    return names.is_secret_column(name)
 
 
 def mask(text: str) -> str:

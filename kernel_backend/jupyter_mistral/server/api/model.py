@@ -17,7 +17,7 @@ from ..http.handler import Route, Table
 from ..inference.local import Engine
 from ..prompts.builder import PromptBuilder
 from ..prompts.token_counts import is_exact
-from . import openai as v1
+from . import openai
 from .openai import EngineRoute
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def table(engine: Engine, prompts: PromptBuilder) -> Table:
     """Every address but those of chats; `nothing` must come last."""
     return [
-        *v1.table(engine),
+        *openai.table(engine),
         (r"/mistral/api/status", StatusRoute, {"engine": engine}),
         (r"/mistral/api/models", Catalogue, {"engine": engine}),
         (r"/mistral/api/load", Load, {"engine": engine}),

@@ -23,7 +23,7 @@ from jupyter_core.paths import jupyter_data_dir
 
 from ...protocol import HOME_ENV
 from ...protocol.failures import Failure
-from . import sqlite as chatfile
+from . import sqlite
 from .sqlite import Content, Owner, new_id
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class History:
     def __init__(self, path: Path | None = None, retry_s: float = RETRY_S, busy_s: float = BUSY_S) -> None:
         self._path, self._retry_s, self._busy_s = path or default_path(), retry_s, busy_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mistral-history")
-        self._memory = chatfile.open_memory()
+        self._memory = sqlite.open_memory()
         self._is_open = self._is_closed = False
         self._disk: sqlite3.Connection | None = None
         self._me = new_id()
@@ -82,14 +82,14 @@ class History:
 
     async def create(self, title: str = "", notebook: str | None = None) -> str:
         chat, now = new_id(), time.time()
-        await self._write(chat, lambda db: chatfile.add_chat(db, chat, title, notebook, now))
+        await self._write(chat, lambda db: sqlite.add_chat(db, chat, title, notebook, now))
         return chat
 
     async def rename(self, chat: str, title: str) -> bool:
-        return await self._write(chat, lambda db: chatfile.rename_chat(db, chat, title))
+        return await self._write(chat, lambda db: sqlite.rename_chat(db, chat, title))
 
     async def delete(self, chat: str) -> bool:
-        return await self._write(chat, lambda db: chatfile.drop_chat(db, chat))
+        return await self._write(chat, lambda db: sqlite.drop_chat(db, chat))
 
     async def add_turn(
         self,
@@ -103,12 +103,10 @@ class History:
         """Store a question and the empty answer to come. Raises `busy` while the chat has an unfinished answer."""
         await self._do(self._interrupt_orphans)
         me = self._me
-        return await self._write(
-            chat, lambda db: chatfile.add_turn(db, chat, user, assistant, replaces, title, me, now)
-        )
+        return await self._write(chat, lambda db: sqlite.add_turn(db, chat, user, assistant, replaces, title, me, now))
 
     async def append(self, chat: str, message: str, place: int, text: str) -> bool:
-        return await self._write(chat, lambda db: chatfile.append_text(db, message, place, text))
+        return await self._write(chat, lambda db: sqlite.append_text(db, message, place, text))
 
     async def finish(
         self,
@@ -120,11 +118,11 @@ class History:
     ) -> bool:
         """state: done, interrupted or failed."""
         texts = [json.dumps(value) if value else None for value in (usage, failure)]
-        return await self._write(chat, lambda db: chatfile.finish(db, message, state, *texts))
+        return await self._write(chat, lambda db: sqlite.finish(db, message, state, *texts))
 
     async def drop_messages(self, chat: str, first: str) -> bool:
         """Remove message `first` and what follows."""
-        return await self._write(chat, lambda db: chatfile.drop_messages(db, chat, first))
+        return await self._write(chat, lambda db: sqlite.drop_messages(db, chat, first))
 
     def is_saved(self, chat: str) -> bool:
         return chat not in self._unsaved
@@ -160,14 +158,14 @@ class History:
     def _open_disk(self) -> bool:
         try:
             try:
-                self._disk = chatfile.open_file(self._path, self._busy_s)
+                self._disk = sqlite.open_file(self._path, self._busy_s)
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
                 self._set_aside(error)
-                self._disk = chatfile.open_file(self._path, self._busy_s)
+                self._disk = sqlite.open_file(self._path, self._busy_s)
             self._owner = self._owner or Owner(self._me, self._path.parent, self._disk)
-            chatfile.interrupt_orphans(self._disk, self._owner)
+            sqlite.interrupt_orphans(self._disk, self._owner)
             self.problem = ""
         except (*WORLD, Failure) as error:
             self._disk_failed(error)
@@ -195,18 +193,18 @@ class History:
         self._memory.close()
 
     def _list(self, search: str) -> list[dict[str, Any]]:
-        chats = [{**chat, "saved": False} for chat in chatfile.list_chats(self._memory, search)]
+        chats = [{**chat, "saved": False} for chat in sqlite.list_chats(self._memory, search)]
         if self._disk is not None:
-            with chatfile.snapshot(self._disk):
-                on_disk = chatfile.list_chats(self._disk, search)
+            with sqlite.snapshot(self._disk):
+                on_disk = sqlite.list_chats(self._disk, search)
             chats += [{**chat, "saved": True} for chat in on_disk if chat["id"] not in self._unsaved]
         return sorted(chats, key=lambda chat: float(chat["updated"]), reverse=True)
 
     def _read(self, chat: str) -> dict[str, Any]:
         self._interrupt_orphans()
         db = self._db(chat)
-        with chatfile.snapshot(db):
-            return {**chatfile.read_chat(db, chat), "saved": chat not in self._unsaved}
+        with sqlite.snapshot(db):
+            return {**sqlite.read_chat(db, chat), "saved": chat not in self._unsaved}
 
     def _db(self, chat: str) -> sqlite3.Connection:
         return self._memory if self._disk is None or chat in self._unsaved else self._disk
@@ -214,12 +212,12 @@ class History:
     def _interrupt_orphans(self) -> None:
         if self._disk is not None and self._owner is not None:
             with contextlib.suppress(*WORLD):
-                chatfile.interrupt_orphans(self._disk, self._owner)
+                sqlite.interrupt_orphans(self._disk, self._owner)
 
     def _save(self, chat: str, write: Write) -> bool:
         if not self._waiting and self._disk is not None:
             try:
-                with chatfile.transaction(self._disk):
+                with sqlite.transaction(self._disk):
                     write(self._disk)
                 return True
             except sqlite3.IntegrityError:
@@ -233,9 +231,9 @@ class History:
     def _save_in_memory(self, chat: str, write: Write) -> None:
         try:
             if chat not in self._unsaved and self._disk is not None:
-                chatfile.copy_chat(self._disk, self._memory, chat)
+                sqlite.copy_chat(self._disk, self._memory, chat)
             self._unsaved.add(chat)
-            with chatfile.transaction(self._memory):
+            with sqlite.transaction(self._memory):
                 write(self._memory)
         except sqlite3.IntegrityError:
             raise _vanished() from None
@@ -252,17 +250,17 @@ class History:
         if not self._waiting:
             return True
         try:
-            with chatfile.transaction(self._disk):
+            with sqlite.transaction(self._disk):
                 for write in self._waiting:
                     # another server may have deleted the chat meanwhile: then there is nothing left to save it to
-                    with contextlib.suppress(sqlite3.IntegrityError, Failure), chatfile.savepoint(self._disk):
+                    with contextlib.suppress(sqlite3.IntegrityError, Failure), sqlite.savepoint(self._disk):
                         write(self._disk)
         except WORLD as error:
             self._disk_failed(error)
             return False
         self._waiting.clear()
         self._memory.close()
-        self._memory = chatfile.open_memory()
+        self._memory = sqlite.open_memory()
         self.problem = ""
         self._unsaved.clear()  # last: who sees that all is saved, in another thread, must find no problem any more
         return True

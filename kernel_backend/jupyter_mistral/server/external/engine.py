@@ -22,7 +22,7 @@ from ...protocol.status import ModelCard, Seal, Status
 from ..inference.local import Prompter, Target
 from ..inference.read_in_parts import answered
 from ..inference.turns import LONGEST
-from . import capabilities as facts
+from . import capabilities
 from .answer import Answer, Patience, failure_of
 from .capabilities import Facts
 from .chunks import ChatChunks
@@ -97,9 +97,9 @@ class ExternalEngine:
 
     async def _found_out(self, wanted: str) -> Facts:
         try:
-            found = await facts.discover(self._upstream, wanted, self._elsewhere.context_length)
+            found = await capabilities.discover(self._upstream, wanted, self._elsewhere.context_length)
         except KeyError:
-            rows = ", ".join(row["id"] for row in await facts.names_of(self._upstream))
+            rows = ", ".join(row["id"] for row in await capabilities.names_of(self._upstream))
             raise self._noted(
                 Failure(
                     "unknown_model",
@@ -111,7 +111,7 @@ class ExternalEngine:
         except (Refused, Gone) as error:
             raise self._noted(failure_of(error, self.host)) from None
         self._failure, self._seen_at = None, monotonic()
-        self._log.info("mistral: the engine at %s is %s", self.host, facts.PROGRAMS[found.kind])
+        self._log.info("mistral: the engine at %s is %s", self.host, capabilities.PROGRAMS[found.kind])
         return found
 
     def _noted(self, failure: Failure) -> Failure:
@@ -235,7 +235,7 @@ class ExternalEngine:
             return
         if self._holds_schema is None:
             try:
-                self._holds_schema = await facts.holds_to_schema(self._upstream, known.card.name)
+                self._holds_schema = await capabilities.holds_to_schema(self._upstream, known.card.name)
             except (Refused, Gone) as error:
                 raise self._noted(failure_of(error, self.host)) from None
         if not self._holds_schema:
@@ -310,7 +310,7 @@ class ExternalEngine:
             return
         self._seen_at = monotonic()
         try:
-            await facts.names_of(self._upstream, STATUS_S)
+            await capabilities.names_of(self._upstream, STATUS_S)
             self._failure = None
         except (Refused, Gone) as error:
             self._noted(failure_of(error, self.host))
@@ -322,7 +322,7 @@ class ExternalEngine:
         return {
             "host": self.host,
             "where": self._upstream.address.words,
-            "program": facts.PROGRAMS[known.kind] if known is not None else None,
+            "program": capabilities.PROGRAMS[known.kind] if known is not None else None,
             "tokens": None if known is None else "exact" if self._counts.is_exact(known) else "estimated",
             "prefix": words[self._tells_prefix],
             "images": None if known is None else "image" in known.card.can,
@@ -343,6 +343,6 @@ class ExternalEngine:
     async def rows(self) -> list[dict[str, Any]]:
         """The catalogue as `models.listing.rows` has it, of what the engine serves."""
         return [
-            facts.row(card, is_default=i == 0, where=self._upstream.address.words)
+            capabilities.row(card, is_default=i == 0, where=self._upstream.address.words)
             for i, card in enumerate(await self.cards())
         ]

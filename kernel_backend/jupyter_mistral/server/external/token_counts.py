@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...protocol.conversation import Message
 from ..inference.local import Target
-from . import capabilities as facts
+from . import capabilities
 from .capabilities import Facts
 from .http import Gone, Refused, Upstream
 
@@ -39,7 +39,7 @@ class Counts:
             return estimate(text)
         async with self._slots:
             try:
-                return await facts.count(self._upstream, known.kind, known.card.name, text)
+                return await capabilities.count(self._upstream, known.kind, known.card.name, text)
             except (Refused, Gone, KeyError, TypeError, ValueError):
                 return estimate(text)
 
@@ -49,7 +49,7 @@ class Counts:
 
         async def render(messages: Sequence[Message]) -> int:
             told = [message.to_dict() for message in messages]  # probes of ours, never the user's words
-            return await facts.render(self._upstream, known.kind, known.card.name, told)
+            return await capabilities.render(self._upstream, known.kind, known.card.name, told)
 
         is_exact = self.is_exact(known)
         return Target(known.card, self._tokenizer, count, render if known.tokenize else None, is_exact)

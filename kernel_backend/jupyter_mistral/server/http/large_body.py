@@ -152,18 +152,18 @@ def _gone() -> Failure:
 
 
 def _packed(job: Job, work: Work, tokenizer: str | None) -> tuple[bytes, bytes]:
-    from . import large_body_format as packing
+    from . import large_body_format
 
-    told, blob = packing.pack_job(job)
-    order = {"job": told, "work": packing.pack_work(work), "tokenizer": tokenizer}
+    told, blob = large_body_format.pack_job(job)
+    order = {"job": told, "work": large_body_format.pack_work(work), "tokenizer": tokenizer}
     return json.dumps(order).encode(), blob
 
 
 def _unpacked(work: Work, reply: bytes) -> Built | Plan | None:
-    from . import large_body_format as packing
+    from . import large_body_format
 
     size = int.from_bytes(reply[:8], "big")
     told, blob = json.loads(reply[8 : 8 + size]), reply[8 + size :]
     if told is None:
         return None
-    return packing.unpack_plan(told) if work.gives_plan else packing.unpack_built(told, blob)
+    return large_body_format.unpack_plan(told) if work.gives_plan else large_body_format.unpack_built(told, blob)

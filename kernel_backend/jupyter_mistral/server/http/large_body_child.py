@@ -56,16 +56,16 @@ class Reader:
 
     def _work(self, order: bytes, blob: bytes) -> bytes:
         from ...context import Built
-        from . import large_body_format as packing
+        from . import large_body_format
 
         told = json.loads(order)
-        job = packing.unpack_job(told["job"], blob)
-        made = packing.unpack_work(told["work"]).do(self._given(job, told["tokenizer"]))
+        job = large_body_format.unpack_job(told["job"], blob)
+        made = large_body_format.unpack_work(told["work"]).do(self._given(job, told["tokenizer"]))
         pictures = b""
         if isinstance(made, Built):
-            reply, pictures = packing.pack_built(made)
+            reply, pictures = large_body_format.pack_built(made)
         else:
-            reply = packing.pack_plan(made)  # type: ignore[assignment]  # JSON, null for no plan
+            reply = large_body_format.pack_plan(made)  # type: ignore[assignment]  # JSON, null for no plan
         text = json.dumps(reply).encode()
         return len(text).to_bytes(8, "big") + text + pictures
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from ...context.prompt import read_in_parts as thorough
+from ...context.prompt import read_in_parts
 from ...context.prompt.builder import Built, build_given, plain
 from ...context.prompt.inputs import Given
 from ...context.prompt.read_in_parts import Note, Plan
@@ -33,10 +33,10 @@ class Work:
         if self.name == "build":
             return build_given(given, self.snapshot) if _has_context(given) else _as_it_is(given)
         if self.name == "plan":
-            return thorough.plan(given)
+            return read_in_parts.plan(given)
         if self.name == "combine":
-            return thorough.combine(given, self.notes, self.last)
-        return thorough.condense(given, self.notes)
+            return read_in_parts.combine(given, self.notes, self.last)
+        return read_in_parts.condense(given, self.notes)
 
 
 def _has_context(given: Given) -> bool:

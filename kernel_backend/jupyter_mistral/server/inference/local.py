@@ -20,8 +20,7 @@ from ...protocol.failures import Failure
 from ...protocol.requests import Calling, ChatRequest, CompletionRequest, EmbeddingRequest, Form, Sampling
 from ...protocol.status import Memory, ModelCard, Seal, Status
 from ..http.identity import holder
-from . import loading as loads
-from . import read_in_parts as thorough
+from . import loading, read_in_parts
 from .idle_work import Spare
 from .loading import Load
 from .prefix_salt import own_salt
@@ -49,7 +48,7 @@ class Target:
     is_exact: bool = True
 
 
-class Prompter(thorough.Prompter, Protocol):
+class Prompter(read_in_parts.Prompter, Protocol):
     """Makes the messages of a request for a model, its notebook read in, and says what of that was left out. `checked` is the
     request once its pictures are known to be good; `rebased` and `keep`: see `PromptBuilder`."""
 
@@ -277,7 +276,7 @@ class LocalEngine:
         worker = self._ready(name)
         if worker is not None:
             return self._target_of(worker)
-        found = await asyncio.to_thread(loads.find, await self._resolved(name))
+        found = await asyncio.to_thread(loading.find, await self._resolved(name))
         found.refuse_absent()
         return Target(found.card(self._options.context_length), found.tokenizer, self._count_in_worker)
 
@@ -297,7 +296,7 @@ class LocalEngine:
         kv: from now on, how keys and values are stored; None leaves that as it is. adapter: from now on, the LoRA adapter of
         that name on this model, "" for none. spill: from now on, whether layers that do not fit on the GPU stay in host memory.
         """
-        path = str(await asyncio.to_thread(loads.find_adapter, adapter)) if adapter else ""
+        path = str(await asyncio.to_thread(loading.find_adapter, adapter)) if adapter else ""
         self._deaths.clear()
         self._failure = None
         self._kv = kv or self._kv
@@ -366,14 +365,14 @@ class LocalEngine:
     async def _bring(self, name: str, download: bool, tell: Callable[[Loading], None]) -> None:
         """The work of one load. Keeps what went wrong for status; a load called off leaves nothing behind."""
         try:
-            found = await asyncio.to_thread(loads.find, name)
-            loads.refuse_missing_engine()
-            folder = await asyncio.to_thread(loads.private_folder)
+            found = await asyncio.to_thread(loading.find, name)
+            loading.refuse_missing_engine()
+            folder = await asyncio.to_thread(loading.private_folder)
             if found.is_absent and download:
-                async with contextlib.aclosing(loads.download(name, folder)) as fetching:
+                async with contextlib.aclosing(loading.download(name, folder)) as fetching:
                     async for progress in fetching:
                         tell(progress)
-                found = await asyncio.to_thread(loads.find, name)
+                found = await asyncio.to_thread(loading.find, name)
             found.refuse_absent()
             async with self._floor.alone():
                 await self._swap(found, folder, tell)
@@ -389,7 +388,7 @@ class LocalEngine:
             self._load = None
             self._rest()
 
-    async def _swap(self, found: loads.Found, folder: Path, tell: Callable[[Loading], None]) -> None:
+    async def _swap(self, found: loading.Found, folder: Path, tell: Callable[[Loading], None]) -> None:
         await self._end_worker()
         tell(Loading("load", None, "starting the model host"))
         worker = self._starting = await Worker.start(self._died, self._log, folder=folder, launch=self._launch)
@@ -527,7 +526,7 @@ class LocalEngine:
         """The loaded model first, then what else lies on disk."""
         worker = self._worker
         loaded = [worker.card] if worker is not None and worker.card is not None else []
-        found = await asyncio.to_thread(loads.on_disk, self._options.context_length)
+        found = await asyncio.to_thread(loading.on_disk, self._options.context_length)
         return loaded + [card for card in found if all(card.name != one.name for one in loaded)]
 
     async def rows(self) -> list[dict[str, Any]]:
@@ -544,7 +543,7 @@ class LocalEngine:
         if self._failure is not None:
             return "failed"
         try:
-            found = await asyncio.to_thread(loads.find, await self._resolved(None))
+            found = await asyncio.to_thread(loading.find, await self._resolved(None))
         except Failure:
             return "absent"
         return "absent" if found.is_absent else "unloaded"

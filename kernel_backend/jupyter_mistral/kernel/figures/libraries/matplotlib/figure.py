@@ -9,10 +9,7 @@ from ...measure import columns
 from ...model import Axis, Panel, words
 from ...reader import MAX_PANELS, MAX_SERIES, Reading, kinds
 from ...words.terms import num
-from . import bars as mpl_bars
-from . import boxes as mpl_boxes
-from . import fields as mpl_fields
-from . import lines as mpl_lines
+from . import bars, boxes, fields, lines
 from .artists import Artists, label
 from .axes import read_axis
 from .legends import read_legends
@@ -99,13 +96,13 @@ def _read_artists(artists: Artists) -> None:
         kind = _CONTAINERS.get(next((k for k in _CONTAINERS if k in kinds(container)), ""))
         if kind:
             drawn.append(reading.attempt(f"{kind[0]} {where}", kind[1], artists, container))
-    reading.attempt(f"stacks {where}", mpl_bars.join, artists, [d for d in drawn if d is not None])
-    reading.attempt(f"the boxes {where}", mpl_boxes.read_boxes, artists)
-    reading.attempt(f"the violins {where}", mpl_boxes.read_violins, artists)
-    _read_each(artists, "a line", axes.lines, lambda _: mpl_lines.read_line)
+    reading.attempt(f"stacks {where}", bars.join, artists, [d for d in drawn if d is not None])
+    reading.attempt(f"the boxes {where}", boxes.read_boxes, artists)
+    reading.attempt(f"the violins {where}", boxes.read_violins, artists)
+    _read_each(artists, "a line", axes.lines, lambda _: lines.read_line)
     _read_each(artists, "a collection", axes.collections, _collection_reader)
-    _read_each(artists, "an image", axes.images, lambda _: mpl_fields.read_image)
-    mpl_bars.read_patches(artists)
+    _read_each(artists, "an image", axes.images, lambda _: fields.read_image)
+    bars.read_patches(artists)
     _count_others(artists)
 
 
@@ -132,23 +129,23 @@ def _collection_reader(artist: Any) -> Any:
 
 
 def _read_pie(artists: Artists, container: Any) -> None:
-    mpl_bars.read_wedges(artists, container.wedges, getattr(container, "values", None))
+    bars.read_wedges(artists, container.wedges, getattr(container, "values", None))
 
 
 _CONTAINERS: dict[str, tuple[str, Any]] = {
-    "BarContainer": ("bars", mpl_bars.read_bars),
-    "ErrorbarContainer": ("error bars", mpl_lines.read_errorbars),
-    "StemContainer": ("stems", mpl_lines.read_stems),
+    "BarContainer": ("bars", bars.read_bars),
+    "ErrorbarContainer": ("error bars", lines.read_errorbars),
+    "StemContainer": ("stems", lines.read_stems),
     "PieContainer": ("a pie", _read_pie),
 }
 _COLLECTIONS: tuple[tuple[str, Any], ...] = (
-    ("ContourSet", mpl_fields.read_contours),
-    ("Quiver", mpl_fields.read_arrows),
-    ("QuadMesh", mpl_fields.read_mesh),
-    ("PolyQuadMesh", mpl_fields.read_mesh),
-    ("PathCollection", mpl_lines.read_scatter),
-    ("LineCollection", mpl_lines.read_segments),
-    ("PolyCollection", mpl_fields.read_polygons),
+    ("ContourSet", fields.read_contours),
+    ("Quiver", fields.read_arrows),
+    ("QuadMesh", fields.read_mesh),
+    ("PolyQuadMesh", fields.read_mesh),
+    ("PathCollection", lines.read_scatter),
+    ("LineCollection", lines.read_segments),
+    ("PolyCollection", fields.read_polygons),
 )
 
 
