@@ -4,7 +4,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 import { ModelHost } from './model';
 import { mistralIcon } from '../icons';
-import { stateText } from '../panel/card';
+import { stateText } from '../panel/models/card';
 import { useSignal } from '../panel/services';
 
 export class StatusItem extends ReactWidget {

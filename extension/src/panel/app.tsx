@@ -1,13 +1,13 @@
 /** The panel from top to bottom. */
 import React, { useEffect, useState } from 'react';
 import { Failure } from '../protocol';
-import { ModelCard } from './card';
-import { Composer } from './composer';
+import { ModelCard } from './models/card';
+import { Composer } from './composer/composer';
 import { ChatBar, History } from './history';
-import { Messages } from './messages';
+import { Messages } from './transcript/messages';
 import { FailureNote, IconButton } from './controls';
 import { closeIcon } from '@jupyterlab/ui-components';
-import { Readiness } from './readiness';
+import { Readiness } from './models/readiness';
 import {
   IServices,
   ServicesProvider,

@@ -10,7 +10,7 @@ import {
 import React, { useEffect, useRef, useState } from 'react';
 import { CHATS } from '../chat/chat';
 import { IChatRow } from '../chat/chats';
-import { isSure } from './deleting';
+import { isSure } from './confirm_delete';
 import { Button, FailureNote, IconButton } from './controls';
 import { unbroken } from './format';
 import {

@@ -1,6 +1,6 @@
 /** Takes what is pasted, dropped or picked into the context of the next question. */
 import { Contents } from '@jupyterlab/services';
-import { drawingUrl, pictureOfFile, pictureOfUrl } from '../context/pictures';
+import { drawingUrl, pictureOfFile, pictureOfUrl } from '../../context/pictures';
 import {
   asList,
   asNumber,
@@ -9,9 +9,9 @@ import {
   Failure,
   IMAGE_TYPES,
   SVG
-} from '../protocol';
-import { IServices } from './services';
-import { trans } from '../translation';
+} from '../../protocol';
+import { IServices } from '../services';
+import { trans } from '../../translation';
 
 const CELLS = 'application/vnd.jupyter.cells';
 const PATHS = 'application/x-jupyter-icontents';

@@ -9,10 +9,10 @@ import {
   notebookIcon
 } from '@jupyterlab/ui-components';
 import React from 'react';
-import { IChip } from '../context/context';
-import { imagesIcon, variablesIcon } from '../icons';
-import { about, count, short } from './format';
-import { useServices, useSignal } from './services';
+import { IChip } from '../../context/context';
+import { imagesIcon, variablesIcon } from '../../icons';
+import { about, count, short } from '../format';
+import { useServices, useSignal } from '../services';
 
 const ICONS: Record<IChip['kind'], LabIcon> = {
   notebook: notebookIcon,

@@ -1,16 +1,16 @@
 /** Where questions are written: completion of `/` and `@`, pictures by paste, drop and pick, Send and Stop. */
 import { stopIcon } from '@jupyterlab/ui-components';
 import React, { useEffect, useLayoutEffect, useRef, useState } from 'react';
-import { clipIcon, sendIcon } from '../icons';
-import { accept, ISuggestion, triggerAt } from '../context/suggest';
+import { clipIcon, sendIcon } from '../../icons';
+import { accept, ISuggestion, triggerAt } from '../../context/suggest';
 import { takeFiles } from './attach';
 import { Chips } from './chips';
-import { useCounting } from './counting';
+import { useCounting } from './token_count';
 import { useLuminoDrop } from './drop';
 import { Meter } from './meter';
 import { BeingRead, Blindness } from './notices';
-import { IconButton } from './controls';
-import { attempt, useServices, useSignal } from './services';
+import { IconButton } from '../controls';
+import { attempt, useServices, useSignal } from '../services';
 import { applySuggestion, useSuggestions } from './suggestions';
 
 const DRAFT = 'jupyter-mistral:draft';

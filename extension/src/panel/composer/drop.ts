@@ -1,7 +1,7 @@
 /** Drags that begin inside JupyterLab: of cells and of files. */
 import { useCallback } from 'react';
 import { takeDrop } from './attach';
-import { attempt, IServices } from './services';
+import { attempt, IServices } from '../services';
 
 /** What of Lumino's drag events is used here. */
 interface IDragEvent {

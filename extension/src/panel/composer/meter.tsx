@@ -1,7 +1,7 @@
 /** How much of the model's window the next prompt fills, before it is sent. */
 import React from 'react';
-import { about, count, short } from './format';
-import { useServices, useSignal } from './services';
+import { about, count, short } from '../format';
+import { useServices, useSignal } from '../services';
 
 export function Meter(): JSX.Element | null {
   const { assistant, trans } = useServices();

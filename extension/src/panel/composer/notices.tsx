@@ -1,6 +1,6 @@
 /** What stands above the field before a question is sent. */
 import React from 'react';
-import { useServices, useSignal } from './services';
+import { useServices, useSignal } from '../services';
 
 /** Said before sending, not after; until then nothing is sent. */
 export function Blindness(): JSX.Element | null {

@@ -1,11 +1,11 @@
 /** What `/` and `@` offer in this notebook, and what choosing it does. */
 import { useEffect, useState } from 'react';
-import { cellName } from '../context/attachments';
-import { snapshot } from '../notebook/snapshot';
-import { asRecord, asText } from '../protocol';
-import { filterSuggestions, ISuggestion, ITrigger } from '../context/suggest';
+import { cellName } from '../../context/attachments';
+import { snapshot } from '../../notebook/snapshot';
+import { asRecord, asText } from '../../protocol';
+import { filterSuggestions, ISuggestion, ITrigger } from '../../context/suggest';
 import { takePath } from './attach';
-import { IServices, useServices } from './services';
+import { IServices, useServices } from '../services';
 
 const MAX_FILES = 500;
 

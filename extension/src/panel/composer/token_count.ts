@@ -1,6 +1,6 @@
 /** Counting the next prompt while it is written. */
 import { useEffect } from 'react';
-import { useServices, useSignal } from './services';
+import { useServices, useSignal } from '../services';
 
 const COUNT_MS = 400;
 

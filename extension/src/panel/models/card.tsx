@@ -1,13 +1,13 @@
 /** The model card: which model, where its memory goes, whether it is sealed; load, unload, choose another. */
 import { caretDownIcon, caretRightIcon } from '@jupyterlab/ui-components';
 import React, { useState } from 'react';
-import { sealIcon } from '../icons';
-import { ILoading, IStatus } from '../protocol';
+import { sealIcon } from '../../icons';
+import { ILoading, IStatus } from '../../protocol';
 import { Catalogue, loadAsked } from './catalogue';
-import { bytes, count, joules, seconds } from './format';
-import { MemoryBar } from './memory';
-import { Button, FailureNote, ProgressBar } from './controls';
-import { IServices, useServices, useSignal } from './services';
+import { bytes, count, joules, seconds } from '../format';
+import { MemoryBar } from './memory_bar';
+import { Button, FailureNote, ProgressBar } from '../controls';
+import { IServices, useServices, useSignal } from '../services';
 
 export function ModelCard(): JSX.Element {
   const services = useServices();

@@ -1,11 +1,11 @@
 /** The other models there are, and loading one; what is to be downloaded is asked about first. */
 import { Dialog, showDialog } from '@jupyterlab/apputils';
 import React, { useEffect, useState } from 'react';
-import { ICatalogueRow } from '../model/model';
-import { Failure } from '../protocol';
-import { bytes } from './format';
-import { Button } from './controls';
-import { attempt, IServices, useServices, useSignal } from './services';
+import { ICatalogueRow } from '../../model/model';
+import { Failure } from '../../protocol';
+import { bytes } from '../format';
+import { Button } from '../controls';
+import { attempt, IServices, useServices, useSignal } from '../services';
 
 export function Catalogue(): JSX.Element {
   const services = useServices();

@@ -3,9 +3,9 @@
  * context nor free counts as theirs.
  */
 import React from 'react';
-import { IStatus } from '../protocol';
-import { bytes } from './format';
-import { useServices } from './services';
+import { IStatus } from '../../protocol';
+import { bytes } from '../format';
+import { useServices } from '../services';
 
 export function MemoryBar(props: { memory: IStatus['memory'] }): JSX.Element {
   const { trans } = useServices();

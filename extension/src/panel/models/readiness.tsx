@@ -3,9 +3,9 @@ import { checkIcon } from '@jupyterlab/ui-components';
 import React, { useEffect } from 'react';
 import { stateText } from './card';
 import { loadAsked } from './catalogue';
-import { bytes } from './format';
-import { Button } from './controls';
-import { IServices, useServices, useSignal } from './services';
+import { bytes } from '../format';
+import { Button } from '../controls';
+import { IServices, useServices, useSignal } from '../services';
 
 interface IItem {
   state: 'ok' | 'warn' | 'blocked' | 'later';

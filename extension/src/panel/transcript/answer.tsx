@@ -5,12 +5,12 @@ import {
   refreshIcon
 } from '@jupyterlab/ui-components';
 import React, { useCallback } from 'react';
-import { splitThinking } from '../text/blocks';
-import { IMessage } from '../chat/message';
-import { ChatEvent, IUsage } from '../protocol';
-import { CodeBar } from './code';
-import { deleteFrom } from './deleting';
-import { count, joules, seconds, unbroken } from './format';
+import { splitThinking } from '../../text/blocks';
+import { IMessage } from '../../chat/message';
+import { ChatEvent, IUsage } from '../../protocol';
+import { CodeBar } from './code_bar';
+import { deleteFrom } from '../confirm_delete';
+import { count, joules, seconds, unbroken } from '../format';
 import { Markdown } from './markdown';
 import {
   Button,
@@ -18,8 +18,8 @@ import {
   FailureNote,
   IconButton,
   ProgressBar
-} from './controls';
-import { attempt, useServices } from './services';
+} from '../controls';
+import { attempt, useServices } from '../services';
 
 /** `text` and `state` are given beside the message, which changes in place. */
 export function Answer(props: {

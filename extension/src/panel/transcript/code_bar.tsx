@@ -7,13 +7,13 @@ import {
   runIcon
 } from '@jupyterlab/ui-components';
 import React, { useState } from 'react';
-import { ITarget } from '../chat/assistant';
-import { cellName } from '../context/attachments';
-import { insertCell, replaceCell, runInNewCell } from '../notebook/edits';
-import { replaceIcon } from '../icons';
+import { ITarget } from '../../chat/assistant';
+import { cellName } from '../../context/attachments';
+import { insertCell, replaceCell, runInNewCell } from '../../notebook/edits';
+import { replaceIcon } from '../../icons';
 import { Diff } from './diff';
-import { IconButton } from './controls';
-import { attempt, useServices } from './services';
+import { IconButton } from '../controls';
+import { attempt, useServices } from '../services';
 
 export function CodeBar(props: {
   code: string;

@@ -1,8 +1,8 @@
 /** A change to a cell, to be looked at before it is accepted. */
 import React, { useEffect, useMemo, useRef } from 'react';
-import { diffLines } from '../text/linediff';
-import { Button } from './controls';
-import { useServices } from './services';
+import { diffLines } from '../../text/linediff';
+import { Button } from '../controls';
+import { useServices } from '../services';
 
 // characters that make code read differently from what it does
 const HIDDEN = /[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;

@@ -3,9 +3,9 @@ import { IRenderMime } from '@jupyterlab/rendermime';
 import { Widget } from '@lumino/widgets';
 import React, { useEffect, useLayoutEffect, useRef, useState } from 'react';
 import { createPortal } from 'react-dom';
-import { splitBlocks } from '../text/blocks';
+import { splitBlocks } from '../../text/blocks';
 import { linkCells } from './links';
-import { useServices } from './services';
+import { useServices } from '../services';
 
 const BLOCKS = 'p,li,h1,h2,h3,h4,h5,h6,td,th,blockquote,dt,dd,summary';
 

@@ -1,11 +1,11 @@
 /** The conversation. */
 import React, { useEffect, useRef } from 'react';
-import { textOf } from '../chat/message';
-import { showCell } from '../notebook/edits';
+import { textOf } from '../../chat/message';
+import { showCell } from '../../notebook/edits';
 import { openLink } from './links';
 import { Answer } from './answer';
 import { Question } from './question';
-import { attempt, useServices, useSignal } from './services';
+import { attempt, useServices, useSignal } from '../services';
 
 /** This near the end, new text keeps the end in view. */
 const NEAR_PX = 60;

@@ -1,13 +1,13 @@
 /** A question as it was asked: its text, what went with it, and asking it again in other words. */
 import { deleteIcon, editIcon } from '@jupyterlab/ui-components';
 import React, { useState } from 'react';
-import { imagesIcon } from '../icons';
-import { IMessage } from '../chat/message';
-import { Part } from '../protocol';
-import { isShowable } from '../text/sanitize';
-import { deleteFrom } from './deleting';
-import { Button, CopyButton, IconButton } from './controls';
-import { attempt, useServices } from './services';
+import { imagesIcon } from '../../icons';
+import { IMessage } from '../../chat/message';
+import { Part } from '../../protocol';
+import { isShowable } from '../../text/sanitize';
+import { deleteFrom } from '../confirm_delete';
+import { Button, CopyButton, IconButton } from '../controls';
+import { attempt, useServices } from '../services';
 
 export function Question(props: { message: IMessage }): JSX.Element {
   const services = useServices();
