@@ -144,13 +144,13 @@ export function addCommands(options: ICommandsOptions): void {
   });
   add(CommandIDs.load, trans.__('Load the Model'), () => {
     reveal();
-    return assistant.host.load(null, false);
+    return assistant.model.load(null, false);
   });
   add(CommandIDs.unmark, trans.__('Remove the Marks of Generated Cells'), () =>
     unmarkAll(assistant.notebook)
   );
   add(CommandIDs.unload, trans.__('Unload the Model'), () =>
-    assistant.host.unload()
+    assistant.model.unload()
   );
   add(CommandIDs.stop, trans.__('Stop the Answer'), () =>
     assistant.chat.stop()

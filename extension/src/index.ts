@@ -19,7 +19,7 @@ import { Chats } from './chat/chats';
 import { addCommands, CommandIDs } from './commands';
 import { GhostText } from './ghost/completer';
 import { Context } from './context/context';
-import { ModelHost } from './model/model';
+import { Model } from './model/model';
 import { watchKernels } from './notebook/kernel';
 import { outputAt } from './notebook/notebook';
 import { addOutputButtons, plotButton } from './notebook/outputs';
@@ -38,7 +38,7 @@ const PLUGIN = 'jupyter-mistral:plugin';
 /** What the plugins of this extension share. */
 interface IMistral {
   server: Server;
-  host: ModelHost;
+  model: Model;
 }
 const IMistral = new Token<IMistral>(
   'jupyter-mistral:IMistral',
@@ -54,7 +54,7 @@ const core: JupyterFrontEndPlugin<IMistral> = {
   activate: (app: JupyterFrontEnd, translator: ITranslator | null) => {
     setTranslator(translator);
     const server = new Server(app.serviceManager.serverSettings);
-    return { server, host: new ModelHost(server) };
+    return { server, model: new Model(server) };
   }
 };
 
@@ -84,14 +84,14 @@ const panel: JupyterFrontEndPlugin<void> = {
     statusBar: IStatusBar | null,
     forms: IFormRendererRegistry | null
   ) => {
-    const { server, host } = mistral;
+    const { server, model } = mistral;
     const context = new Context(server, tracker);
     const chats = new Chats(
       server,
       window.sessionStorage,
       () => context.notebook?.context.path ?? null
     );
-    const assistant = new Assistant(chats, context, host);
+    const assistant = new Assistant(chats, context, model);
     const widget = new MistralPanel({
       assistant,
       rendermime: answerRendermime(rendermime),
@@ -134,7 +134,7 @@ const panel: JupyterFrontEndPlugin<void> = {
     }
     if (statusBar) {
       statusBar.registerStatusItem('jupyter-mistral:status', {
-        item: new StatusItem(host, trans, reveal),
+        item: new StatusItem(model, trans, reveal),
         align: 'right',
         rank: 90
       });
@@ -172,8 +172,8 @@ const completer: JupyterFrontEndPlugin<void> = {
     manager: ICompletionProviderManager,
     settings: ISettingRegistry | null
   ) => {
-    const { server, host } = mistral;
-    const ghost = new GhostText(trans.__('Mistral'), server, host);
+    const { server, model } = mistral;
+    const ghost = new GhostText(trans.__('Mistral'), server, model);
     manager.registerInlineProvider(ghost);
     void settings?.load(PLUGIN).then(loaded => {
       const apply = (): void => {

@@ -1,7 +1,7 @@
 import { Assistant } from '../chat/assistant';
 import { Chats } from '../chat/chats';
 import { Context } from '../context/context';
-import { ModelHost } from '../model/model';
+import { Model } from '../model/model';
 import { Failure } from '../protocol';
 import { ScriptedServer } from './scripted';
 
@@ -19,7 +19,7 @@ it('gives back what was attached to a question that was not taken', async () => 
   };
   const context = new Context(server, null);
   const chats = new Chats(server, memory, () => null);
-  const assistant = new Assistant(chats, context, new ModelHost(server));
+  const assistant = new Assistant(chats, context, new Model(server));
   context.attached.addFile('a.csv', 'x,y');
   const content = context.content('Why?');
   const refused = assistant.send('Why?');

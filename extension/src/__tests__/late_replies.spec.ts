@@ -4,7 +4,7 @@ import { Signal } from '@lumino/signaling';
 import { Chat, IQuestion } from '../chat/chat';
 import { Chats } from '../chat/chats';
 import { Context } from '../context/context';
-import { ModelHost } from '../model/model';
+import { Model } from '../model/model';
 import { readFigures, readVariables } from '../notebook/kernel';
 import { textOf } from '../chat/message';
 import { Failure } from '../protocol';
@@ -232,14 +232,14 @@ describe('lists and states that come in another order', () => {
     const states = [new Gate<unknown>(), new Gate<unknown>()];
     let asked = 0;
     const server = new ScriptedServer(() => states[asked++].promise);
-    const host = new ModelHost(server);
-    const looks = [host.refresh(), host.refresh()];
+    const model = new Model(server);
+    const looks = [model.refresh(), model.refresh()];
     states[1].open({ state: 'ready' });
     await looks[1];
     states[0].fail(new Failure('server_gone', 'Gone.'));
     await looks[0];
-    expect(host.status?.state).toBe('ready');
-    expect(host.failure).toBeNull();
+    expect(model.status?.state).toBe('ready');
+    expect(model.failure).toBeNull();
   });
 });
 

@@ -2,7 +2,7 @@ import { InlineCompletionTriggerKind } from '@jupyterlab/completer';
 import { ServerConnection } from '@jupyterlab/services';
 import { GhostText } from '../ghost/completer';
 import { Context } from '../context/context';
-import { ModelHost } from '../model/model';
+import { Model } from '../model/model';
 import { Failure } from '../protocol';
 import { isAbort, Server } from '../api/request';
 import { about, count, seconds, unbroken } from '../panel/format';
@@ -13,39 +13,39 @@ const LOADING = {
   mistral: { event: 'loading', stage: 'download', fraction: 0.5, eta_s: 3 }
 };
 
-describe('the model host', () => {
+describe('the model model', () => {
   it('shows how far a load is', async () => {
     const seen: (number | null | undefined)[] = [];
-    const host = new ModelHost(
+    const model = new Model(
       new ScriptedServer(
         () => ({ state: 'ready', model: { name: 'm', can: ['text'] } }),
         () => [LOADING]
       )
     );
-    host.changed.connect(() => seen.push(host.progress?.fraction));
-    await host.load('m', true);
+    model.changed.connect(() => seen.push(model.progress?.fraction));
+    await model.load('m', true);
     expect(seen).toContain(0.5);
-    expect(host.progress).toBeNull();
-    expect(host.isReady).toBe(true);
-    expect(host.isBlind).toBe(true);
+    expect(model.progress).toBeNull();
+    expect(model.isReady).toBe(true);
+    expect(model.isBlind).toBe(true);
   });
 
   it('keeps why a load failed, over the next look at the status', async () => {
-    const host = new ModelHost(
+    const model = new Model(
       new ScriptedServer(
         () => ({ state: 'unloaded' }),
         () => [CHUNK.error('no_memory')].map(chunk => chunk)
       )
     );
-    await host.load(null, false);
-    expect(host.failure?.code).toBe('no_memory');
-    await host.refresh();
-    expect(host.failure?.code).toBe('no_memory');
+    await model.load(null, false);
+    expect(model.failure?.code).toBe('no_memory');
+    await model.refresh();
+    expect(model.failure?.code).toBe('no_memory');
   });
 
   it('forgets a server that was gone once it is back', async () => {
     let isGone = true;
-    const host = new ModelHost(
+    const model = new Model(
       new ScriptedServer(() => {
         if (isGone) {
           throw new Failure('server_gone', 'Gone.');
@@ -53,12 +53,12 @@ describe('the model host', () => {
         return { state: 'unloaded' };
       })
     );
-    await host.refresh();
-    expect(host.failure?.code).toBe('server_gone');
-    expect(host.status).toBeNull();
+    await model.refresh();
+    expect(model.failure?.code).toBe('server_gone');
+    expect(model.status).toBeNull();
     isGone = false;
-    await host.refresh();
-    expect(host.failure).toBeNull();
+    await model.refresh();
+    expect(model.failure).toBeNull();
   });
 });
 

@@ -1,5 +1,5 @@
 import { NotebookModel, NotebookPanel } from '@jupyterlab/notebook';
-import { ModelHost } from '../model/model';
+import { Model } from '../model/model';
 import { readFigure } from '../notebook/kernel';
 import { cellAt } from '../notebook/notebook';
 import { plotFacts } from '../notebook/plots';
@@ -60,7 +60,7 @@ describe('plotFacts', () => {
     const cell = cellAt(panel, 0)!;
     expect(cell.plots).toEqual([{ picture: null, spec: { [PLOTLY]: SPEC } }]);
     const facts = await plotFacts(
-      new ModelHost(server),
+      new Model(server),
       panel,
       cell,
       cell.plots[0]
@@ -81,16 +81,16 @@ describe('plotFacts', () => {
         throw new Error('gone');
       }
     ]) {
-      const host = new ModelHost(new ScriptedServer(answer));
-      expect(await plotFacts(host, panel, cell, cell.plots[0])).toEqual([]);
+      const model = new Model(new ScriptedServer(answer));
+      expect(await plotFacts(model, panel, cell, cell.plots[0])).toEqual([]);
     }
   });
 
   it('asks the kernel for a picture by its pixels, not by its number', async () => {
     const { panel, asked } = notebook({ 'image/png': 'AAAA\nBBBB' }, ['facts']);
     const cell = cellAt(panel, 0)!;
-    const host = new ModelHost(new ScriptedServer(() => ({})));
-    expect(await plotFacts(host, panel, cell, cell.plots[0])).toEqual([
+    const model = new Model(new ScriptedServer(() => ({})));
+    expect(await plotFacts(model, panel, cell, cell.plots[0])).toEqual([
       'facts'
     ]);
     expect(asked[0]).toContain('.ending("AAAABBBB")');
@@ -100,8 +100,8 @@ describe('plotFacts', () => {
   it('asks by number for an SVG, whose pixels no kernel keeps', async () => {
     const { panel, asked } = notebook({ 'image/svg+xml': '<svg/>' }, ['facts']);
     const cell = cellAt(panel, 0)!;
-    const host = new ModelHost(new ScriptedServer(() => ({})));
-    await plotFacts(host, panel, cell, cell.plots[0]);
+    const model = new Model(new ScriptedServer(() => ({})));
+    await plotFacts(model, panel, cell, cell.plots[0]);
     expect(asked[0]).toContain('.of(7)');
   });
 });
@@ -114,10 +114,10 @@ describe('canSee', () => {
         { name: 'b', can: ['text', 'image'], default: false }
       ]
     });
-    const host = (can: string[]): ModelHost =>
-      new ModelHost(new ScriptedServer(() => rows(can)));
-    expect(await host(['text']).canSee()).toBe(false);
-    expect(await host(['text', 'image']).canSee()).toBe(true);
+    const model = (can: string[]): Model =>
+      new Model(new ScriptedServer(() => rows(can)));
+    expect(await model(['text']).canSee()).toBe(false);
+    expect(await model(['text', 'image']).canSee()).toBe(true);
   });
 });
 

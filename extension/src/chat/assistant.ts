@@ -6,7 +6,7 @@ import { Chats } from './chats';
 import { Attachment, cellName } from '../context/attachments';
 import { codeBlocks, splitThinking } from '../text/blocks';
 import { Context } from '../context/context';
-import { ModelHost } from '../model/model';
+import { Model } from '../model/model';
 import {
   activeCell,
   cellAt,
@@ -45,7 +45,7 @@ export class Assistant {
   constructor(
     readonly chats: Chats,
     readonly context: Context,
-    readonly host: ModelHost
+    readonly model: Model
   ) {
     this.tasks = tasks(trans);
   }
@@ -63,7 +63,7 @@ export class Assistant {
 
   /** A picture is attached, and the loaded model cannot see. */
   get isBlindToPictures(): boolean {
-    return this.host.isBlind && this.context.attached.pictures.length > 0;
+    return this.model.isBlind && this.context.attached.pictures.length > 0;
   }
 
   /** Send what stands in the composer. `/clear` starts a chat, `/fix` and kin run a task. Throws a `Failure`. */
@@ -141,7 +141,7 @@ export class Assistant {
       sampling: { ...this.sampling, ...(isVaried ? { temperature } : {}) },
       onBegin: answer => this._remember(answer, about, thorough)
     });
-    void this.host.refresh();
+    void this.model.refresh();
   }
 
   /**
@@ -216,7 +216,7 @@ export class Assistant {
         'blind_model',
         trans.__(
           '%1 cannot see pictures.',
-          this.host.status?.model?.title ?? trans.__('This model')
+          this.model.status?.model?.title ?? trans.__('This model')
         ),
         trans.__('Load a model that can, or remove the picture.')
       );
@@ -239,7 +239,7 @@ export class Assistant {
       throw error;
     }
     // the model is in memory now, and the card tells what the answer cost
-    void this.host.refresh();
+    void this.model.refresh();
   }
 
   private _cellFor(name: TaskName): ICellView | null {
@@ -262,8 +262,8 @@ export class Assistant {
         trans.__('Run the cell that draws it.')
       );
     }
-    const figures = await plotFacts(this.host, this.notebook, cell, plot);
-    const isSeen = plot.picture !== null && (await this.host.canSee());
+    const figures = await plotFacts(this.model, this.notebook, cell, plot);
+    const isSeen = plot.picture !== null && (await this.model.canSee());
     if (plot.picture !== null && isSeen) {
       this.context.attached.addPicture(
         await pictureOfUrl(plot.picture, cellName(cell.index))

@@ -47,7 +47,7 @@ const IDLE_MS = 5000;
 const HIDDEN_MS = 20_000;
 const BUSY_MS = 1000;
 
-export class ModelHost {
+export class Model {
   constructor(private _server: IServer) {}
 
   status: IStatus | null = null;

@@ -2,14 +2,14 @@
 import { ReactWidget } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
-import { ModelHost } from './model';
+import { Model } from './model';
 import { mistralIcon } from '../icons';
 import { stateText } from '../panel/models/card';
 import { useSignal } from '../panel/services';
 
 export class StatusItem extends ReactWidget {
   constructor(
-    private _host: ModelHost,
+    private _model: Model,
     private _trans: TranslationBundle,
     private _open: () => void
   ) {
@@ -18,21 +18,21 @@ export class StatusItem extends ReactWidget {
   }
 
   render(): JSX.Element {
-    return <Item host={this._host} trans={this._trans} onClick={this._open} />;
+    return <Item model={this._model} trans={this._trans} onClick={this._open} />;
   }
 }
 
 function Item(props: {
-  host: ModelHost;
+  model: Model;
   trans: TranslationBundle;
   onClick: () => void;
 }): JSX.Element {
-  const { host, trans } = props;
-  useSignal(host.changed);
-  const { status } = host;
-  const progress = host.progress ?? status?.progress;
+  const { model, trans } = props;
+  useSignal(model.changed);
+  const { status } = model;
+  const progress = model.progress ?? status?.progress;
   const text =
-    host.isLoading && progress?.fraction
+    model.isLoading && progress?.fraction
       ? `${trans.__('Loading')} ${Math.round(progress.fraction * 100)} %`
       : status?.state === 'ready'
         ? (status.model?.title ?? '')
@@ -47,7 +47,7 @@ function Item(props: {
     >
       <mistralIcon.react tag="span" width="14px" />
       <span
-        className={`jp-MistralDot jp-mod-${host.isLoading ? 'loading' : (status?.state ?? 'gone')}`}
+        className={`jp-MistralDot jp-mod-${model.isLoading ? 'loading' : (status?.state ?? 'gone')}`}
         aria-hidden="true"
       />
       <span>{text}</span>

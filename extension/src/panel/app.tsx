@@ -25,7 +25,7 @@ export function App(props: {
     report: setFailure
   }));
   const { trans, assistant } = services;
-  useReturn(failure, assistant.host, () => setFailure(null));
+  useReturn(failure, assistant.model, () => setFailure(null));
   const [isHistory, setHistory] = useState(false);
   const [fresh, setFresh] = useState(0);
   // a new chat is shown, also where the palette or a command began it

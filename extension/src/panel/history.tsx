@@ -70,7 +70,7 @@ export function History(props: { onClose: () => void }): JSX.Element {
     field.current?.focus();
     void chats.refresh();
   }, []);
-  useReturn(chats.failure, assistant.host, () => void chats.refresh());
+  useReturn(chats.failure, assistant.model, () => void chats.refresh());
   return (
     <div
       className="jp-MistralHistory"

@@ -16,7 +16,7 @@ export class MistralPanel extends ReactWidget {
     this.title.caption = trans.__('Mistral');
     this.node.setAttribute('role', 'complementary');
     this.node.setAttribute('aria-label', trans.__('Mistral'));
-    this._stopPolling = assistant.host.poll(() => this.isVisible);
+    this._stopPolling = assistant.model.poll(() => this.isVisible);
     window.addEventListener('focus', this._onFocus);
   }
 
@@ -40,7 +40,7 @@ export class MistralPanel extends ReactWidget {
   protected onAfterShow(message: Message): void {
     super.onAfterShow(message);
     const { assistant } = this._services;
-    void assistant.host.refresh();
+    void assistant.model.refresh();
     void (this._isRestored
       ? assistant.chats.refresh()
       : assistant.chats.restore());

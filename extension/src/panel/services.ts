@@ -11,7 +11,7 @@ import {
   useState
 } from 'react';
 import { Assistant } from '../chat/assistant';
-import { isLasting, ModelHost } from '../model/model';
+import { isLasting, Model } from '../model/model';
 import { Failure } from '../protocol';
 import { toFailure } from '../api/request';
 
@@ -50,22 +50,22 @@ export function useSignal(signal: ISignal<unknown, unknown>): void {
 /** Call `then` as soon as the server answers again, where `failure` says that it does not. */
 export function useReturn(
   failure: Failure | null,
-  host: ModelHost,
+  model: Model,
   then: () => void
 ): void {
   useEffect(() => {
     if (!failure || isLasting(failure)) {
       return undefined;
     }
-    const before = host.status;
+    const before = model.status;
     const look = (): void => {
-      if (host.status && host.status !== before) {
+      if (model.status && model.status !== before) {
         then();
       }
     };
-    host.changed.connect(look);
+    model.changed.connect(look);
     return () => {
-      host.changed.disconnect(look);
+      model.changed.disconnect(look);
     };
   }, [failure]);
 }

@@ -9,7 +9,7 @@ export function Meter(): JSX.Element | null {
   useSignal(assistant.context.changed);
   const ledger = assistant.context.ledger;
   const size =
-    ledger?.window || assistant.host.status?.model?.context_length || 0;
+    ledger?.window || assistant.model.status?.model?.context_length || 0;
   if (!ledger || !size) {
     return null;
   }

@@ -6,12 +6,12 @@ import { useServices, useSignal } from '../services';
 export function Blindness(): JSX.Element | null {
   const { assistant, trans } = useServices();
   useSignal(assistant.context.changed);
-  useSignal(assistant.host.changed);
+  useSignal(assistant.model.changed);
   return assistant.isBlindToPictures ? (
     <div className="jp-MistralFailure" role="alert">
       {trans.__(
         '%1 cannot see pictures. Load a model that can, or remove the picture.',
-        assistant.host.status?.model?.title ?? ''
+        assistant.model.status?.model?.title ?? ''
       )}
     </div>
   ) : null;

@@ -7,9 +7,9 @@ const COUNT_MS = 400;
 /** Count what would be sent, a moment after it or the model last changed. */
 export function useCounting(text: string): void {
   const { assistant } = useServices();
-  const { host } = assistant;
-  useSignal(host.changed);
-  const model = host.isReady ? host.status?.model?.name : '';
+  const { model } = assistant;
+  useSignal(model.changed);
+  const name = model.isReady ? model.status?.model?.name : '';
   useEffect(() => {
     let timer: number | null = null;
     const later = (): void => {
@@ -17,11 +17,11 @@ export function useCounting(text: string): void {
         clearTimeout(timer);
       }
       timer = window.setTimeout(() => {
-        if (host.isReady && !assistant.chat.isBusy) {
+        if (model.isReady && !assistant.chat.isBusy) {
           void assistant.context.count(
             text,
             assistant.chat.messages,
-            !host.isBlind,
+            !model.isBlind,
             assistant.sampling
           );
         }
@@ -36,5 +36,5 @@ export function useCounting(text: string): void {
         clearTimeout(timer);
       }
     };
-  }, [text, model]);
+  }, [text, name]);
 }

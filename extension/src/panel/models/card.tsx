@@ -12,14 +12,14 @@ import { IServices, useServices, useSignal } from '../services';
 export function ModelCard(): JSX.Element {
   const services = useServices();
   const { assistant, trans } = services;
-  const { host } = assistant;
-  useSignal(host.changed);
+  const { model } = assistant;
+  useSignal(model.changed);
   const [isOpen, setOpen] = useState(false);
-  const { status } = host;
-  const progress = host.progress ?? status?.progress ?? null;
+  const { status } = model;
+  const progress = model.progress ?? status?.progress ?? null;
   const name = status
     ? (status.model?.title ??
-      host.row(status.default_model)?.title ??
+      model.row(status.default_model)?.title ??
       status.default_model)
     : stateText(null, trans);
   return (
@@ -31,7 +31,7 @@ export function ModelCard(): JSX.Element {
         onClick={() => setOpen(!isOpen)}
       >
         <span
-          className={`jp-MistralDot jp-mod-${host.isLoading ? 'loading' : (status?.state ?? 'gone')}`}
+          className={`jp-MistralDot jp-mod-${model.isLoading ? 'loading' : (status?.state ?? 'gone')}`}
           aria-hidden="true"
         />
         <span className="jp-MistralCard-name" title={name}>
@@ -63,9 +63,9 @@ export function ModelCard(): JSX.Element {
           <caretRightIcon.react tag="span" width="16px" />
         )}
       </button>
-      {host.isLoading && <LoadProgress progress={progress} />}
+      {model.isLoading && <LoadProgress progress={progress} />}
       {isOpen && <Details />}
-      {status && host.failure && <FailureNote failure={host.failure} />}
+      {status && model.failure && <FailureNote failure={model.failure} />}
     </section>
   );
 }
@@ -145,8 +145,8 @@ function LoadProgress(props: { progress: ILoading | null }): JSX.Element {
         {left}
       </div>
       <ProgressBar fraction={progress?.fraction ?? null} label={stage} />
-      {assistant.host.canCancel && (
-        <Button onClick={() => assistant.host.cancelLoad()}>
+      {assistant.model.canCancel && (
+        <Button onClick={() => assistant.model.cancelLoad()}>
           {trans.__('Cancel')}
         </Button>
       )}
@@ -157,9 +157,9 @@ function LoadProgress(props: { progress: ILoading | null }): JSX.Element {
 function Details(): JSX.Element {
   const services = useServices();
   const { assistant, trans } = services;
-  const { host } = assistant;
+  const { model } = assistant;
   const [isChoosing, setChoosing] = useState(false);
-  const { status } = host;
+  const { status } = model;
   return (
     <div className="jp-MistralCard-body">
       <dl>
@@ -212,8 +212,8 @@ function Details(): JSX.Element {
         {status?.state === 'ready' ? (
           !isOutside(status) && (
             <Button
-              disabled={host.isLoading}
-              onClick={() => void host.unload()}
+              disabled={model.isLoading}
+              onClick={() => void model.unload()}
             >
               {trans.__('Unload')}
             </Button>
@@ -221,7 +221,7 @@ function Details(): JSX.Element {
         ) : (
           <Button
             kind="primary"
-            disabled={host.isLoading || !status}
+            disabled={model.isLoading || !status}
             onClick={() => void loadAsked(services, null)}
           >
             {status?.state === 'absent'

@@ -9,14 +9,14 @@ import { attempt, IServices, useServices, useSignal } from '../services';
 
 export function Catalogue(): JSX.Element {
   const services = useServices();
-  const { host } = services.assistant;
-  useSignal(host.changed);
+  const { model } = services.assistant;
+  useSignal(model.changed);
   useEffect(() => {
-    void host.readCatalogue();
+    void model.readCatalogue();
   }, []);
   const { trans } = services;
   const [query, setQuery] = useState('');
-  const rows = host.catalogue.filter(row => holds(row, query));
+  const rows = model.catalogue.filter(row => holds(row, query));
   return (
     <div className="jp-MistralCatalogue">
       <input
@@ -32,7 +32,7 @@ export function Catalogue(): JSX.Element {
           <CatalogueItem key={row.name} row={row} />
         ))}
       </ul>
-      {!rows.length && host.catalogue.length > 0 && (
+      {!rows.length && model.catalogue.length > 0 && (
         <p className="jp-MistralReadiness-hint">
           {trans.__('No model of the list is like that; name one below.')}
         </p>
@@ -83,7 +83,7 @@ function OtherModel(): JSX.Element {
           onChange={event => setName(event.target.value)}
         />
       </label>
-      <Button disabled={!wanted || assistant.host.isLoading} onClick={load}>
+      <Button disabled={!wanted || assistant.model.isLoading} onClick={load}>
         {trans.__('Load')}
       </Button>
     </form>
@@ -96,7 +96,7 @@ const FOLDER = /^(\/|~|\.{1,2}\/|[A-Za-z]:\\|\\\\)/;
 /** A folder is read as it is; what would come from the network is asked about first. */
 async function loadOther(services: IServices, name: string): Promise<void> {
   const { assistant, trans } = services;
-  const known = assistant.host.row(name.toLowerCase());
+  const known = assistant.model.row(name.toLowerCase());
   if (known) {
     await loadAsked(services, known);
     return;
@@ -125,7 +125,7 @@ async function loadOther(services: IServices, name: string): Promise<void> {
       return;
     }
   }
-  await assistant.host.load(name, !isFolder);
+  await assistant.model.load(name, !isFolder);
 }
 
 function CatalogueItem(props: { row: ICatalogueRow }): JSX.Element {
@@ -133,7 +133,7 @@ function CatalogueItem(props: { row: ICatalogueRow }): JSX.Element {
   const { trans, assistant } = services;
   const { row } = props;
   const isCurrent =
-    assistant.host.isReady && assistant.host.status?.model?.name === row.name;
+    assistant.model.isReady && assistant.model.status?.model?.name === row.name;
   const fit =
     row.state === 'external'
       ? trans.__('external engine')
@@ -179,7 +179,7 @@ function CatalogueItem(props: { row: ICatalogueRow }): JSX.Element {
       ) : (
         row.state !== 'external' && (
           <Button
-            disabled={assistant.host.isLoading}
+            disabled={assistant.model.isLoading}
             onClick={() => void loadAsked(services, row)}
           >
             {trans.__('Load')}
@@ -196,15 +196,15 @@ export async function loadAsked(
   wanted: ICatalogueRow | null
 ): Promise<void> {
   const { assistant, trans } = services;
-  const { host } = assistant;
-  if (!host.catalogue.length) {
-    await host.readCatalogue();
+  const { model } = assistant;
+  if (!model.catalogue.length) {
+    await model.readCatalogue();
   }
-  const name = wanted?.name ?? host.status?.default_model ?? '';
-  const row = wanted ?? host.row(name);
+  const name = wanted?.name ?? model.status?.default_model ?? '';
+  const row = wanted ?? model.row(name);
   const isAbsent = row
     ? row.state === 'absent' || row.state === 'damaged'
-    : host.status?.state === 'absent';
+    : model.status?.state === 'absent';
   if (isAbsent || row?.fits === 'no') {
     const size = row?.downloadBytes ? bytes(row.downloadBytes) : '';
     const sentences = [
@@ -234,5 +234,5 @@ export async function loadAsked(
       return;
     }
   }
-  await host.load(wanted?.name ?? null, isAbsent);
+  await model.load(wanted?.name ?? null, isAbsent);
 }

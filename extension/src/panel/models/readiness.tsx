@@ -19,17 +19,17 @@ const SIGNS = { ok: '', warn: '!', blocked: '✕', later: '…' };
 export function Readiness(): JSX.Element {
   const services = useServices();
   const { assistant, trans } = services;
-  const { host } = assistant;
-  useSignal(host.changed);
+  const { model } = assistant;
+  useSignal(model.changed);
   useSignal(assistant.context.changed);
   useEffect(() => {
-    void host.readCatalogue();
+    void model.readCatalogue();
   }, []);
-  const modelState = host.status?.state;
+  const modelState = model.status?.state;
   // what is on disk or in memory changes what the checks find
   useEffect(() => {
     if (modelState && modelState !== 'loading') {
-      void host.readChecks();
+      void model.readChecks();
     }
   }, [modelState]);
   const items = [...modelItems(services), ...checkItems(services)];
@@ -56,8 +56,8 @@ export function Readiness(): JSX.Element {
       {!isReady && (
         <Button
           onClick={() => {
-            void host.refresh();
-            void host.readChecks();
+            void model.refresh();
+            void model.readChecks();
           }}
         >
           {trans.__('Check again')}
@@ -70,7 +70,7 @@ export function Readiness(): JSX.Element {
 
 /** What holds wherever text goes, and where it goes once that is known. */
 function promise({ assistant, trans }: IServices): string {
-  const seal = assistant.host.status?.seal;
+  const seal = assistant.model.status?.seal;
   if (!seal) {
     return trans.__('No code runs unless you run it.');
   }
@@ -105,7 +105,7 @@ function Items(props: { items: IItem[] }): JSX.Element {
             {item.action && (
               <Button
                 kind="primary"
-                disabled={assistant.host.isLoading}
+                disabled={assistant.model.isLoading}
                 onClick={item.action.run}
               >
                 {item.action.label}
@@ -121,20 +121,20 @@ function Items(props: { items: IItem[] }): JSX.Element {
 /** The server and its model, as the status tells. */
 function modelItems(services: IServices): IItem[] {
   const { assistant, trans } = services;
-  const { host } = assistant;
-  const { status } = host;
+  const { model } = assistant;
+  const { status } = model;
   if (!status) {
     return [
-      host.failure
+      model.failure
         ? {
             state: 'blocked',
-            text: host.failure.message,
-            next: host.failure.todo
+            text: model.failure.message,
+            next: model.failure.todo
           }
         : { state: 'later', text: trans.__('Asking the server…') }
     ];
   }
-  const row = host.row(status.model?.name ?? status.default_model);
+  const row = model.row(status.model?.name ?? status.default_model);
   const title = row?.title ?? status.default_model;
   const load = (): void => void loadAsked(services, null);
   const items: IItem[] = [
@@ -173,7 +173,7 @@ function modelItems(services: IServices): IItem[] {
 
 /** What `jupyter mistral doctor` finds; the model is spoken of above, by what is known this moment. */
 function checkItems({ assistant, trans }: IServices): IItem[] {
-  const { checks, status } = assistant.host;
+  const { checks, status } = assistant.model;
   if (!status) {
     return [];
   }
