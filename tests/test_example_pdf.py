@@ -14,8 +14,8 @@ NAME = "04_read_pdf.ipynb"
 RUN = """
 import sys
 from pathlib import Path
-from jupyter_mistral.demo import execute
-from jupyter_mistral.live import serving
+from jupyter_mistral.commands.demo import execute
+from jupyter_mistral.notebook_runner import serving
 
 folder = Path(sys.argv[1])
 with serving(folder, lab=False, log=folder / "server.log") as server:

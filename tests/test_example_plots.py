@@ -15,8 +15,8 @@ NAME = "02_explain_plot.ipynb"
 RUN = """
 import sys
 from pathlib import Path
-from jupyter_mistral.demo import execute
-from jupyter_mistral.live import serving
+from jupyter_mistral.commands.demo import execute
+from jupyter_mistral.notebook_runner import serving
 
 folder = Path(sys.argv[1])
 with serving(folder, lab=False, log=folder / "server.log") as server:

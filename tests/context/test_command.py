@@ -57,7 +57,7 @@ def test_the_total_is_what_the_engine_reads(name: str, mistral_home: Path, noteb
 def test_the_command_prints_messages_and_ledger_without_torch(mistral_home: Path, notebook: Path) -> None:
     program = f"""
 import sys
-from jupyter_mistral.context.cli import main
+from jupyter_mistral.commands.context import main
 code = main([{str(notebook)!r}, "--question", "What is x?", "--focus", "1", "--budget", "1000", "--model", {SMALL!r}, "--json"])
 assert not {{"torch", "transformers", "jupyter_server"}} & set(sys.modules), "heavy imports"
 sys.exit(code)

@@ -240,7 +240,7 @@ def test_each_size_is_recorded_once_and_serves_every_sequence_and_length(model: 
 _INTERPRETED = """
 import tiny_plain
 import torch
-from jupyter_mistral.engine.decode import Decoder
+from jupyter_mistral.engine.decode.decoder import Decoder
 from jupyter_mistral.engine.fast import choose, ops
 from test_fast_step import fast_of, worst
 

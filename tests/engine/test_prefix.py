@@ -233,7 +233,7 @@ def test_the_disk_can_be_switched_off(talker: Path, tmp_path: Path) -> None:
 _WRITER = """
 import sys, time, torch
 from pathlib import Path
-from jupyter_mistral.engine.parking import Parking
+from jupyter_mistral.engine.kv.prefix_disk import Parking
 folder = Path(sys.argv[1])
 parking = Parking(folder, 1 << 33)
 for n in range(1000):

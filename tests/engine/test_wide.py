@@ -76,7 +76,7 @@ def test_bitsandbytes_layers_use_it_where_it_is_of_use() -> None:
 
 def test_a_kernel_that_bitsandbytes_brings_is_left_alone() -> None:
     code = (
-        "import torch, bitsandbytes; from jupyter_mistral.engine import wide; wide.is_of_use = lambda: True;"
+        "import torch, bitsandbytes; from jupyter_mistral.engine.decode import wide; wide.is_of_use = lambda: True;"
         "torch.library.register_kernel(wide.OP, 'cpu', lambda *a, **k: None); print(wide.install())"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -10,7 +10,15 @@ import pytest
 
 PACKAGE = Path(jupyter_mistral.__file__).parent
 # the time of day is shown to people, or names a file; nothing waits for it
-SHOWN = {"history.py", "export.py", "answers.py", "conversations.py", "shapes.py", "keys.py", "audit.py"}
+SHOWN = {
+    "store.py",
+    "export.py",
+    "running_answer.py",
+    "service.py",
+    "openai_format.py",
+    "tokens.py",
+    "audit_log.py",
+}
 JUMPY = {"time.time", "datetime.now", "datetime.utcnow", "datetime.today", "time.localtime"}
 
 

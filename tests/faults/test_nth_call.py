@@ -21,7 +21,7 @@ TURNS = 6
 CHILD = f"""
 import asyncio, sys, time
 from pathlib import Path
-from jupyter_mistral.server.history import History
+from jupyter_mistral.server.chats.store import History
 
 async def main():
     history = History(Path(sys.argv[1]), retry_s=0.01)

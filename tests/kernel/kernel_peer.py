@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from jupyter_mistral.protocol.bodies import parse_chat
+from jupyter_mistral.protocol.parsing import parse_chat
 from jupyter_mistral.protocol.events import Delta, End, Event, Loading, Reading, Usage
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.requests import ChatRequest

@@ -199,8 +199,8 @@ def logged(models_home: Path, tmp_path: Path) -> Iterator[tuple[Client, Path]]:
         "JUPYTER_RUNTIME_DIR": str(runtime),
         "JUPYTER_CONFIG_DIR": str(config),
     }
-    start = "import logging, sys; from jupyter_mistral.server import host; logging.basicConfig(level=logging.DEBUG); "
-    start += f"sys.exit(host.main(['--model', '{SMALL}']))"
+    start = "import logging, sys; from jupyter_mistral.server import standalone; logging.basicConfig(level=logging.DEBUG); "
+    start += f"sys.exit(standalone.main(['--model', '{SMALL}']))"
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-c", start], env=environ, stdout=log, stderr=log)
     file = runtime / f"mistral-{process.pid}.json"

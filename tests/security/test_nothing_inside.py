@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jupyter_mistral
 import pytest
-from jupyter_mistral.protocol.bodies import parse_chat
+from jupyter_mistral.protocol.parsing import parse_chat
 from packaging.requirements import Requirement
 
 PACKAGE = Path(jupyter_mistral.__file__).parent
@@ -33,7 +33,7 @@ NETWORK = {
 SPEAKERS = {
     "egress": "loopback only: the browser and the name server of a network of its own",
     "kernel": "the host's unix socket, or its loopback port",
-    "live.py": "our own Jupyter server on loopback",
+    "notebook_runner.py": "our own Jupyter server on loopback",
     "persona.py": "the host of this user, as a kernel does",
     "models": "the hub, when a user pulls a model",
     "seal.py": "nobody: tries whether it could",

@@ -137,7 +137,7 @@ async def test_a_named_token_works_on_the_jupyter_port_and_opens_nothing_else_th
 ASK = """
 import json, os, sys
 info = json.load(open(os.environ["JUPYTER_MISTRAL_CONNECTION_FILE"]))
-from jupyter_mistral.kernel.client import Client
+from jupyter_mistral.kernel.host.client import Client
 state = Client.find(start=False).get("/mistral/api/status")["state"]
 print(json.dumps([os.environ["JUPYTER_MISTRAL_CONNECTION_FILE"], info["token"], state]))
 """

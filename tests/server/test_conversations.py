@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zygote
 from jupyter_core.utils import ensure_event_loop
-from jupyter_mistral.protocol.bodies import parse_ask
+from jupyter_mistral.protocol.parsing import parse_ask
 from jupyter_mistral.protocol.conversation import Message
 from jupyter_mistral.protocol.events import Delta, End
 from jupyter_mistral.protocol.failures import Failure

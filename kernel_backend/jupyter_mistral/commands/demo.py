@@ -18,7 +18,7 @@ FIRST = "01_first_cell.ipynb"
 
 def examples() -> Path:
     """The folder of example notebooks: inside an installed package, beside the package in a checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     for folder in (here / "examples", here.parent.parent / "examples"):
         if (folder / FIRST).is_file():
             return folder

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -12,6 +14,8 @@ Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 MAX_MESSAGES = 1000
 MAX_TOOLS = 128
+_ID = re.compile("[a-zA-Z0-9]{9}")
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
@@ -72,3 +76,15 @@ class Message:
             else {"type": "image_url", "image_url": {"url": part.to_url()}}
             for part in self.content
         ]
+
+
+def short_id(call_id: str) -> str:
+    """Nine letters and digits, which Mistral's templates require: the id itself, or one that is derived from it."""
+    if not call_id or _ID.fullmatch(call_id):
+        return call_id
+    number = int.from_bytes(hashlib.sha256(call_id.encode("utf-8", "replace")).digest()[:8], "big")
+    letters = ""
+    for _ in range(9):
+        number, digit = divmod(number, len(_ALPHABET))
+        letters += _ALPHABET[digit]
+    return letters

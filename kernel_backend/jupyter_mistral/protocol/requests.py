@@ -31,19 +31,6 @@ class Sampling:
     frequency_penalty: float = 0.0
 
 
-# name: (type, least, most); one table for validation here and for the magics' `-m`
-SAMPLING_BOUNDS: dict[str, tuple[type, float, float]] = {
-    "temperature": (float, 0.0, 2.0),
-    "top_p": (float, 0.0, 1.0),
-    "top_k": (int, 0, 1000),
-    "min_p": (float, 0.0, 1.0),
-    "max_tokens": (int, 1, 131072),
-    "seed": (int, 0, 2**53),
-    "presence_penalty": (float, -2.0, 2.0),
-    "frequency_penalty": (float, -2.0, 2.0),
-}
-
-
 @dataclass(frozen=True)
 class Form:
     """What shape the answer must have: free text, or JSON (of a JSON schema), which decoding then enforces."""

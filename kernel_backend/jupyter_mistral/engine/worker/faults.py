@@ -16,7 +16,7 @@ from typing import Any
 from .link import Link
 
 SWITCH = "JUPYTER_MISTRAL_FAULT"
-_GATE = Path(__file__).parents[3] / "tests" / "faults" / "ALLOWED"
+_GATE = Path(__file__).parents[4] / "tests" / "faults" / "ALLOWED"
 # what happens, as which frame is about to be sent, and the how manieth of its kind
 _FAULT = re.compile(r"(kill|stop|memory|garbage|half|huge|flood|mute)@(loading|ready|reading|delta|end):(\d+)")
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from ...protocol.bodies import parse_ask, parse_texts
+from ...protocol.parsing import parse_ask, parse_texts
 from ...protocol.events import Delta, End
 from ...protocol.failures import Failure
 from ...protocol.images import Image

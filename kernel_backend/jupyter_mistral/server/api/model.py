@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ...protocol.bodies import parse_chat
+from ...protocol.parsing import parse_chat
 from ...protocol.events import Loading
 from ...protocol.failures import Failure
 from ...protocol.requests import ChatRequest

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from importlib.resources import files
 from typing import Any, TypeVar
 
-from ...protocol.bodies import parse_chat, parse_completion, parse_embedding, parse_fim
+from ...protocol.parsing import parse_chat, parse_completion, parse_embedding, parse_fim
 from ...protocol.events import Event
 from ...protocol.failures import Failure
 from ...protocol.requests import ChatRequest, CompletionRequest

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...protocol.bodies import parse_ask, parse_chat
+from ...protocol.parsing import parse_ask, parse_chat
 from ...protocol.failures import Failure
 from ...protocol.wire import FrameReader, read_json, to_frame
 from ..inference.worker import environment
