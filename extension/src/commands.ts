@@ -222,6 +222,6 @@ export function addCommands(options: ICommandsOptions): void {
   tracker?.activeCellChanged.connect(refresh);
   NotebookActions.executed.connect(() => {
     refresh();
-    void assistant.context.readVariables();
+    void assistant.context.variables.read();
   });
 }

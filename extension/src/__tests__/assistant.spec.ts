@@ -5,7 +5,7 @@ import { Model } from '../model/model';
 import { Failure } from '../protocol';
 import { ScriptedServer } from './scripted';
 
-it('gives back what was attached to a question that was not taken', async () => {
+it('attaches files again when a question is rejected', async () => {
   const server = new ScriptedServer(
     () => ({ id: 'c1' }),
     () => {

@@ -1,9 +1,9 @@
 import { PromiseDelegate } from '@lumino/coreutils';
 import { readFileSync, writeFileSync } from 'fs';
 import { join } from 'path';
-import { Chat, IQuestion } from '../chat/chat';
+import { Chat } from '../chat/chat';
+import { IQuestion } from '../chat/turn';
 import { textOf } from '../chat/message';
-import { Chats, IMemory } from '../chat/chats';
 import { GhostText } from '../ghost/completer';
 import { Failure } from '../protocol';
 import { CHUNK, ISent, ScriptedServer } from './scripted';
@@ -54,7 +54,7 @@ describe('a chat', () => {
     expect(chat.progress).toBeNull();
   });
 
-  it('keeps what came before a failure and says what happened', async () => {
+  it('keeps the text before a failure and says what failed', async () => {
     const chat = new Chat(
       server(() => [
         CHUNK.first,
@@ -71,7 +71,7 @@ describe('a chat', () => {
     });
   });
 
-  it('throws a question back that the server did not take', async () => {
+  it('throws the failure of a rejected question', async () => {
     const chat = new Chat(
       server(() => {
         throw new Failure('busy', 'Not now.');
@@ -82,7 +82,7 @@ describe('a chat', () => {
     expect(chat.isBusy).toBe(false);
   });
 
-  it('leaves no empty chat behind where its first question was not taken', async () => {
+  it('deletes a new chat whose first question was rejected', async () => {
     const scripted = server(
       () => {
         throw new Failure('too_large', 'It is too long.');
@@ -120,7 +120,7 @@ describe('a chat', () => {
     expect(chat.id).toBe('c1');
   });
 
-  it('leaves a question to the server that the user turned away from', async () => {
+  it('leaves the question to the server when the user opens another chat', async () => {
     const scripted = server(async function* ({ signal }) {
       await new Promise((_, reject) =>
         signal?.addEventListener('abort', () =>
@@ -137,7 +137,7 @@ describe('a chat', () => {
     expect(scripted.sent.map(({ method }) => method)).toEqual(['POST', 'POST']);
   });
 
-  it('stops through the server and ends as the server says', async () => {
+  it('stops through the server, whose stream ends the answer', async () => {
     let tellStopped: () => void = () => undefined;
     const stopped = new Promise<void>(resolve => (tellStopped = resolve));
     const scripted = server(
@@ -167,7 +167,7 @@ describe('a chat', () => {
     expect(chat.messages[1].failure?.code).toBe('cancelled');
   });
 
-  it('stops an answer that had not begun as soon as it begins', async () => {
+  it('stops an answer that has not begun as soon as it begins', async () => {
     const goesOn = new PromiseDelegate<void>();
     const stopped = new PromiseDelegate<void>();
     const scripted = server(
@@ -196,7 +196,7 @@ describe('a chat', () => {
     expect([chat.isBusy, chat.isStopping]).toEqual([false, false]);
   });
 
-  it('does not wait for a server that is silent when Stop is pressed again', async () => {
+  it('does not wait for an unresponsive server when Stop is pressed again', async () => {
     const scripted = server(async function* ({ signal }) {
       await new Promise((_, reject) =>
         signal?.addEventListener('abort', () =>
@@ -216,32 +216,31 @@ describe('a chat', () => {
     expect(chat.isStopping).toBe(false);
   });
 
-  it('regenerates in the place of the old answer', async () => {
-    const chat = new Chat(
-      server(() => [CHUNK.first, CHUNK.text('One'), CHUNK.end()])
-    );
+  it('replaces the old answer when regenerating', async () => {
+    const { user, assistant } = CHUNK.first.mistral;
+    const second = {
+      choices: [],
+      mistral: { event: 'message', user, assistant: { ...assistant, id: 'a2' } }
+    };
+    const answers = [
+      [CHUNK.first, CHUNK.text('One'), CHUNK.end()],
+      [second, CHUNK.text('Two'), CHUNK.end()]
+    ];
+    const scripted = server(() => answers.shift() ?? []);
+    const chat = new Chat(scripted);
     await chat.ask(WHY);
-    const again = server(() => [
-      {
-        choices: [],
-        mistral: {
-          ...CHUNK.first.mistral,
-          assistant: { ...CHUNK.first.mistral.assistant, id: 'a2' }
-        }
-      },
-      CHUNK.text('Two'),
-      CHUNK.end()
-    ]);
-    (chat as unknown as { _server: ScriptedServer })._server = again;
     await chat.regenerate(chat.messages[1], { extras: {} });
     expect(chat.messages.map(m => [m.id, textOf(m)])).toEqual([
       ['u1', 'Why?'],
       ['a2', 'Two']
     ]);
-    expect(again.sent[0].body).toMatchObject({ content: [], replaces: 'a1' });
+    expect(scripted.sent[2].body).toMatchObject({
+      content: [],
+      replaces: 'a1'
+    });
   });
 
-  it('follows an answer that began before the page was loaded', async () => {
+  it('follows an answer that began before the page loaded', async () => {
     const scripted = server(
       () => [CHUNK.text('So far'), CHUNK.text(', and on.'), CHUNK.end()],
       () => ({
@@ -264,7 +263,7 @@ describe('a chat', () => {
     });
   });
 
-  it('says when the disk does not keep it', async () => {
+  it('shows that the server cannot save it', async () => {
     const chat = new Chat(
       server(() => [
         CHUNK.first,
@@ -277,97 +276,7 @@ describe('a chat', () => {
   });
 });
 
-describe('chats', () => {
-  const memory = (): IMemory & { values: Map<string, string> } => {
-    const values = new Map<string, string>();
-    return {
-      values,
-      getItem: key => values.get(key) ?? null,
-      setItem: (key, value) => void values.set(key, value),
-      removeItem: key => void values.delete(key)
-    };
-  };
-  const ROWS = [
-    { id: 'c2', title: 'New', updated: 2, messages: 0, notebook: null },
-    { id: 'c1', title: 'Old', updated: 1, messages: 0, notebook: 'a.ipynb' }
-  ];
-  const answer = ({ path }: ISent): unknown =>
-    path.startsWith('/api/chats/')
-      ? { id: path.slice(11), title: 'T', messages: [] }
-      : { chats: ROWS };
-
-  it('open the one that this tab had open', async () => {
-    const kept = memory();
-    kept.setItem('jupyter-mistral:chat', 'c1');
-    const chats = new Chats(new ScriptedServer(answer), kept, () => null);
-    await chats.restore();
-    expect(chats.current.id).toBe('c1');
-  });
-
-  it('open the newest in a new tab', async () => {
-    const chats = new Chats(new ScriptedServer(answer), memory(), () => null);
-    await chats.restore();
-    expect(chats.current.id).toBe('c2');
-    expect(chats.rows.length).toBe(2);
-  });
-
-  it('leave a chat alone that the user began meanwhile', async () => {
-    const chats = new Chats(new ScriptedServer(answer), memory(), () => null);
-    const restored = chats.restore();
-    chats.start();
-    await restored;
-    expect(chats.current.id).toBeNull();
-  });
-
-  it('show a chat that was begun before the panel showed', async () => {
-    const chats = new Chats(new ScriptedServer(answer), memory(), () => null);
-    chats.start();
-    await chats.restore();
-    expect(chats.current.id).toBeNull();
-  });
-
-  it('tell of a chat that the user begins, not of one that takes the place of a deleted one', async () => {
-    const chats = new Chats(new ScriptedServer(answer), memory(), () => null);
-    let begun = 0;
-    chats.started.connect(() => begun++);
-    await chats.restore();
-    await chats.remove('c2');
-    expect([chats.current.id, begun]).toEqual([null, 0]);
-    chats.start();
-    expect(begun).toBe(1);
-  });
-
-  it('start empty and are told to the server with the first question', async () => {
-    const scripted = new ScriptedServer(
-      ({ method }) => (method === 'POST' ? { id: 'c9' } : { chats: [] }),
-      () => [CHUNK.first, CHUNK.end()]
-    );
-    const chats = new Chats(scripted, memory(), () => 'a.ipynb');
-    chats.start();
-    expect(scripted.sent).toEqual([]);
-    await chats.current.ask(WHY);
-    expect(scripted.sent[0]).toMatchObject({
-      method: 'POST',
-      path: '/api/chats',
-      body: { notebook: 'a.ipynb' }
-    });
-    expect(chats.current.id).toBe('c9');
-  });
-
-  it('tell a server that is gone as a failure', async () => {
-    const chats = new Chats(
-      new ScriptedServer(() => {
-        throw new Failure('server_gone', 'Gone.');
-      }),
-      memory(),
-      () => null
-    );
-    await chats.refresh();
-    expect(chats.failure?.code).toBe('server_gone');
-  });
-});
-
-it('asks in words that the Python side understands (tests/samples/requests.json)', async () => {
+it('sends requests that the Python side understands (tests/samples/requests.json)', async () => {
   const scripted = server(() => [CHUNK.first, CHUNK.end()]);
   const chat = new Chat(scripted, 'c1');
   await chat.ask(

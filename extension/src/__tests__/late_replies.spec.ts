@@ -1,7 +1,8 @@
 /** Answers of the server and of the kernel that come late, twice or in another order than they were asked for. */
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { Signal } from '@lumino/signaling';
-import { Chat, IQuestion } from '../chat/chat';
+import { Chat } from '../chat/chat';
+import { IQuestion } from '../chat/turn';
 import { Chats } from '../chat/chats';
 import { Context } from '../context/context';
 import { Model } from '../model/model';
@@ -60,7 +61,7 @@ describe('a chat that is still being read', () => {
     expect(chat.messages[3].state).toBe('done');
   });
 
-  it('takes a question although it could not be read', async () => {
+  it('accepts a question although the chat could not be read', async () => {
     const read = new Gate<unknown>();
     const server = new ScriptedServer(
       () => read.promise,
@@ -115,7 +116,7 @@ describe('a chat that is still being read', () => {
     expect(server.sent.length).toBe(1);
   });
 
-  it('is busy with the question that came while an ended answer was read', async () => {
+  it('stays busy with a question asked while a finished answer is read', async () => {
     const read = new Gate<unknown>();
     const end = new Gate();
     let reads = 0;
@@ -147,7 +148,7 @@ describe('a chat that is still being read', () => {
     expect(chat.isBusy).toBe(false);
   });
 
-  it('says why an ended answer could not be read', async () => {
+  it('says why a finished answer could not be read', async () => {
     let reads = 0;
     const server = new ScriptedServer(
       () => {
@@ -167,7 +168,7 @@ describe('a chat that is still being read', () => {
     expect(chat.messages[1].failure?.code).toBe('server_gone');
   });
 
-  it('waits with a question until messages are gone', async () => {
+  it('sends a question only after messages have been deleted', async () => {
     const gone = new Gate<unknown>();
     const server = new ScriptedServer(
       ({ method }) =>
@@ -185,7 +186,7 @@ describe('a chat that is still being read', () => {
   });
 });
 
-describe('lists and states that come in another order', () => {
+describe('lists and states that arrive in another order', () => {
   const memory = { getItem: () => null, setItem() {}, removeItem() {} };
   const row = (id: string, messages = 0): object => ({
     id,
@@ -209,7 +210,7 @@ describe('lists and states that come in another order', () => {
     expect(chats.rows.map(r => r.id)).toEqual(['ab']);
   });
 
-  it('leave a chat alone that was asked since the list', async () => {
+  it('keep a chat with a question newer than the list', async () => {
     const list = new Gate<unknown>();
     const server = new ScriptedServer(
       ({ method, path }: ISent) =>
@@ -284,7 +285,7 @@ describe('a kernel', () => {
       sessionContext: { session: { kernel } }
     }) as unknown as NotebookPanel;
 
-  it('that is busy with our own reading is waited for', async () => {
+  it('that is busy with our own request is waited for', async () => {
     const kernel = new Kernel();
     const panel = panelOf(kernel);
     const variables = readVariables(panel);
@@ -296,7 +297,7 @@ describe('a kernel', () => {
     expect(await figures).toEqual(['a line']);
   });
 
-  it('that goes away while it is read is no error', async () => {
+  it('that dies during a request is not an error', async () => {
     const kernel = new Kernel();
     const variables = readVariables(panelOf(kernel));
     await settled();
@@ -304,7 +305,7 @@ describe('a kernel', () => {
     expect(await variables).toBeNull();
   });
 
-  it('that is busy or gone is not asked', async () => {
+  it('that is busy or dead gets no request', async () => {
     jest.useFakeTimers();
     const kernel = new Kernel();
     kernel.be('busy');
@@ -317,7 +318,7 @@ describe('a kernel', () => {
     jest.useRealTimers();
   });
 
-  it('keeps its known variables while it is busy, and only its own', async () => {
+  it('keeps its variables while it is busy, and only its own', async () => {
     const kernel = new Kernel();
     const tracker = {
       currentWidget: panelOf(kernel),
@@ -329,21 +330,21 @@ describe('a kernel', () => {
       new ScriptedServer(() => null),
       tracker as unknown as INotebookTracker
     );
-    const read = context.readVariables();
+    const read = context.variables.read();
     await settled();
     await kernel.answer(0, VARIABLES);
     await kernel.answer(1, null);
     await read;
-    expect(context.variables).toEqual(VARIABLES);
+    expect(context.variables.all).toEqual(VARIABLES);
     jest.useFakeTimers();
     kernel.be('busy');
-    const again = context.readVariables();
+    const again = context.variables.read();
     await jest.advanceTimersByTimeAsync(60_000);
     await again;
     jest.useRealTimers();
-    expect(context.variables).toEqual(VARIABLES);
+    expect(context.variables.all).toEqual(VARIABLES);
     tracker.currentWidget = panelOf(new Kernel());
     tracker.currentChanged.emit();
-    expect(context.variables).toEqual([]);
+    expect(context.variables.all).toEqual([]);
   });
 });

@@ -47,7 +47,7 @@ const failed = (name: string): object => ({
 });
 
 describe('snapshot', () => {
-  it('sends numbers of bytes for pictures, and no unknown data', () => {
+  it('sends sizes instead of images, and no unknown data', () => {
     const panel = panelOf([
       code('a', 'plot()', [
         {
@@ -72,7 +72,7 @@ describe('snapshot', () => {
     });
   });
 
-  it('cuts the middle of a long output and says so', () => {
+  it('cuts the middle of a long output and marks the cut', () => {
     const panel = panelOf([
       code('a', 'x', [
         { output_type: 'stream', name: 'stdout', text: 'a'.repeat(50_000) }
@@ -85,7 +85,7 @@ describe('snapshot', () => {
     expect(text).toContain('34000 characters left out');
   });
 
-  it('stays below the limit of a request, however much there is', () => {
+  it('stays below the size limit of a request', () => {
     const big = {
       output_type: 'stream',
       name: 'stdout',
@@ -99,7 +99,7 @@ describe('snapshot', () => {
     expect(JSON.stringify(taken).length).toBeLessThan(16 * 2 ** 20);
   });
 
-  it('sees what changed since it was last taken', () => {
+  it('includes changes since the last snapshot', () => {
     const panel = panelOf([code('a', 'x = 1')]);
     expect(asRecord(snapshot(panel).cells[0]).source).toBe('x = 1');
     const model = panel.content.model!.cells.get(0) as CodeCellModel;
@@ -113,7 +113,7 @@ describe('snapshot', () => {
   });
 });
 
-it('the last error is that of the cell that ran last', () => {
+it('returns the error of the failed cell that ran last', () => {
   const panel = panelOf([
     code('a', 'x', [failed('Late')], 9),
     code('b', 'y', [failed('Early')], 2),
@@ -129,18 +129,18 @@ it('the last error is that of the cell that ran last', () => {
   expect(errorOf(panel.content.model!.cells.get(2))).toBeNull();
 });
 
-it('no cell is active while a notebook loads', () => {
+it('has no active cell while a notebook loads', () => {
   expect(activeCell(panelOf([code('a', 'x')], -1))).toBeNull();
   expect(activeCell(panelOf([code('a', 'x')], 0))?.source).toBe('x');
   expect(indexOf(panelOf([code('a', 'x'), code('b', 'y')]), 'b')).toBe(1);
 });
 
-it('cutMiddle leaves short texts alone', () => {
+it('leaves short texts uncut', () => {
   expect(cutMiddle('abc', 3)).toBe('abc');
   expect(cutMiddle('abcdefghij', 5)).toBe('abcd\n… 5 characters left out …\nj');
 });
 
-it('a value comes out of the repr of a Python string', () => {
+it('reads a value from the repr of a Python string', () => {
   const reply = (text: string): never =>
     ({
       content: {

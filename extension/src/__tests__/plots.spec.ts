@@ -1,3 +1,9 @@
+import { OutputArea, OutputAreaModel } from '@jupyterlab/outputarea';
+import {
+  RenderMimeRegistry,
+  standardRendererFactories
+} from '@jupyterlab/rendermime';
+import { markPlots } from '../notebook/plot_buttons';
 import { NotebookModel, NotebookPanel } from '@jupyterlab/notebook';
 import { Model } from '../model/model';
 import { readFigure } from '../notebook/kernel';
@@ -6,6 +12,7 @@ import { plotFacts } from '../notebook/plots';
 import { ScriptedServer } from './scripted';
 
 const PLOTLY = 'application/vnd.plotly.v1+json';
+const VEGA = 'application/vnd.vegalite.v5+json';
 const SPEC = { data: [{ type: 'bar', y: [1, 2] }] };
 
 /** A notebook of one cell; its kernel answers `value` and keeps what it was asked. */
@@ -48,7 +55,7 @@ function notebook(
 }
 
 describe('plotFacts', () => {
-  it('reads a saved description on the server and asks no kernel', async () => {
+  it('reads a saved specification on the server, without the kernel', async () => {
     const { panel, asked } = notebook({
       [PLOTLY]: SPEC,
       'text/html': '<div/>'
@@ -72,7 +79,7 @@ describe('plotFacts', () => {
     expect(asked).toEqual([]);
   });
 
-  it('goes without where the description holds no numbers or fails', async () => {
+  it('returns nothing for a specification without data, or on failure', async () => {
     const { panel } = notebook({ [PLOTLY]: SPEC });
     const cell = cellAt(panel, 0)!;
     for (const answer of [
@@ -86,7 +93,7 @@ describe('plotFacts', () => {
     }
   });
 
-  it('asks the kernel for a picture by its pixels, not by its number', async () => {
+  it('identifies an image in the kernel by its pixels, not by its run', async () => {
     const { panel, asked } = notebook({ 'image/png': 'AAAA\nBBBB' }, ['facts']);
     const cell = cellAt(panel, 0)!;
     const model = new Model(new ScriptedServer(() => ({})));
@@ -97,7 +104,7 @@ describe('plotFacts', () => {
     expect(asked[0]).not.toContain('.of(7)');
   });
 
-  it('asks by number for an SVG, whose pixels no kernel keeps', async () => {
+  it('identifies an SVG by its run, since the kernel keeps no pixels of it', async () => {
     const { panel, asked } = notebook({ 'image/svg+xml': '<svg/>' }, ['facts']);
     const cell = cellAt(panel, 0)!;
     const model = new Model(new ScriptedServer(() => ({})));
@@ -106,8 +113,8 @@ describe('plotFacts', () => {
   });
 });
 
-describe('canSee', () => {
-  it('is told by the default model where none is loaded', async () => {
+describe('hasVision', () => {
+  it('depends on the default model if none is loaded', async () => {
     const rows = (can: string[]): object => ({
       models: [
         { name: 'a', can, default: true },
@@ -116,13 +123,13 @@ describe('canSee', () => {
     });
     const model = (can: string[]): Model =>
       new Model(new ScriptedServer(() => rows(can)));
-    expect(await model(['text']).canSee()).toBe(false);
-    expect(await model(['text', 'image']).canSee()).toBe(true);
+    expect(await model(['text']).hasVision()).toBe(false);
+    expect(await model(['text', 'image']).hasVision()).toBe(true);
   });
 });
 
 describe('readFigure', () => {
-  it('puts nothing but base64 into the expression', async () => {
+  it('puts only base64 into the expression', async () => {
     const { panel, asked } = notebook({});
     for (const end of ['AA")+x+("A', 'AAA', '', 'AA\\"AAAA', 'AAAA====']) {
       expect(await readFigure(panel, `data:image/png;base64,${end}`)).toEqual(
@@ -132,12 +139,50 @@ describe('readFigure', () => {
     expect(asked).toEqual([]);
   });
 
-  it('sends the end of a long picture only', async () => {
+  it('sends only the end of a long image', async () => {
     const { panel, asked } = notebook({}, []);
     await readFigure(
       panel,
       `data:image/png;base64,${'A'.repeat(4000)}${'B'.repeat(398)}==`
     );
     expect(asked[0]).toContain(`("${'B'.repeat(398)}==")`);
+  });
+});
+
+function shown(data: object): object {
+  return { output_type: 'display_data', metadata: {}, data };
+}
+
+describe('markPlots', () => {
+  const create = (): HTMLButtonElement => document.createElement('button');
+  const marked = (area: OutputArea): number[] =>
+    area.widgets.map(w => w.node.querySelectorAll('button').length);
+
+  it('depends on the data of an output, not on its renderer', () => {
+    const values = [
+      shown({ [PLOTLY]: { data: [] }, 'text/plain': 'Figure' }),
+      { output_type: 'stream', name: 'stdout', text: 'application/vnd.plotly' },
+      shown({ [VEGA]: {}, 'text/html': '<p>' }),
+      shown({ 'text/plain': 'x' }),
+      shown({ 'image/svg+xml': '<svg/>' })
+    ];
+    const area = new OutputArea({
+      model: new OutputAreaModel({ values: values as never }),
+      rendermime: new RenderMimeRegistry({
+        initialFactories: standardRendererFactories
+      })
+    });
+    area.outputLengthChanged.connect(() => markPlots(area, create));
+    markPlots(area, create);
+    markPlots(area, create);
+    expect(marked(area)).toEqual([1, 0, 1, 0, 1]);
+    // an output that is replaced by another kind
+    area.model.set(0, shown({ 'text/plain': 'y' }) as never);
+    area.model.set(3, shown({ [VEGA]: {}, 'text/plain': 'chart' }) as never);
+    expect(marked(area)).toEqual([0, 0, 1, 1, 1]);
+    area.model.clear();
+    area.model.add(shown({ [PLOTLY]: {}, 'text/plain': 'z' }) as never);
+    expect(marked(area)).toEqual([1]);
+    area.dispose();
   });
 });

@@ -13,7 +13,7 @@ const sample = (name: string): Record<string, unknown> =>
 describe('the samples that the Python side writes', () => {
   const chunks = sample('chunks');
 
-  it('hold every event', () => {
+  it('contain every event', () => {
     expect(eventOf(chunks.queued)).toEqual({ type: 'queued', position: 2 });
     expect(eventOf(chunks.loading)).toEqual({
       type: 'loading',
@@ -55,13 +55,13 @@ describe('the samples that the Python side writes', () => {
     expect(eventOf(chunks.end_length)).toMatchObject({ reason: 'length' });
   });
 
-  it('leave none unread', () => {
+  it('are all read', () => {
     for (const chunk of Object.values(chunks)) {
       expect(eventOf(chunk)).not.toBeNull();
     }
   });
 
-  it('tell a failure in two sentences', () => {
+  it('describe a failure in two sentences', () => {
     let caught: unknown;
     try {
       eventOf(sample('error'));
@@ -76,7 +76,7 @@ describe('the samples that the Python side writes', () => {
     });
   });
 
-  it('tell the status', () => {
+  it('describe the status', () => {
     expect(statusOf(sample('status'))).toMatchObject({
       state: 'ready',
       model: { title: 'Qwen2.5 Coder', can: ['text', 'image'] },

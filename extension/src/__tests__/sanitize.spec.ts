@@ -58,7 +58,7 @@ describe('cleanHtml', () => {
     }
   });
 
-  it('keeps what an answer is made of', () => {
+  it('keeps the markup of an answer', () => {
     const html =
       '<h1>t</h1><p>a <strong>b</strong> <code>c</code></p><ol start="3"><li>d</li></ol>' +
       '<table><thead><tr><th>e</th></tr></thead></table><pre><code class="language-python"><span class="tok-keyword">if</span></code></pre>' +
@@ -66,14 +66,14 @@ describe('cleanHtml', () => {
     expect(cleanHtml(html)).toBe(html);
   });
 
-  it('keeps the address of a link where a click can ask about it', () => {
+  it('keeps the address of a link for the dialog', () => {
     expect(cleanHtml('<a href="https://example.org/a">x</a>')).toBe(
       '<a data-href="https://example.org/a" role="link" tabindex="0" title="https://example.org/a">x</a>'
     );
   });
 });
 
-it('diagrams stay source', () => {
+it('leaves diagrams as source', () => {
   expect(
     withoutDiagrams('```mermaid\ngraph\n```\n> ~~~ Mermaid\n`mermaid`')
   ).toBe('```text\ngraph\n```\n> ~~~ text\n`mermaid`');

@@ -1,5 +1,5 @@
 /** A server that answers from a script: the real interface, no network. */
-import { IServer } from '../chat/chat';
+import { IServer } from '../api/request';
 
 export interface ISent {
   method: string;

@@ -9,7 +9,7 @@ import {
 } from '../context/suggest';
 
 describe('splitBlocks', () => {
-  it('keeps fences whole', () => {
+  it('never cuts fences', () => {
     const text = 'a\n\n```py\nx\n\ny\n```\n\nb';
     expect(splitBlocks(text)).toEqual(['a\n', '```py\nx\n\ny\n```\n', 'b']);
   });
@@ -23,7 +23,7 @@ describe('splitBlocks', () => {
     }
   });
 
-  it('never changes a block that ended', () => {
+  it('never changes a finished block', () => {
     const text = 'one\n\n```py\na\n\nb\n```\n\ntwo\n\n- x\n\n  y\n\nthree';
     let before: string[] = [];
     for (let length = 0; length <= text.length; length++) {
@@ -47,12 +47,12 @@ describe('splitThinking', () => {
     expect(splitThinking(text)).toEqual({ thinking, answer, isThinking });
   });
 
-  it.each(['[', '<thi'])('holds nothing of %j back at the end', text => {
+  it.each(['[', '<thi'])('holds back nothing of %j at the end', text => {
     expect(splitThinking(text, true).answer).toBe(text);
   });
 });
 
-it('codeBlocks finds what stands between fences', () => {
+it('finds the code between fences', () => {
   expect(codeBlocks('a\n```python\nx\n\ny\n```\nb\n~~~\nz')).toEqual([
     { language: 'python', code: 'x\n\ny' },
     { language: '', code: 'z' }
@@ -74,7 +74,7 @@ describe('diffLines', () => {
     expect(apply('a\na', 'a')).toBe(' a\n-a');
   });
 
-  it('gives both texts back', () => {
+  it('contains both texts', () => {
     const texts = ['', 'a', 'a\nb', 'b\na\nb', 'x\n\ny\n', '\n\n'];
     for (const before of texts) {
       for (const after of texts) {
@@ -98,7 +98,7 @@ describe('diffLines', () => {
 });
 
 describe('suggestions', () => {
-  it('start at / in front and @ at a word', () => {
+  it('are triggered by / at the start and @ before a word', () => {
     expect(triggerAt('/fi', 3)).toEqual({
       kind: '/',
       query: 'fi',
@@ -116,7 +116,7 @@ describe('suggestions', () => {
     expect(triggerAt('@a b', 4)).toBeNull();
   });
 
-  it('put the word in its place', () => {
+  it('replace the typed word', () => {
     const trigger = triggerAt('why @d now', 6)!;
     expect(accept('why @d now', trigger, '`df`')).toEqual({
       text: 'why `df` now',
@@ -124,7 +124,7 @@ describe('suggestions', () => {
     });
   });
 
-  it('show what begins with the query first', () => {
+  it('list prefix matches first', () => {
     const named = (label: string): ISuggestion => ({
       kind: 'variable',
       insert: label,
@@ -136,7 +136,7 @@ describe('suggestions', () => {
     expect(found.map(s => s.label)).toEqual(['df2', 'my_df']);
   });
 
-  it('tell a command from what follows it', () => {
+  it('separate a command from its text', () => {
     expect(splitCommand('/fix it\nnow')).toEqual({
       name: 'fix',
       rest: 'it\nnow'

@@ -9,7 +9,7 @@ afterEach(() => {
   setTranslator(null);
 });
 
-it('tells failures in the language of the user', () => {
+it('translates failures', () => {
   const trans = nullTranslator.load('');
   setTranslator({
     ...nullTranslator,
@@ -28,10 +28,10 @@ it('tells failures in the language of the user', () => {
   expect(toFailure('odd').todo).toBe('<Try again.>');
 });
 
-it('puts what is talked about into the sentence', async () => {
+it('fills in the names in a sentence', async () => {
   const file = new File(['x'], 'a.tiff', { type: 'image/tiff' });
   await expect(pictureOfFile(file)).rejects.toThrow(
-    'a.tiff is not a PNG, JPEG, WebP, GIF or SVG picture.'
+    'a.tiff is not a PNG, JPEG, WebP, GIF or SVG image.'
   );
   expect(() => insertCell(null, 'x', 'below', 'm')).toThrow(
     'No notebook is open.'

@@ -1,14 +1,14 @@
-/** Answers may come in another order than they were asked for; this tells which ones are out of date. Pure. */
-export class Order {
-  /** Note a question; what comes back says whether its answer is newer than all that came before. */
-  ask(): () => boolean {
-    const mine = ++this._asked;
+/** Recognizes outdated replies: replies can arrive in a different order than their requests were sent. */
+export class LatestReply {
+  /** Registers a request. Call the returned function when its reply arrives: true if no newer reply came first. */
+  expect(): () => boolean {
+    const request = ++this._sent;
     return () => {
-      this._come = Math.max(mine, this._come);
-      return this._come === mine;
+      this._newest = Math.max(request, this._newest);
+      return this._newest === request;
     };
   }
 
-  private _asked = 0;
-  private _come = 0;
+  private _sent = 0;
+  private _newest = 0;
 }

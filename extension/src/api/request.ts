@@ -1,16 +1,32 @@
-/** The only door to the network: Jupyter's own server, with its login, JSON and server-sent events. */
+/** The only access to the network: Jupyter's own server, with its authentication, JSON and server-sent events. */
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
-import { readLines } from './sse';
+import { readData } from './sse';
 import { asRecord, Failure } from '../protocol';
 import { trans } from '../translation';
 
 type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE';
 
-export class Server {
+/** The requests that chats, context and model make; tests pass a scripted server. */
+export interface IServer {
+  ask(
+    method: Method,
+    path: string,
+    body?: unknown,
+    signal?: AbortSignal
+  ): Promise<unknown>;
+  stream(
+    method: 'GET' | 'POST',
+    path: string,
+    body?: unknown,
+    signal?: AbortSignal
+  ): AsyncGenerator<unknown>;
+}
+
+export class Server implements IServer {
   constructor(private _settings: ServerConnection.ISettings) {}
 
-  /** The JSON answer, or null where the body is empty. Throws `Failure`; an AbortError when `signal` fired. */
+  /** Returns the JSON of the response, or null for an empty body. Throws a `Failure`, or an AbortError once `signal` has fired. */
   async ask(
     method: Method,
     path: string,
@@ -23,7 +39,7 @@ export class Server {
   }
 
   /**
-   * The chunks of an event stream; a Blob is sent as it is. It must end with `[DONE]`; one that breaks off before throws a `Failure`.
+   * Yields the chunks of an event stream; a Blob body is sent as is. Throws a `Failure` if the stream ends before `[DONE]`.
    * Leaving the loop closes the connection.
    */
   async *stream(
@@ -35,24 +51,22 @@ export class Server {
     const response = await this._request(method, path, body, signal);
     if (response.body) {
       try {
-        for await (const line of readLines(response.body)) {
-          if (!line.startsWith('data:')) {
-            continue;
-          }
-          const data = line.slice(5).trim();
+        for await (const data of readData(response.body)) {
           if (data === '[DONE]') {
             return;
           }
           yield JSON.parse(data) as unknown;
         }
       } catch (error) {
-        throw signal?.aborted || error instanceof Failure ? error : brokenOff();
+        throw signal?.aborted || error instanceof Failure
+          ? error
+          : connectionLost();
       }
     }
-    throw brokenOff();
+    throw connectionLost();
   }
 
-  /** The body as text, with the name that the server gives it. */
+  /** Returns the body as text. */
   async download(path: string): Promise<string> {
     return (await this._request('GET', path)).text();
   }
@@ -97,7 +111,7 @@ export function isAbort(error: unknown): boolean {
   );
 }
 
-/** Any thrown thing as a `Failure`. */
+/** Wraps anything that was thrown in a `Failure`. */
 export function toFailure(error: unknown): Failure {
   return error instanceof Failure
     ? error
@@ -112,19 +126,19 @@ async function failureOf(response: Response): Promise<Failure> {
       return Failure.of(data.error);
     }
   } catch {
-    // not ours: a proxy or Jupyter itself answers
+    // not our JSON: a proxy or Jupyter itself answered
   }
   if (response.status === 401 || response.status === 403) {
     return new Failure(
       'unauthorized',
-      trans.__('The Jupyter server does not let this page in any more.'),
-      trans.__('Reload the page and log in.')
+      trans.__('Your session has expired.'),
+      trans.__('Log in again.')
     );
   }
   if (response.status === 404) {
     return new Failure(
       'no_extension',
-      trans.__('The server part of Jupyter Mistral is not running.'),
+      trans.__('The Jupyter Mistral server extension is not running.'),
       trans.__(
         'Run `jupyter server extension enable jupyter_mistral` and restart the server.'
       )
@@ -132,25 +146,23 @@ async function failureOf(response: Response): Promise<Failure> {
   }
   return new Failure(
     'internal',
-    trans.__('The Jupyter server answered %1.', response.status),
-    trans.__('Try again; its log tells why.')
+    trans.__('The Jupyter server returned status %1.', response.status),
+    trans.__('Try again. The server log has the details.')
   );
 }
 
 function unreachable(): Failure {
   return new Failure(
     'server_gone',
-    trans.__('The Jupyter server does not answer.'),
-    trans.__(
-      'Start it again or check the connection; nothing you typed is lost.'
-    )
+    trans.__('Cannot reach the Jupyter server.'),
+    trans.__('Check that it is running. Your text is kept.')
   );
 }
 
-function brokenOff(): Failure {
+function connectionLost(): Failure {
   return new Failure(
     'engine_died',
-    trans.__('The answer broke off: the server went away.'),
-    trans.__('Ask again.')
+    trans.__('The connection to the server was lost.'),
+    trans.__('Try again.')
   );
 }

@@ -1,4 +1,17 @@
-/** Splits a byte stream into lines, however its chunks fall (also inside a UTF-8 sequence). */
+/** Reads server-sent events. */
+
+/** Yields the data of each event; every event of our server is one line. */
+export async function* readData(
+  body: ReadableStream<Uint8Array>
+): AsyncGenerator<string> {
+  for await (const line of readLines(body)) {
+    if (line.startsWith('data:')) {
+      yield line.slice('data:'.length).trim();
+    }
+  }
+}
+
+/** Splits a byte stream into lines; chunks may end anywhere, even inside a UTF-8 sequence. */
 export async function* readLines(
   body: ReadableStream<Uint8Array>
 ): AsyncGenerator<string> {
@@ -20,7 +33,7 @@ export async function* readLines(
       }
     }
   } finally {
-    // leaving the loop early ends the request, hence the generation on the server
+    // leaving the loop early cancels the request, which stops generation on the server
     reader.cancel().catch(() => undefined);
   }
 }

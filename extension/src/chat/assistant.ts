@@ -1,4 +1,4 @@
-/** Joins a chat, the context of its questions and the ready-made tasks: what panel and commands ask for. Knows no DOM. */
+/** Joins chats, context and built-in tasks: what panel and commands call. No DOM. */
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { Chat } from './chat';
 import { IMessage, textOf } from './message';
@@ -24,19 +24,19 @@ import { trans } from '../translation';
 
 export interface ITarget {
   cell: ICellView;
-  /** The answer's code is meant to take the cell's place. */
+  /** The answer's code replaces the cell. */
   isEdit: boolean;
 }
 
-/** What an answer is about, kept from when its question was asked. */
-interface IAbout {
+/** The task behind an answer, as it was when its question was asked. */
+interface IAskedTask {
   cell: string;
-  /** The cell as the model was given it. */
+  /** The cell's source as the model received it. */
   source: string;
   isEdit: boolean;
-  /** How often the same was asked before. */
+  /** How often the question was asked before. */
   tries: number;
-  /** The change was accepted or put away. */
+  /** The user has accepted or rejected the change. */
   isDecided: boolean;
   extras: IExtras;
 }
@@ -61,12 +61,12 @@ export class Assistant {
     return this.context.notebook;
   }
 
-  /** A picture is attached, and the loaded model cannot see. */
-  get isBlindToPictures(): boolean {
-    return this.model.isBlind && this.context.attached.pictures.length > 0;
+  /** Whether an image is attached that the loaded model cannot see. */
+  get cannotSeeImages(): boolean {
+    return this.model.lacksVision && this.context.attached.pictures.length > 0;
   }
 
-  /** Send what stands in the composer. `/clear` starts a chat, `/fix` and kin run a task. Throws a `Failure`. */
+  /** Sends the text of the composer. `/clear` starts a chat; commands such as `/fix` run a task. Throws a `Failure`. */
   async send(text: string, replaces: string | null = null): Promise<void> {
     const command = splitCommand(text);
     if (command?.name === 'clear') {
@@ -81,7 +81,7 @@ export class Assistant {
     await this._ask(text, replaces, this.context.attached.all);
   }
 
-  /** Ask one of the ready-made questions about a cell: the one given, the failed one for `fix`, the active one else. */
+  /** Runs a task on a cell: the given one, else (for `fix`) the failed one, else the active one. Throws a `Failure`. */
   async run(
     name: TaskName,
     options: {
@@ -98,21 +98,21 @@ export class Assistant {
         'no_cell',
         name === 'fix'
           ? trans.__('No cell has failed.')
-          : trans.__('No cell is active.'),
-        trans.__('Open a notebook and choose a cell.')
+          : trans.__('No cell is selected.'),
+        trans.__('Open a notebook and select a cell.')
       );
     }
-    const own = this.context.attached.all;
+    const attached = this.context.attached.all;
     const figures =
-      name === 'plot' ? await this._takePlot(cell, options.plot ?? null) : [];
+      name === 'plot' ? await this._attachPlot(cell, options.plot ?? null) : [];
     if (name === 'fix' && cell.error) {
       this.context.set('error', true);
     }
     const question = [task.prompt(cellName(cell.index)), options.more]
       .filter(Boolean)
       .join(' ');
-    await this._ask(question, options.replaces ?? null, own, {
-      shape: task.shape,
+    await this._ask(question, options.replaces ?? null, attached, {
+      format: task.format,
       cell: cell.id,
       source: cell.source,
       isEdit: task.isEdit,
@@ -122,67 +122,67 @@ export class Assistant {
     });
   }
 
-  /** Ask the same again; `isVaried` where the same answer would be no use: hotter each time, so that another one comes. */
+  /** Asks the same question again; `isVaried` raises the temperature each time, to get a different answer. */
   async regenerate(message: IMessage, isVaried = false): Promise<void> {
-    const before = this._abouts.get(message.id);
-    const about = before && {
+    const before = this._tasks.get(message.id);
+    const task = before && {
       ...before,
       tries: before.tries + 1,
       isDecided: false
     };
-    const temperature = Math.min(1.2, 0.6 + 0.2 * (about?.tries ?? 1));
+    const temperature = Math.min(1.2, 0.6 + 0.2 * (task?.tries ?? 1));
     const thorough = this._thorough.has(message.id);
     await this.chat.regenerate(message, {
       extras: {
         ...this.context.extras(),
-        ...about?.extras,
+        ...task?.extras,
         ...(thorough ? { thorough } : {})
       },
       sampling: { ...this.sampling, ...(isVaried ? { temperature } : {}) },
-      onBegin: answer => this._remember(answer, about, thorough)
+      onBegin: answer => this._remember(answer, task, thorough)
     });
     void this.model.refresh();
   }
 
   /**
-   * Whether to show a code block as a change without a click: the first one that changes something, of an answer
-   * that was asked here to change its cell, until the user has decided.
+   * Whether to show a code block as a change without a click: true for the first block that changes the cell, if
+   * that was the task and the user has not decided yet.
    */
   isProposal(answer: IMessage, code: string): boolean {
-    const about = this._abouts.get(answer.id);
-    if (!about?.isEdit || about.isDecided) {
+    const task = this._tasks.get(answer.id);
+    if (!task?.isEdit || task.isDecided) {
       return false;
     }
     const change = codeBlocks(splitThinking(textOf(answer)).answer).find(
-      block => !isSameCode(block.code, about.source)
+      block => !isSameCode(block.code, task.source)
     );
     return !!change && isSameCode(change.code, code);
   }
 
-  /** The change of this answer was accepted or put away: it does not show itself again. */
+  /** Notes that the user has accepted or rejected the change, so that it is not shown again. */
   decide(answer: IMessage): void {
-    const about = this._abouts.get(answer.id);
-    if (about) {
-      about.isDecided = true;
+    const task = this._tasks.get(answer.id);
+    if (task) {
+      task.isDecided = true;
     }
   }
 
-  /** Why a whole answer that was to change a cell offers no change; null where it does, or was not to. */
+  /** Why a complete answer offers no change to the cell; null if it does, or if that was not the task. */
   missingChange(answer: IMessage): 'unchanged' | 'no_code' | null {
-    const about = this._abouts.get(answer.id);
-    if (!about?.isEdit || answer.state !== 'done') {
+    const task = this._tasks.get(answer.id);
+    if (!task?.isEdit || answer.state !== 'done') {
       return null;
     }
     const blocks = codeBlocks(splitThinking(textOf(answer)).answer);
     if (!blocks.length) {
       return 'no_code';
     }
-    return blocks.every(({ code }) => isSameCode(code, about.source))
+    return blocks.every(({ code }) => isSameCode(code, task.source))
       ? 'unchanged'
       : null;
   }
 
-  /** The cell that an answer is about; the active one where its question names none. */
+  /** Returns the cell that an answer is about; the active one if its question names none. */
   targetOf(answer: IMessage): ITarget | null {
     const panel = this.notebook;
     if (!panel) {
@@ -191,34 +191,34 @@ export class Assistant {
     const at = this.chat.messages.indexOf(answer);
     const asked = this.chat.messages[at - 1]?.content[0];
     const question = typeof asked === 'string' ? asked : '';
-    const known = this._abouts.get(answer.id);
+    const task = this._tasks.get(answer.id);
     const named = /\[cell (\d+)\]/.exec(question);
-    const index = known
-      ? indexOf(panel, known.cell)
+    const index = task
+      ? indexOf(panel, task.cell)
       : named
         ? Number(named[1])
         : panel.content.activeCellIndex;
     const cell = cellAt(panel, index);
-    return cell && { cell, isEdit: known?.isEdit ?? false };
+    return cell && { cell, isEdit: task?.isEdit ?? false };
   }
 
-  /** `own`: what the user attached, who has it again where the question is not taken. */
+  /** `attached` is what the user attached; it is attached again if the question is rejected. */
   private async _ask(
     text: string,
     replaces: string | null,
-    own: Attachment[],
-    task?: IAbout & { shape: string }
+    attached: Attachment[],
+    task?: IAskedTask & { format: string }
   ): Promise<void> {
     const extras = { ...this.context.extras(), ...task?.extras };
-    const content = this.context.content(text, task?.shape);
-    if (this.isBlindToPictures) {
+    const content = this.context.content(text, task?.format);
+    if (this.cannotSeeImages) {
       throw new Failure(
         'blind_model',
         trans.__(
-          '%1 cannot see pictures.',
+          '%1 cannot see images.',
           this.model.status?.model?.title ?? trans.__('This model')
         ),
-        trans.__('Load a model that can, or remove the picture.')
+        trans.__('Load a model with vision, or remove the image.')
       );
     }
     const asked = this.chat.ask(
@@ -235,10 +235,10 @@ export class Assistant {
     try {
       await asked;
     } catch (error) {
-      this.context.attached.putBack(own);
+      this.context.attached.putBack(attached);
       throw error;
     }
-    // the model is in memory now, and the card tells what the answer cost
+    // the model is loaded now, and the card shows the speed of the answer
     void this.model.refresh();
   }
 
@@ -249,8 +249,8 @@ export class Assistant {
       : active;
   }
 
-  /** The numbers behind a plot, to check what is seen; its pixels go along where the model sees. Throws a `Failure`. */
-  private async _takePlot(
+  /** Returns the data of a plot, and attaches its image if the model has vision. Throws a `Failure` if it has neither. */
+  private async _attachPlot(
     cell: ICellView,
     chosen: IPlot | null
   ): Promise<string[]> {
@@ -258,12 +258,12 @@ export class Assistant {
     if (!plot) {
       throw new Failure(
         'no_plot',
-        trans.__('%1 shows no plot.', cellName(cell.index)),
+        trans.__('%1 has no plot.', cellName(cell.index)),
         trans.__('Run the cell that draws it.')
       );
     }
     const figures = await plotFacts(this.model, this.notebook, cell, plot);
-    const isSeen = plot.picture !== null && (await this.model.canSee());
+    const isSeen = plot.picture !== null && (await this.model.hasVision());
     if (plot.picture !== null && isSeen) {
       this.context.attached.addPicture(
         await pictureOfUrl(plot.picture, cellName(cell.index))
@@ -273,10 +273,10 @@ export class Assistant {
       throw new Failure(
         'blind_model',
         trans.__(
-          'The numbers behind the plot of %1 are not known in this kernel, and its pixels cannot be looked at.',
+          'The data of the plot in %1 is not available, and the model cannot see its image.',
           cellName(cell.index)
         ),
-        trans.__('Run the cell again, then ask; or load a model that sees.')
+        trans.__('Run the cell again, or load a model with vision.')
       );
     }
     return figures;
@@ -284,11 +284,11 @@ export class Assistant {
 
   private _remember(
     answer: IMessage,
-    about: IAbout | undefined,
+    task: IAskedTask | undefined,
     isThorough: boolean
   ): void {
-    if (about) {
-      this._abouts.set(answer.id, about);
+    if (task) {
+      this._tasks.set(answer.id, task);
     }
     if (isThorough) {
       this._thorough.add(answer.id);
@@ -296,12 +296,12 @@ export class Assistant {
   }
 
   /** By the answer's id. */
-  private _abouts = new Map<string, IAbout>();
-  /** Answers for which all of the notebook was to be read. */
+  private _tasks = new Map<string, IAskedTask>();
+  /** Answers whose question asked to read the notebook in parts. */
   private _thorough = new Set<string>();
 }
 
-/** Alike but for white space at the ends of lines and of the whole. */
+/** Compares code, ignoring white space at line ends and blank lines around it. */
 export function isSameCode(a: string, b: string): boolean {
   const bare = (code: string): string =>
     code.replace(/[^\S\n]+$/gm, '').replace(/^\n+|\n+$/g, '');

@@ -1,66 +1,45 @@
-/** One conversation: its messages, the answer that streams in, what can be done with them. Knows no DOM and no notebook. */
+/** One conversation: its messages and the answer that streams in. No DOM, no notebook. */
 import { PromiseDelegate } from '@lumino/coreutils';
 import { ISignal, Signal } from '@lumino/signaling';
+import { IServer, isAbort, toFailure } from '../api/request';
 import {
   asList,
   asRecord,
   asText,
   ChatEvent,
   eventOf,
-  Failure,
-  IExtras,
-  Part
+  Failure
 } from '../protocol';
-import { isAbort, toFailure } from '../api/request';
-
-import { IMessage, messageOf, textOf, toWire } from './message';
 import { trans } from '../translation';
+import { ChatApi } from './chat_api';
+import { IMessage, messageOf, textOf } from './message';
+import { answerOf, bodyOf, IQuestion, messagesAbove } from './turn';
 
-/** The part of request.ts that conversations need; tests hand in one that answers from a script. */
-export interface IServer {
-  ask(
-    method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
-    path: string,
-    body?: unknown,
-    signal?: AbortSignal
-  ): Promise<unknown>;
-  stream(
-    method: 'GET' | 'POST',
-    path: string,
-    body?: unknown,
-    signal?: AbortSignal
-  ): AsyncGenerator<unknown>;
-}
-
-/** A question as it leaves the composer. */
-export interface IQuestion {
-  content: Part[];
-  extras: IExtras;
-  sampling?: Record<string, unknown>;
-  /** Told of the answer as soon as the server has taken the question. */
-  onBegin?: (answer: IMessage) => void;
-}
-
-export const CHATS = '/api/chats';
-/** At most this often is a growing answer drawn. */
+/** The shortest time between two redraws of a growing answer. */
 const DRAW_MS = 60;
 
 export class Chat {
-  /** `id` null: a chat that the server does not know before its first question. */
+  /** `id` is null until the server has created the chat, with its first question. */
   constructor(
-    private _server: IServer,
-    public id: string | null = null,
+    server: IServer,
+    id: string | null = null,
     public title = '',
-    private _notebook: () => string | null = () => null
-  ) {}
+    notebook: () => string | null = () => null
+  ) {
+    this._api = new ChatApi(server, id, notebook);
+  }
 
   messages: IMessage[] = [];
-  /** What the answer waits for while no text comes: a place in the queue, the model, its reading. */
+  /** What the answer waits for before its first text: its queue position, the model or prefill. */
   progress: ChatEvent | null = null;
   /** False while the server cannot write to its disk. */
   isSaved = true;
-  /** Grows as a question begins and as its answer ends: what was read of the chat before is older. */
+  /** Incremented when a question begins and when its answer ends, so that older copies of the chat are recognized. */
   turns = 0;
+
+  get id(): string | null {
+    return this._api.id;
+  }
 
   get changed(): ISignal<this, void> {
     return this._changed;
@@ -70,16 +49,12 @@ export class Chat {
     return this._abort !== null;
   }
 
-  /** Stop was pressed before the server had begun an answer. */
+  /** Stop was pressed before the server began an answer. */
   get isStopping(): boolean {
     return this._isStopping;
   }
 
-  get isDisposed(): boolean {
-    return this._isDisposed;
-  }
-
-  /** Read the chat from the server; an answer in flight (of another tab, of before a reload) is followed. */
+  /** Reads the chat from the server and follows an answer in progress (of another tab, or from before a reload). */
   async load(): Promise<void> {
     if (this.id !== null && !this.isBusy) {
       await this._load();
@@ -91,8 +66,8 @@ export class Chat {
   }
 
   /**
-   * Ask and stream the answer in; returns when it has ended. `replaces`: the message from which on this turn
-   * takes the place of what was there. Throws the `Failure` of a question that the server did not take.
+   * Asks a question and streams its answer; resolves when the answer has ended. `replaces` is the message from which
+   * on this turn replaces the chat. Throws a `Failure` if the server rejects the question.
    */
   async ask(
     question: IQuestion,
@@ -101,34 +76,16 @@ export class Chat {
     if (this.isBusy) {
       throw new Failure(
         'busy',
-        trans.__('This chat is still answering.'),
-        trans.__('Wait for the answer or stop it.')
+        trans.__('An answer is still in progress in this chat.'),
+        trans.__('Wait for it or stop it.')
       );
     }
-    const abort = (this._abort = new AbortController());
     const begun = (this._begun = new PromiseDelegate());
-    this.progress = null;
-    this.turns++;
-    this._changed.emit();
-    let answer: IMessage | null = null;
     const isNew = this.id === null;
+    const signal = this._start();
+    let answer: IMessage | null = null;
     try {
-      // what came before the question stands before it
-      await this._reading?.catch(() => undefined);
-      await this._create();
-      const body = {
-        ...question.sampling,
-        content: question.content.map(toWire),
-        mistral: { ...question.extras, events: true },
-        ...(replaces === null ? {} : { replaces })
-      };
-      const chunks = this._server.stream(
-        'POST',
-        `${this._path}/ask`,
-        body,
-        abort.signal
-      );
-      for await (const chunk of chunks) {
+      for await (const chunk of this._stream(question, replaces, signal)) {
         const mine = asRecord(asRecord(chunk).mistral);
         if (mine.event === 'message') {
           answer = this._begin(mine, question, replaces);
@@ -139,8 +96,8 @@ export class Chat {
       }
     } catch (error) {
       if (!answer) {
-        if (isNew) {
-          await this._discard();
+        if (isNew && !this._isDisposed) {
+          await this._api.discard();
         }
         throw isAbort(error) ? null : toFailure(error);
       }
@@ -151,35 +108,32 @@ export class Chat {
     }
   }
 
-  /** End the answer in flight: the model is free within a token. */
+  /** Stops the answer in progress, which frees the model within a token. */
   async stop(): Promise<void> {
     let answer = this.messages.find(m => m.state === 'streaming') ?? null;
     if (!answer && this._begun && !this._isStopping) {
-      // the server's first event names what to stop; who presses Stop again does not wait for it
+      // the server's first event names the answer to stop; a second press of Stop does not wait for it
       this._isStopping = true;
       this._changed.emit();
       answer = await this._begun.promise;
       if (!answer) {
-        return; // nothing was taken that could be stopped
+        return; // the question was rejected: nothing to stop
       }
     }
     if (!answer || this.id === null) {
       this._abort?.abort();
       return;
     }
-    // the stream itself ends with what the server kept
+    // the stream then ends by itself, with what the server has kept
     try {
-      await this._server.ask(
-        'POST',
-        `${this._path}/messages/${answer.id}/stop`
-      );
+      await this._api.stop(answer.id);
     } catch (error) {
       this._abort?.abort();
       throw toFailure(error);
     }
   }
 
-  /** The same question once more; what stood after it is gone. */
+  /** Asks the same question again and drops everything below it. */
   regenerate(
     message: IMessage,
     question: Omit<IQuestion, 'content'>
@@ -187,20 +141,21 @@ export class Chat {
     return this.ask({ ...question, content: [] }, message.id);
   }
 
-  /** Remove the message and what follows it. */
+  /** Removes the message and everything below it. */
   remove(message: IMessage): Promise<void> {
-    const path = `${this._path}/messages/${message.id}`;
-    return this._inTurn(() => this._read('DELETE', path));
+    return this._inTurn(async () =>
+      this._take(await this._api.deleteFrom(message.id))
+    );
   }
 
   async rename(title: string): Promise<void> {
-    await this._create();
-    await this._server.ask('PATCH', this._path, { title });
+    await this._api.create(this.title);
+    await this._api.rename(title);
     this.title = title;
     this._changed.emit();
   }
 
-  /** Let go of the stream; the server writes on for other readers. */
+  /** Closes the stream; the server continues the answer for other readers. */
   dispose(): void {
     this._isDisposed = true;
     this._abort?.abort();
@@ -210,34 +165,26 @@ export class Chat {
     Signal.clearData(this);
   }
 
-  private get _path(): string {
-    return `${CHATS}/${encodeURIComponent(this.id ?? '')}`;
+  private _start(): AbortSignal {
+    this._abort = new AbortController();
+    this.progress = null;
+    this.turns++;
+    this._changed.emit();
+    return this._abort.signal;
   }
 
-  private async _create(): Promise<void> {
-    if (this.id === null) {
-      const notebook = this._notebook();
-      const data = await this._server.ask('POST', CHATS, {
-        ...(this.title ? { title: this.title } : {}),
-        ...(notebook ? { notebook } : {})
-      });
-      this.id = asText(asRecord(data).id);
-    }
+  private async *_stream(
+    question: IQuestion,
+    replaces: string | null,
+    signal: AbortSignal
+  ): AsyncGenerator<unknown> {
+    // messages that are being read belong above the question
+    await this._reading?.catch(() => undefined);
+    await this._api.create(this.title);
+    yield* this._api.ask(bodyOf(question, replaces), signal);
   }
 
-  /** A chat that was made for a question that was not taken; one that cannot be deleted waits for the next. */
-  private async _discard(): Promise<void> {
-    if (this.id !== null && !this._isDisposed) {
-      try {
-        await this._server.ask('DELETE', this._path);
-        this.id = null;
-      } catch {
-        // why the question was not taken is told
-      }
-    }
-  }
-
-  /** Two that read the chat at a time would each put messages of their own in the other's place. */
+  /** Runs one read after the other: two at a time would each replace the messages of the other. */
   private _inTurn(read: () => Promise<void>): Promise<void> {
     const before = this._reading?.catch(() => undefined);
     const reading = (before ? before.then(read) : read()).finally(() => {
@@ -249,53 +196,39 @@ export class Chat {
   }
 
   private _load(): Promise<void> {
-    return this._reading ?? this._inTurn(() => this._read());
+    return (
+      this._reading ??
+      this._inTurn(async () => this._take(await this._api.read()))
+    );
   }
 
-  private async _read(
-    method: 'GET' | 'DELETE' = 'GET',
-    path = this._path
-  ): Promise<void> {
-    const data = asRecord(await this._server.ask(method, path));
+  private _take(chat: unknown): void {
+    const data = asRecord(chat);
     this.title = asText(data.title);
     this.isSaved = data.saved !== false;
     this.messages = asList(data.messages).map(messageOf);
     this._changed.emit();
   }
 
-  /** The first chunk: both messages as the server stored them. */
+  /** Takes the first chunk: question and answer as the server stored them. */
   private _begin(
     first: Record<string, unknown>,
     question: IQuestion,
     replaces: string | null
   ): IMessage {
-    const kept = this.messages.findIndex(m => m.id === replaces);
-    let messages = kept < 0 ? this.messages : this.messages.slice(0, kept);
-    const answer = messageOf({
-      role: 'assistant',
-      state: 'streaming',
-      ...asRecord(first.assistant)
-    });
-    const user = asRecord(first.user);
-    // regenerating keeps the question that is there
-    messages = messages.filter(m => m.id !== user.id);
-    if (user.id) {
-      const stored = messageOf({ role: 'user', ...user });
-      if (!stored.content.length) {
-        stored.content = question.content;
-      }
-      messages = [...messages, stored];
-    }
-    if (!this.title && asText(first.title)) {
-      this.title = asText(first.title);
-    }
-    this.messages = [...messages, answer];
+    const answer = answerOf(first);
+    const { content } = question;
+    this.messages = [
+      ...messagesAbove(this.messages, first, content, replaces),
+      answer
+    ];
+    this.title ||= asText(first.title);
     question.onBegin?.(answer);
     this._changed.emit();
     return answer;
   }
 
-  /** Take in one chunk; false at the end. Throws what an error chunk says. */
+  /** Applies one chunk; returns false at the end. Throws the `Failure` of an error chunk. */
   private _apply(chunk: unknown, answer: IMessage | null): boolean {
     const mine = asRecord(asRecord(chunk).mistral);
     if (mine.event === 'saved') {
@@ -319,8 +252,8 @@ export class Chat {
       if (event.reason === 'length') {
         answer.failure = new Failure(
           'length',
-          trans.__('The answer was cut at its longest.'),
-          trans.__('Ask to go on.')
+          trans.__('The answer reached the length limit.'),
+          trans.__('Ask it to continue.')
         );
       }
       return false;
@@ -332,17 +265,11 @@ export class Chat {
 
   private async _follow(answer: IMessage): Promise<void> {
     const abort = (this._abort = new AbortController());
-    const path = `${this._path}/messages/${answer.id}/stream`;
-    let isEnded = false;
+    let isOver = false;
     try {
       let isFirst = true;
-      for await (const chunk of this._server.stream(
-        'GET',
-        path,
-        undefined,
-        abort.signal
-      )) {
-        // the text so far comes as one piece again
+      for await (const chunk of this._api.follow(answer.id, abort.signal)) {
+        // the first piece repeats the text so far
         if (isFirst && eventOf(chunk)?.type === 'delta') {
           answer.content = [];
           isFirst = false;
@@ -352,20 +279,20 @@ export class Chat {
         }
       }
     } catch (error) {
-      isEnded = toFailure(error).code === 'not_found';
-      if (isEnded) {
+      isOver = toFailure(error).code === 'not_found';
+      if (isOver) {
         answer.state = 'interrupted';
       } else {
         this._fail(answer, error);
       }
     }
     this._finish();
-    if (isEnded && !this._isDisposed) {
+    if (isOver && !this._isDisposed) {
       await this._reload(answer);
     }
   }
 
-  /** The answer ended between two looks at it: read what was kept. */
+  /** Reads an answer that ended after the chat was read and before its stream was opened. */
   private async _reload(answer: IMessage): Promise<void> {
     try {
       await this._load();
@@ -401,9 +328,10 @@ export class Chat {
     }, DRAW_MS);
   }
 
+  private _api: ChatApi;
   private _timer: number | null = null;
   private _abort: AbortController | null = null;
-  /** Resolves with the answer that begins, with null where the question was not taken. */
+  /** Resolves with the answer once it begins, or with null if the question was rejected. */
   private _begun: PromiseDelegate<IMessage | null> | null = null;
   private _isStopping = false;
   private _reading: Promise<void> | null = null;

@@ -1,9 +1,10 @@
-/** The list of chats and which one is open. Knows no DOM. */
+/** The list of chats, and the open one. No DOM. */
 import { ISignal, Signal } from '@lumino/signaling';
-import { Chat, CHATS, IServer } from './chat';
-import { Order } from '../api/latest';
+import { Chat } from './chat';
+import { CHATS } from './chat_api';
+import { LatestReply } from '../api/latest';
 import { asList, asNumber, asRecord, asText, Failure } from '../protocol';
-import { toFailure } from '../api/request';
+import { IServer, toFailure } from '../api/request';
 
 export interface IChatRow {
   id: string;
@@ -13,8 +14,8 @@ export interface IChatRow {
   notebook: string | null;
 }
 
-/** Where a tab remembers its chat over a reload; the window's sessionStorage. */
-export interface IMemory {
+/** Keeps the open chat of a tab across a reload: the window's sessionStorage. */
+export interface ITabStorage {
   getItem(key: string): string | null;
   setItem(key: string, value: string): void;
   removeItem(key: string): void;
@@ -25,7 +26,7 @@ const LAST = 'jupyter-mistral:chat';
 export class Chats {
   constructor(
     private _server: IServer,
-    private _memory: IMemory,
+    private _storage: ITabStorage,
     private _notebook: () => string | null
   ) {
     this.current = this._first = this._make(null, '');
@@ -36,23 +37,23 @@ export class Chats {
   current: Chat;
   failure: Failure | null = null;
 
-  /** Emitted for the list and for everything in the current chat. */
+  /** Emitted when the list or anything in the current chat changes. */
   get changed(): ISignal<this, void> {
     return this._changed;
   }
 
-  /** Emitted when the user begins a chat. */
+  /** Emitted when the user starts a chat. */
   get started(): ISignal<this, void> {
     return this._started;
   }
 
-  /** Open what this tab had open, else the newest. Called once the panel shows. */
+  /** Opens the chat that this tab had open, or the newest one. Called when the panel is first shown. */
   async restore(): Promise<void> {
     const before = this._first;
     await this.refresh();
-    const last = this._memory.getItem(LAST);
+    const last = this._storage.getItem(LAST);
     const row = this.rows.find(r => r.id === last) ?? this.rows[0];
-    // unless the user was faster: asked, opened another or began a new one
+    // unless the user has already asked something, or opened or started another chat
     if (
       row &&
       this.current === before &&
@@ -63,9 +64,9 @@ export class Chats {
     }
   }
 
-  /** Read the list; the open chat too if another tab went on with it. */
+  /** Reads the list, and the open chat if another tab has continued it. */
   async refresh(): Promise<void> {
-    const isNewest = this._order.ask();
+    const isNewest = this._latest.expect();
     const { current } = this;
     const { turns } = current;
     try {
@@ -79,10 +80,10 @@ export class Chats {
       this.rows = asList(data.chats).map(rowOf);
       this.failure = null;
       const row = this.rows.find(r => r.id === current.id);
-      // a list from before the last turn of the chat knows less of it than we do
+      // a list requested before the chat's last turn is older than the chat itself
       const isSame = current === this.current && current.turns === turns;
       if (row && isSame && !current.isBusy && this._isStale(row)) {
-        this._seen = row.updated;
+        this._updated = row.updated;
         await current.load();
       }
     } catch (error) {
@@ -102,12 +103,12 @@ export class Chats {
   async open(id: string): Promise<void> {
     const row = this.rows.find(r => r.id === id);
     this._show(this._make(id, row?.title ?? ''));
-    this._seen = row?.updated ?? 0;
-    this._memory.setItem(LAST, id);
+    this._updated = row?.updated ?? 0;
+    this._storage.setItem(LAST, id);
     await this.current.load();
   }
 
-  /** An empty chat; the server hears of it with its first question. */
+  /** Opens an empty chat. The server creates it with its first question. */
   start(): void {
     this._empty();
     this._started.emit();
@@ -132,7 +133,8 @@ export class Chats {
 
   private _isStale(row: IChatRow): boolean {
     return (
-      row.updated > this._seen || row.messages !== this.current.messages.length
+      row.updated > this._updated ||
+      row.messages !== this.current.messages.length
     );
   }
 
@@ -140,7 +142,7 @@ export class Chats {
     const chat = new Chat(this._server, id, title, this._notebook);
     chat.changed.connect(() => {
       if (chat.id !== null && chat === this.current) {
-        this._memory.setItem(LAST, chat.id);
+        this._storage.setItem(LAST, chat.id);
       }
       this._changed.emit();
     });
@@ -148,7 +150,7 @@ export class Chats {
   }
 
   private _empty(): void {
-    this._memory.removeItem(LAST);
+    this._storage.removeItem(LAST);
     this._show(this._make(null, ''));
   }
 
@@ -160,9 +162,9 @@ export class Chats {
   }
 
   private _first: Chat;
-  private _seen = 0;
+  private _updated = 0;
   private _started = new Signal<this, void>(this);
-  private _order = new Order();
+  private _latest = new LatestReply();
   private _changed = new Signal<this, void>(this);
 }
 

@@ -1,4 +1,4 @@
-/** One message of a chat, and how it is written in JSON. */
+/** One message of a chat, and its JSON. */
 import {
   asList,
   asNumber,
@@ -29,7 +29,7 @@ export function textOf(message: IMessage): string {
     .join('');
 }
 
-/** The short form of pictures that the server takes. */
+/** Returns a part as the server expects it. */
 export function toWire(part: Part): unknown {
   return typeof part === 'string'
     ? part
@@ -37,19 +37,19 @@ export function toWire(part: Part): unknown {
 }
 
 /**
- * Messages as a prompt has them, for counting: without empty ones, with the pictures that a model which can see gets,
- * which are the latest.
+ * Returns messages as they appear in the prompt, to count their tokens: no empty messages, and only the latest images
+ * (none if the model has no vision).
  */
 export function toPrompt(
   messages: Pick<IMessage, 'role' | 'content'>[],
-  canSee: boolean
+  hasVision: boolean
 ): unknown[] {
   let room = MAX_IMAGES;
   const toPart = (part: Part): unknown[] => {
     if (typeof part === 'string') {
       return part ? [{ type: 'text', text: part }] : [];
     }
-    if (!canSee) {
+    if (!hasVision) {
       return [];
     }
     return --room >= 0

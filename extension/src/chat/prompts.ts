@@ -1,4 +1,4 @@
-/** The ready-made questions: what `/explain` and the buttons on cells ask. Data only. */
+/** The built-in tasks: the questions behind `/explain` and the cell buttons. Data only. */
 import { TranslationBundle } from '@jupyterlab/translation';
 
 export type TaskName = 'explain' | 'fix' | 'doc' | 'test' | 'refactor' | 'plot';
@@ -7,14 +7,14 @@ export interface ITask {
   name: TaskName;
   help: string;
   label: string;
-  /** The answer is meant to take the place of the cell: its code is offered as a change. */
+  /** The answer's code replaces the cell: it is offered as a change. */
   isEdit: boolean;
   prompt: (cell: string) => string;
-  /** What shape the answer must have; stands under the question in small print. */
-  shape: string;
+  /** How the answer should be formatted; shown in small print under the question. */
+  format: string;
 }
 
-/** `cell`: how the cell is called, `[cell 3]`. */
+/** Returns the tasks; their `prompt` takes the cell's name, such as `[cell 3]`. */
 export function tasks(trans: TranslationBundle): ITask[] {
   return [
     {
@@ -23,7 +23,7 @@ export function tasks(trans: TranslationBundle): ITask[] {
       help: trans.__('Explain the active cell or the selection'),
       isEdit: false,
       prompt: cell => trans.__('Explain %1.', cell),
-      shape: trans.__('Step by step, and briefly.')
+      format: trans.__('Step by step, and briefly.')
     },
     {
       name: 'fix',
@@ -31,7 +31,7 @@ export function tasks(trans: TranslationBundle): ITask[] {
       help: trans.__('Fix the error of the active cell, or the last error'),
       isEdit: true,
       prompt: cell => trans.__('Fix the error in %1.', cell),
-      shape: trans.__(
+      format: trans.__(
         'Give the whole corrected cell as one code block, then say in one sentence what was wrong.'
       )
     },
@@ -41,7 +41,7 @@ export function tasks(trans: TranslationBundle): ITask[] {
       help: trans.__('Add docstrings and comments to the active cell'),
       isEdit: true,
       prompt: cell => trans.__('Document %1.', cell),
-      shape: trans.__(
+      format: trans.__(
         'Give the whole cell as one code block, with docstrings and short comments that say why; change nothing else.'
       )
     },
@@ -51,7 +51,7 @@ export function tasks(trans: TranslationBundle): ITask[] {
       help: trans.__('Write tests for the active cell'),
       isEdit: false,
       prompt: cell => trans.__('Test %1.', cell),
-      shape: trans.__('Give a few short asserts as one code block.')
+      format: trans.__('Give a few short asserts as one code block.')
     },
     {
       name: 'refactor',
@@ -61,7 +61,7 @@ export function tasks(trans: TranslationBundle): ITask[] {
       ),
       isEdit: true,
       prompt: cell => trans.__('Refactor %1.', cell),
-      shape: trans.__(
+      format: trans.__(
         'Give the whole cell as one code block, clearer and shorter, with the same results.'
       )
     },
@@ -71,7 +71,9 @@ export function tasks(trans: TranslationBundle): ITask[] {
       help: trans.__('Explain the plot of the active cell'),
       isEdit: false,
       prompt: cell => trans.__('Explain the plot of %1.', cell),
-      shape: trans.__('What it shows, what stands out, and what could mislead.')
+      format: trans.__(
+        'What it shows, what stands out, and what could mislead.'
+      )
     }
   ];
 }

@@ -1,4 +1,4 @@
-/** What the user added to one question: cells, text files, pictures. Knows no DOM. */
+/** The attachments of one question: cells, text files and images. No DOM. */
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { cellAt, ICellView, indexOf } from '../notebook/notebook';
 import { IAttachedPicture } from './pictures';
@@ -10,7 +10,7 @@ export type Attachment =
   | { id: string; kind: 'file'; path: string; text: string }
   | { id: string; kind: 'image'; picture: IAttachedPicture };
 
-/** A part of the question, told from others by its id. */
+/** A text part of the question; `id` identifies its attachment. */
 export interface IText {
   id: string;
   text: string;
@@ -40,39 +40,39 @@ export class Attachments {
     if (this.pictures.length >= MAX_IMAGES) {
       throw new Failure(
         'too_large',
-        trans.__('A question holds %1 pictures at most.', MAX_IMAGES),
+        trans.__('A question can include at most %1 images.', MAX_IMAGES),
         trans.__('Remove one first.')
       );
     }
     this._add({ id: this._next(), kind: 'image', picture });
   }
 
-  /** Throws a `Failure` for what is not text or too long. */
+  /** Throws a `Failure` if the file is not text or too long. */
   addFile(path: string, text: string): void {
     if (text.includes('\u0000')) {
       throw new Failure(
         'bad_file',
         trans.__('%1 is not a text file.', path),
-        trans.__('Attach text, or a picture.')
+        trans.__('Attach a text file, a PDF or an image.')
       );
     }
     if (text.length > MAX_FILE) {
       throw new Failure(
         'too_large',
         trans.__(
-          '%1 has %2 characters, more than %3.',
+          '%1 has %2 characters; the limit is %3.',
           path,
           text.length.toLocaleString('en-US'),
           MAX_FILE.toLocaleString('en-US')
         ),
-        trans.__('Attach a shorter file or paste the part that matters.')
+        trans.__('Attach a shorter file, or paste the relevant part.')
       );
     }
     this._all = this._all.filter(a => !(a.kind === 'file' && a.path === path));
     this._add({ id: this._next(), kind: 'file', path, text });
   }
 
-  /** What is being read at the moment, in words; null where nothing is. */
+  /** A message about the document that is being read; null if none is. */
   get reading(): string | null {
     return this._reading;
   }
@@ -87,13 +87,13 @@ export class Attachments {
     this._onChange();
   }
 
-  /** What went with a question that was not taken. */
+  /** Attaches again what a rejected question had. */
   putBack(attached: Attachment[]): void {
     this._all = [...attached, ...this._all];
     this._onChange();
   }
 
-  /** Cells belong to one notebook. */
+  /** Removes the cells, which belong to one notebook. */
   dropCells(): void {
     this._all = this._all.filter(a => a.kind !== 'cells');
   }
@@ -115,7 +115,7 @@ export class Attachments {
     }
   }
 
-  /** Files and cells as the model reads them. */
+  /** Returns files and cells as the model reads them. */
   texts(panel: NotebookPanel | null): IText[] {
     return this._all.flatMap(attached => {
       if (attached.kind === 'file') {
@@ -151,7 +151,7 @@ export class Attachments {
   private _reading: string | null = null;
 }
 
-/** How prompts, answers and chips name a cell. */
+/** Names a cell in prompts, answers and chips. */
 export function cellName(index: number): string {
   return `[cell ${index}]`;
 }

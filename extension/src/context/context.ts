@@ -1,8 +1,15 @@
-/** What goes with a question: the notebook, what is in focus, what was attached; its exact tokens. Knows no DOM. */
+/** The context of the next question: notebook, active cell, variables and attachments, and their tokens. No DOM. */
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { ISignal, Signal } from '@lumino/signaling';
-import { Attachments, baseName, cellName, fenced, IText } from './attachments';
-import { IServer } from '../chat/chat';
+import {
+  Attachment,
+  Attachments,
+  baseName,
+  cellName,
+  fenced,
+  IText
+} from './attachments';
+import { IServer } from '../api/request';
 import { IMessage, toPrompt } from '../chat/message';
 import {
   cellTokens,
@@ -12,11 +19,16 @@ import {
   questionTokens,
   segmentTokens
 } from './ledger';
-import { activeCell, cutMiddle, lastError, selectedText } from '../notebook/notebook';
+import {
+  activeCell,
+  cutMiddle,
+  lastError,
+  selectedText
+} from '../notebook/notebook';
 import { isShowable } from '../text/sanitize';
 import { readAhead, snapshot } from '../notebook/snapshot';
-import { IExtras, IVariable, Part, Scope } from '../protocol';
-import { readVariables, watchFigures } from '../notebook/kernel';
+import { IExtras, Part, Scope } from '../protocol';
+import { Variables } from './variables';
 
 export type SwitchName =
   'notebook' | 'cell' | 'selection' | 'error' | 'variables';
@@ -41,20 +53,25 @@ export class Context {
     const update = (): void => this._changed.emit();
     _tracker?.currentChanged.connect(() => {
       this.attached.dropCells();
-      this._variables = [];
+      this.variables.clear();
       update();
-      void this.readVariables();
+      void this.variables.read();
     });
     _tracker?.activeCellChanged.connect(update);
     _tracker?.selectionChanged.connect(update);
   }
 
   readonly attached = new Attachments(() => this._changed.emit());
+  readonly variables = new Variables(
+    () => this.notebook,
+    () => this._switches.variables,
+    () => this._changed.emit()
+  );
 
-  /** Of the settings. */
+  /** From the settings. */
   scope: Scope = 'notebook';
   instructions = '';
-  /** The next question is to read all of a notebook that does not fit, part by part. */
+  /** The next question reads a notebook that does not fit in parts. */
   isThorough = false;
   ledger: ILedger | null = null;
 
@@ -93,7 +110,7 @@ export class Context {
     }
   }
 
-  /** What was attached to one question; the switches stay. */
+  /** Resets what applied to one question only; the other switches stay. */
   clear(): void {
     this.attached.clear();
     this._switches.error = false;
@@ -103,6 +120,13 @@ export class Context {
 
   chips(): IChip[] {
     const panel = this.notebook;
+    return [
+      ...(panel ? this._switchChips(panel) : []),
+      ...this.attached.all.map(attached => this._attachedChip(attached, panel))
+    ];
+  }
+
+  private _switchChips(panel: NotebookPanel): IChip[] {
     const chips: IChip[] = [];
     const add = (
       kind: SwitchName,
@@ -119,50 +143,45 @@ export class Context {
         tokens: isOn ? tokens : null
       });
     };
-    if (panel) {
-      const cell = activeCell(panel);
-      const ledger = this.ledger;
-      add(
-        'notebook',
-        baseName(panel.context.path),
-        ledger && cellTokens(ledger)
-      );
-      if (cell) {
-        add(
-          'cell',
-          cellName(cell.index),
-          ledger && cellTokens(ledger, cell.index)
-        );
-      }
-      if (this._selection()) {
-        add('selection', '', this._countOf('selection'));
-      }
-      const error = lastError(panel);
-      if (error?.error) {
-        add('error', error.error.ename, this._countOf('error'));
-      }
-      if (this._variables.length) {
-        add(
-          'variables',
-          String(this._variables.length),
-          ledger && segmentTokens(ledger, 'variables', 'variable')
-        );
-      }
+    const cell = activeCell(panel);
+    const ledger = this.ledger;
+    add('notebook', baseName(panel.context.path), ledger && cellTokens(ledger));
+    if (cell) {
+      const tokens = ledger && cellTokens(ledger, cell.index);
+      add('cell', cellName(cell.index), tokens);
     }
-    for (const attached of this.attached.all) {
-      chips.push({
-        id: attached.id,
-        kind: attached.kind,
-        label: this.attached.label(attached, panel),
-        isOn: true,
-        isRemovable: true,
-        tokens: this._countOf(attached.id),
-        ...(attached.kind === 'image' && isShowable(attached.picture.url)
-          ? { picture: attached.picture.url }
-          : {})
-      });
+    if (this._selection()) {
+      add('selection', '', this._countOf('selection'));
+    }
+    const error = lastError(panel);
+    if (error?.error) {
+      add('error', error.error.ename, this._countOf('error'));
+    }
+    if (this.variables.all.length) {
+      add(
+        'variables',
+        String(this.variables.all.length),
+        ledger && segmentTokens(ledger, 'variables', 'variable')
+      );
     }
     return chips;
+  }
+
+  private _attachedChip(
+    attached: Attachment,
+    panel: NotebookPanel | null
+  ): IChip {
+    return {
+      id: attached.id,
+      kind: attached.kind,
+      label: this.attached.label(attached, panel),
+      isOn: true,
+      isRemovable: true,
+      tokens: this._countOf(attached.id),
+      ...(attached.kind === 'image' && isShowable(attached.picture.url)
+        ? { picture: attached.picture.url }
+        : {})
+    };
   }
 
   /** The `mistral` field of the request. */
@@ -181,8 +200,8 @@ export class Context {
       scope,
       ...(panel && scope !== 'none' ? { notebook: snapshot(panel) } : {}),
       ...(cell ? { focus: cell.index } : {}),
-      ...(this._switches.variables && this._variables.length
-        ? { variables: this._variables }
+      ...(this._switches.variables && this.variables.all.length
+        ? { variables: this.variables.all }
         : {}),
       ...(this.instructions.trim()
         ? { instructions: this.instructions.trim() }
@@ -191,37 +210,25 @@ export class Context {
     };
   }
 
-  /** The question and, as parts of their own, everything attached to it. */
-  content(question: string, shape = ''): Part[] {
+  /** Returns the question and its attachments, each a part of its own. */
+  content(question: string, format = ''): Part[] {
     return [
       question,
       ...this._texts().map(({ text }) => `\n\n${text}`),
-      // last: small models heed what they read last
-      ...(shape ? [`\n\n${shape}`] : []),
+      // last, because small models follow what they read last
+      ...(format ? [`\n\n${format}`] : []),
       ...this.attached.pictures.map(({ url }) => ({ image_url: url }))
     ];
   }
 
-  /** Read the kernel's variables again; after a cell ran, after a notebook was opened. */
-  async readVariables(): Promise<void> {
-    this._isRead = false;
-    return (this._reading ??= this._read().finally(
-      () => (this._reading = null)
-    ));
-  }
-
-  get variables(): IVariable[] {
-    return this._variables;
-  }
-
   /**
-   * Ask the server for exact counts of what would be sent now; silent where no tokenizer is at hand. `canSee`: whether
-   * the model takes pictures, else they are not counted.
+   * Asks the server for the token counts of the prompt as it is now; no counts if that fails.
+   * Images are only counted if the model has vision.
    */
   async count(
     draft: string,
     before: IMessage[],
-    canSee = false,
+    hasVision = false,
     sampling: Record<string, unknown> = {}
   ): Promise<void> {
     this._abort?.abort();
@@ -235,21 +242,21 @@ export class Context {
     }
     const texts = this._texts();
     const pictures = this.attached.all.filter(a => a.kind === 'image');
-    const asked = {
+    const question = {
       role: 'user' as const,
-      // parts of their own, so that each is counted
+      // separate parts, so that each is counted
       content: [
         draft || '?',
         ...texts.map(t => `\n\n${t.text}`),
         ...pictures.map(({ picture }) => ({ image_url: picture.url }))
       ]
     };
-    const messages = toPrompt([...before, asked], canSee);
+    const messages = toPrompt([...before, question], hasVision);
     try {
       const data = await this._server.ask(
         'POST',
         '/api/context',
-        // of one prompt: what a thorough reading would spare is what is asked about
+        // counted as one prompt, to know what does not fit in it
         {
           ...sampling,
           messages,
@@ -258,11 +265,11 @@ export class Context {
         abort.signal
       );
       this.ledger = ledgerOf(data);
-      // what is asked now stands last
+      // the new question comes last
       const counts = questionTokens(this.ledger).slice(-texts.length);
       const sizes = pictureTokens(this.ledger).slice(-pictures.length);
       this._counts = new Map(texts.map(({ id }, i) => [id, counts[i] ?? 0]));
-      if (canSee) {
+      if (hasVision) {
         pictures.forEach(({ id }, i) => this._counts.set(id, sizes[i] ?? 0));
       }
     } catch {
@@ -279,21 +286,6 @@ export class Context {
     return this._counted;
   }
 
-  /** Once more where a cell ran meanwhile, however many did. */
-  private async _read(): Promise<void> {
-    while (!this._isRead) {
-      this._isRead = true;
-      const panel = this.notebook;
-      const found = this._switches.variables ? await readVariables(panel) : [];
-      // a busy kernel has what it had
-      if (found && panel === this.notebook) {
-        this._variables = found;
-        this._changed.emit();
-      }
-      await watchFigures(panel);
-    }
-  }
-
   private _countOf(id: string): number | null {
     return this._counts.get(id) ?? null;
   }
@@ -305,11 +297,11 @@ export class Context {
 
   private _texts(): IText[] {
     const panel = this.notebook;
-    const found: IText[] = [];
+    const texts: IText[] = [];
     const cell = activeCell(panel);
     const selection = this._selection();
     if (selection && this._switches.selection && cell) {
-      found.push({
+      texts.push({
         id: 'selection',
         text: `Selected in ${cellName(cell.index)}:\n${fenced(selection, cell)}`
       });
@@ -317,13 +309,13 @@ export class Context {
     const failed = this._switches.error ? lastError(panel) : null;
     if (failed?.error) {
       const trace = cutMiddle(failed.error.traceback, MAX_TRACEBACK);
-      found.push({
+      texts.push({
         id: 'error',
         text: `The last error, in ${cellName(failed.index)}:\n\`\`\`text\n${trace}\n\`\`\``
       });
     }
-    found.push(...this.attached.texts(panel));
-    return found;
+    texts.push(...this.attached.texts(panel));
+    return texts;
   }
 
   private _switches: Record<SwitchName, boolean> = {
@@ -333,9 +325,6 @@ export class Context {
     error: false,
     variables: true
   };
-  private _variables: IVariable[] = [];
-  private _reading: Promise<void> | null = null;
-  private _isRead = true;
   private _counts = new Map<string, number>();
   private _abort: AbortController | null = null;
   private _changed = new Signal<this, void>(this);

@@ -1,4 +1,4 @@
-/** What a prompt is made of, token by token, as the server counted it. Pure. */
+/** The parts of a prompt and their tokens, as the server counted them. Pure. */
 import {
   asList,
   asNumber,
@@ -22,7 +22,7 @@ export interface ILedger {
   total: number;
   window: number;
   leftOut: string[];
-  /** Counted by the model's own tokenizer; else guessed, for a model elsewhere. */
+  /** Counted by the model's tokenizer; false for estimates, of a model elsewhere. */
   isExact: boolean;
 }
 
@@ -51,7 +51,7 @@ export function ledgerOf(data: unknown): ILedger {
 const sum = (rows: ILedgerRow[]): number =>
   rows.reduce((total, row) => total + row.tokens, 0);
 
-/** Tokens of all cells that are kept. */
+/** Returns the tokens of one cell, or of all cells. */
 export function cellTokens(ledger: ILedger, cell?: number): number {
   return sum(
     ledger.rows.filter(row =>
@@ -64,14 +64,14 @@ export function segmentTokens(ledger: ILedger, ...segments: string[]): number {
   return sum(ledger.rows.filter(row => segments.includes(row.segment)));
 }
 
-/** Tokens of each picture that goes along, in their order. */
+/** Returns the tokens of each attached image, in order. */
 export function pictureTokens(ledger: ILedger): number[] {
   return ledger.rows
     .filter(row => row.segment === 'image' && row.cell === null)
     .map(row => row.tokens);
 }
 
-/** Tokens of each text part of the question, in their order. */
+/** Returns the tokens of each text part of the question, in order. */
 export function questionTokens(ledger: ILedger): number[] {
   return ledger.rows
     .filter(row => row.segment === 'question')

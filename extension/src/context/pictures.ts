@@ -1,14 +1,15 @@
-/** Pictures for a question: read, checked and made no larger than a model looks at. A drawing (SVG) goes as it is. */
+/** Images for a question: read, checked and scaled down to what models use. An SVG is sent as is. */
 import { Failure, MAX_IMAGE_BYTES, PICTURE_TYPES, SVG } from '../protocol';
 import { trans } from '../translation';
 
-/** Vision models of the Mistral family see 1540 pixels a side. */
+/** Mistral's vision models take at most 1540 pixels a side. */
 const MAX_SIDE = 1540;
+/** Bytes per call of `String.fromCharCode`, whose number of arguments is limited. */
 const PIECE = 2 ** 15;
 
 export interface IAttachedPicture {
   url: string;
-  /** In pixels; 0 for a drawing, which the server makes pixels of. */
+  /** In pixels; 0 for an SVG, which the server rasterizes. */
   width: number;
   height: number;
   name: string;
@@ -18,20 +19,20 @@ export async function pictureOfFile(file: File): Promise<IAttachedPicture> {
   if (!PICTURE_TYPES.includes(file.type)) {
     throw new Failure(
       'bad_picture',
-      trans.__('%1 is not a PNG, JPEG, WebP, GIF or SVG picture.', file.name),
-      trans.__('Save it as PNG first.')
+      trans.__('%1 is not a PNG, JPEG, WebP, GIF or SVG image.', file.name),
+      trans.__('Save it as a PNG and attach that.')
     );
   }
   if (file.size > MAX_IMAGE_BYTES) {
     throw new Failure(
       'bad_picture',
       trans.__(
-        '%1 holds %2 MB, more than %3 MB.',
+        '%1 is %2 MB; the limit is %3 MB.',
         file.name,
         Math.round(file.size / 2 ** 20),
         MAX_IMAGE_BYTES >> 20
       ),
-      trans.__('Crop it or save it smaller.')
+      trans.__('Crop or resize it.')
     );
   }
   let bytes: Uint8Array;
@@ -40,20 +41,19 @@ export async function pictureOfFile(file: File): Promise<IAttachedPicture> {
   } catch {
     throw new Failure(
       'bad_picture',
-      trans.__('%1 cannot be read.', file.name),
+      trans.__('%1 could not be read.', file.name),
       trans.__('Try again.')
     );
   }
   return pictureOfUrl(dataUrl(file.type, bytes), file.name);
 }
 
-/** The data: URL of a drawing. */
+/** Returns the data: URL of an SVG. */
 export function drawingUrl(svg: string): string {
   return dataUrl(SVG, new TextEncoder().encode(svg));
 }
 
 function dataUrl(mime: string, bytes: Uint8Array): string {
-  // in pieces: a call takes only so many arguments
   const pieces: string[] = [];
   for (let at = 0; at < bytes.length; at += PIECE) {
     pieces.push(String.fromCharCode(...bytes.subarray(at, at + PIECE)));
@@ -61,19 +61,22 @@ function dataUrl(mime: string, bytes: Uint8Array): string {
   return `data:${mime};base64,${btoa(pieces.join(''))}`;
 }
 
-/** Of a data: URL. Never of an address elsewhere. */
+/** Reads the image of a data: URL; never fetches one. */
 export async function pictureOfUrl(
   url: string,
   name: string
 ): Promise<IAttachedPicture> {
   if (!/^data:image\//.test(url)) {
-    throw new Failure('bad_picture', trans.__('Pictures are never fetched.'));
+    throw new Failure(
+      'bad_picture',
+      trans.__('Remote images are never loaded.')
+    );
   }
   if (url.startsWith(`data:${SVG};base64,`)) {
-    if (!isDrawing(url)) {
+    if (!isSvg(url)) {
       throw damaged(name);
     }
-    // never drawn here: the server's decoder has limits of time and memory, this page has none
+    // not drawn here: the server's decoder has limits on time and memory, the page has none
     return { url, width: 0, height: 0, name };
   }
   const image = new Image();
@@ -103,8 +106,8 @@ export async function pictureOfUrl(
   };
 }
 
-/** Looks for the root element only; the server reads the rest. */
-function isDrawing(url: string): boolean {
+/** Looks for the root element only; the server checks the rest. */
+function isSvg(url: string): boolean {
   try {
     return /<([\w-]+:)?svg[\s>]/.test(atob(url.slice(url.indexOf(',') + 1)));
   } catch {
@@ -115,7 +118,7 @@ function isDrawing(url: string): boolean {
 function damaged(name: string): Failure {
   return new Failure(
     'bad_picture',
-    trans.__('%1 is damaged or not a picture.', name),
-    trans.__('Open and save it again.')
+    trans.__('%1 is damaged or is not an image.', name),
+    trans.__('Open it in an image editor and save it again.')
   );
 }

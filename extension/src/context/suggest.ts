@@ -1,4 +1,4 @@
-/** What `/` and `@` offer at the caret. Pure. */
+/** Completion of `/` and `@` at the caret. Pure. */
 
 export interface ITrigger {
   kind: '/' | '@';
@@ -9,15 +9,15 @@ export interface ITrigger {
 
 export interface ISuggestion {
   kind: 'command' | 'cell' | 'variable' | 'file' | 'context';
-  /** What is put in the text's place. */
+  /** The text that replaces the typed word. */
   insert: string;
   label: string;
   detail: string;
-  /** Of what it names: a cell's index, a file's path. */
+  /** Identifies the item: a cell's id, a file's path. */
   value: string;
 }
 
-/** The word that is being typed: `/` only at the very start, `@` at the start of any word. */
+/** Returns the word that is being typed: `/` only at the very start, `@` at the start of any word. */
 export function triggerAt(text: string, caret: number): ITrigger | null {
   const before = text.slice(0, caret);
   const slash = /^\/([\w-]*)$/.exec(before);
@@ -30,19 +30,19 @@ export function triggerAt(text: string, caret: number): ITrigger | null {
     : null;
 }
 
-/** Those that hold the query, the ones that begin with it first; `most` at most. */
+/** Returns at most `most` suggestions that contain the query; those that start with it come first. */
 export function filterSuggestions(
   all: ISuggestion[],
   query: string,
   most = 8
 ): ISuggestion[] {
-  const wanted = query.toLowerCase();
+  const typed = query.toLowerCase();
   const rank = (s: ISuggestion): number => {
     const label = s.label.toLowerCase();
-    return label.startsWith(wanted) || label.slice(1).startsWith(wanted)
+    return label.startsWith(typed) || label.slice(1).startsWith(typed)
       ? 0
-      : label.includes(wanted) ||
-          (s.kind === 'cell' && s.detail.toLowerCase().includes(wanted))
+      : label.includes(typed) ||
+          (s.kind === 'cell' && s.detail.toLowerCase().includes(typed))
         ? 1
         : 2;
   };
@@ -54,7 +54,7 @@ export function filterSuggestions(
     .map(({ suggestion }) => suggestion);
 }
 
-/** The text with the trigger's word replaced, and where the caret then stands. */
+/** Replaces the typed word; returns the text and the new position of the caret. */
 export function accept(
   text: string,
   trigger: ITrigger,
@@ -66,10 +66,10 @@ export function accept(
   return { text: head + space + rest, caret: head.length + space.length };
 }
 
-/** `/fix why?` as its command and the words after it. */
+/** Splits `/fix why?` into the command and the text after it. */
 export function splitCommand(
   text: string
 ): { name: string; rest: string } | null {
-  const found = /^\/([a-z]+)(?:\s+([\s\S]*))?$/.exec(text.trim());
-  return found ? { name: found[1], rest: found[2] ?? '' } : null;
+  const match = /^\/([a-z]+)(?:\s+([\s\S]*))?$/.exec(text.trim());
+  return match ? { name: match[1], rest: match[2] ?? '' } : null;
 }

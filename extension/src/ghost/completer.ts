@@ -8,7 +8,7 @@ import {
   InlineCompletionTriggerKind
 } from '@jupyterlab/completer';
 import { NotebookPanel } from '@jupyterlab/notebook';
-import { IServer } from '../chat/chat';
+import { IServer } from '../api/request';
 import { mistralIcon } from '../icons';
 import { eventOf } from '../protocol';
 

@@ -1,6 +1,5 @@
-/** The model behind the server: its state, loading it, leaving it, the others there are. Knows no DOM. */
+/** The model on the server: its state, loading and unloading it, and the catalogue of models. No DOM. */
 import { ISignal, Signal } from '@lumino/signaling';
-import { IServer } from '../chat/chat';
 import {
   asList,
   asNumber,
@@ -13,29 +12,29 @@ import {
   IStatus,
   statusOf
 } from '../protocol';
-import { Order } from '../api/latest';
-import { isAbort, toFailure } from '../api/request';
+import { LatestReply } from '../api/latest';
+import { IServer, isAbort, toFailure } from '../api/request';
 
-/** A row of the catalogue, as `jupyter mistral models --json` prints it. Bytes are plain numbers. */
+/** A row of the catalogue, as `jupyter mistral models --json` prints it. */
 export interface ICatalogueRow {
   name: string;
   title: string;
   licence: string;
   parameters: number;
   can: string[];
-  /** ready (4-bit weights on disk), on disk (downloaded), damaged, refused, absent, external. */
+  /** ready (4-bit weights on disk), on disk (downloaded), damaged, refused, absent or external. */
   state: string;
   isDefault: boolean;
   isGated: boolean;
   downloadBytes: number;
-  /** Needed at 4,096 tokens of context; 0 where it is not known. */
+  /** Needed at a context of 4,096 tokens; 0 if unknown. */
   memoryBytes: number;
   fits: 'gpu' | 'cpu' | 'no';
   reason: string;
   note: string;
 }
 
-/** One check of `jupyter mistral doctor`: what was looked at, what was found, what to do where it is not well. */
+/** One check of `jupyter mistral doctor`: its name, result and, if it failed, what to do. */
 export interface ICheck {
   name: string;
   state: 'ok' | 'warn' | 'blocked';
@@ -51,12 +50,12 @@ export class Model {
   constructor(private _server: IServer) {}
 
   status: IStatus | null = null;
-  /** Of a load that this page asked for. */
+  /** Progress of a load that this page requested. */
   progress: ILoading | null = null;
-  /** Why the last thing asked for here did not work. */
+  /** Why the last request failed. */
   failure: Failure | null = null;
   catalogue: ICatalogueRow[] = [];
-  /** Null until they were made. */
+  /** Null until the checks have run. */
   checks: ICheck[] | null = null;
 
   get changed(): ISignal<this, void> {
@@ -67,7 +66,7 @@ export class Model {
     return this._abort !== null || this.status?.state === 'loading';
   }
 
-  /** Whether it is this page that waits for the load. */
+  /** Whether this page requested the load. */
   get canCancel(): boolean {
     return this._abort !== null;
   }
@@ -76,16 +75,16 @@ export class Model {
     return this.status?.state === 'ready';
   }
 
-  /** A model that cannot see; false while none is loaded. */
-  get isBlind(): boolean {
+  /** Whether the loaded model has no vision; false if none is loaded. */
+  get lacksVision(): boolean {
     const model = this.status?.model;
     return model ? !model.can.includes('image') : false;
   }
 
-  /** Whether the model that would answer now takes pictures: the default one where none is loaded. */
-  async canSee(): Promise<boolean> {
+  /** Whether the model that would answer now (the default one if none is loaded) has vision. */
+  async hasVision(): Promise<boolean> {
     if (this.status?.model) {
-      return !this.isBlind;
+      return !this.lacksVision;
     }
     if (!this.catalogue.length) {
       await this.readCatalogue();
@@ -96,7 +95,7 @@ export class Model {
   }
 
   async refresh(): Promise<void> {
-    const isNewest = this._order.ask();
+    const isNewest = this._latest.expect();
     try {
       const status = statusOf(await this._server.ask('GET', '/api/status'));
       if (!isNewest()) {
@@ -116,14 +115,14 @@ export class Model {
     this._changed.emit();
   }
 
-  /** Ask for the status again and again, less often while nobody looks (`isSeen`); returns what ends it. */
-  poll(isSeen: () => boolean): () => void {
+  /** Polls the status, less often while the panel is hidden. Returns a function that stops it. */
+  poll(isVisible: () => boolean): () => void {
     let waited = HIDDEN_MS;
     let isAsking = false;
     const timer = window.setInterval(() => {
       waited += BUSY_MS;
       const isMoving = this.isLoading || this.status?.running;
-      const wait = isMoving ? BUSY_MS : isSeen() ? IDLE_MS : HIDDEN_MS;
+      const wait = isMoving ? BUSY_MS : isVisible() ? IDLE_MS : HIDDEN_MS;
       if (waited >= wait && !isAsking && !document.hidden) {
         waited = 0;
         isAsking = true;
@@ -144,13 +143,13 @@ export class Model {
     this._changed.emit();
   }
 
-  /** Have the server look at everything that answering needs; takes seconds. */
+  /** Runs the server's checks of everything that an answer needs; takes seconds. */
   async readChecks(): Promise<void> {
     try {
       const data = asRecord(await this._server.ask('GET', '/api/doctor'));
       this.checks = asList(data.checks).map(checkOf);
     } catch {
-      this.checks = []; // the status tells why
+      this.checks = []; // the status shows why
     }
     this._changed.emit();
   }
@@ -159,7 +158,7 @@ export class Model {
     return this.catalogue.find(row => row.name === name);
   }
 
-  /** Make the model ready, downloading it only where `download` says so; null is the default model. */
+  /** Loads a model (null: the default one); downloads it only if `download` is true. */
   async load(name: string | null, download: boolean): Promise<void> {
     if (this._abort) {
       return;
@@ -193,21 +192,21 @@ export class Model {
     await this.refresh();
   }
 
-  /** Stop waiting for a load; the server stops it when nobody waits. */
+  /** Stops waiting for a load; the server cancels a load that nobody waits for. */
   cancelLoad(): void {
     this._abort?.abort();
   }
 
-  /** The facts, in words, of a plot's saved description; empty where it cannot be read. */
+  /** Returns a text with the data of a plot's saved specification, or nothing if it cannot be read. */
   async readPlot(spec: Record<string, unknown>): Promise<string[]> {
     try {
       const body = { data: spec };
-      const told = asRecord(
+      const figure = asRecord(
         await this._server.ask('POST', '/api/figure', body)
       );
-      return told.has_numbers === true ? [asText(told.text)] : [];
+      return figure.has_numbers === true ? [asText(figure.text)] : [];
     } catch {
-      return []; // the question goes without
+      return []; // the question is sent without it
     }
   }
 
@@ -222,11 +221,11 @@ export class Model {
   }
 
   private _abort: AbortController | null = null;
-  private _order = new Order();
+  private _latest = new LatestReply();
   private _changed = new Signal<this, void>(this);
 }
 
-/** A failure that a status that works again does not clear. */
+/** Whether the failure stays after the server answers again. */
 export function isLasting(failure: Failure): boolean {
   return !['server_gone', 'no_extension', 'unauthorized'].includes(
     failure.code

@@ -18,7 +18,9 @@ export class StatusItem extends ReactWidget {
   }
 
   render(): JSX.Element {
-    return <Item model={this._model} trans={this._trans} onClick={this._open} />;
+    return (
+      <Item model={this._model} trans={this._trans} onClick={this._open} />
+    );
   }
 }
 

@@ -8,7 +8,7 @@ import {
   historyIcon
 } from '@jupyterlab/ui-components';
 import React, { useEffect, useRef, useState } from 'react';
-import { CHATS } from '../chat/chat';
+import { CHATS } from '../chat/chat_api';
 import { IChatRow } from '../chat/chats';
 import { isSure } from './confirm_delete';
 import { Button, FailureNote, IconButton } from './controls';

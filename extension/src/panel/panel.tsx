@@ -44,7 +44,7 @@ export class MistralPanel extends ReactWidget {
     void (this._isRestored
       ? assistant.chats.refresh()
       : assistant.chats.restore());
-    void assistant.context.readVariables();
+    void assistant.context.variables.read();
     this._isRestored = true;
   }
 

@@ -1,6 +1,10 @@
 /** Takes what is pasted, dropped or picked into the context of the next question. */
 import { Contents } from '@jupyterlab/services';
-import { drawingUrl, pictureOfFile, pictureOfUrl } from '../../context/pictures';
+import {
+  drawingUrl,
+  pictureOfFile,
+  pictureOfUrl
+} from '../../context/pictures';
 import {
   asList,
   asNumber,

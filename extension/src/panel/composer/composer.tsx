@@ -75,7 +75,7 @@ export function Composer(props: { fresh: number }): JSX.Element {
   const send = (): void => {
     const question = text.trim();
     const isEmpty = !question && assistant.context.isEmpty;
-    if (isEmpty || isBusy || assistant.isBlindToPictures) {
+    if (isEmpty || isBusy || assistant.cannotSeeImages) {
       return;
     }
     if (question === '/help') {
@@ -238,7 +238,7 @@ export function Composer(props: { fresh: number }): JSX.Element {
             title={trans.__('Send (Enter)')}
             disabled={
               (!text.trim() && assistant.context.isEmpty) ||
-              assistant.isBlindToPictures
+              assistant.cannotSeeImages
             }
             onClick={send}
           >

@@ -7,7 +7,7 @@ export function Blindness(): JSX.Element | null {
   const { assistant, trans } = useServices();
   useSignal(assistant.context.changed);
   useSignal(assistant.model.changed);
-  return assistant.isBlindToPictures ? (
+  return assistant.cannotSeeImages ? (
     <div className="jp-MistralFailure" role="alert">
       {trans.__(
         '%1 cannot see pictures. Load a model that can, or remove the picture.',

@@ -3,7 +3,11 @@ import { useEffect, useState } from 'react';
 import { cellName } from '../../context/attachments';
 import { snapshot } from '../../notebook/snapshot';
 import { asRecord, asText } from '../../protocol';
-import { filterSuggestions, ISuggestion, ITrigger } from '../../context/suggest';
+import {
+  filterSuggestions,
+  ISuggestion,
+  ITrigger
+} from '../../context/suggest';
 import { takePath } from './attach';
 import { IServices, useServices } from '../services';
 
@@ -60,7 +64,7 @@ function commands({ assistant, trans }: IServices): ISuggestion[] {
 }
 
 function variables({ assistant }: IServices): ISuggestion[] {
-  return assistant.context.variables.map(({ name, type }) => ({
+  return assistant.context.variables.all.map(({ name, type }) => ({
     kind: 'variable',
     insert: `\`${name}\``,
     label: name,

@@ -21,7 +21,7 @@ export function useCounting(text: string): void {
           void assistant.context.count(
             text,
             assistant.chat.messages,
-            !model.isBlind,
+            !model.lacksVision,
             assistant.sampling
           );
         }
