@@ -15,12 +15,12 @@ import pytest
 from effort import examples
 from hypothesis import HealthCheck, Phase, given, settings
 from jsonschema import Draft202012Validator
-from jupyter_mistral.protocol import HOME_ENV
-from jupyter_mistral.protocol.bodies import IGNORED, NEUTRAL, parse_chat, parse_completion, parse_embedding, parse_fim
+from jupyter_mistral.protocol import HOME_ENV, bodies
+from jupyter_mistral.protocol import openapi as openapi_file
 from jupyter_mistral.protocol.conversation import MAX_MESSAGES, MAX_TOOLS
 from jupyter_mistral.protocol.failures import FAILURES, Failure
-from jupyter_mistral.protocol.requests import MAX_CHOICES, SAMPLING_BOUNDS
-from jupyter_mistral.protocol.tools import LONGEST_DESCRIPTION
+from jupyter_mistral.protocol.parsing import parse_chat, parse_completion, parse_embedding, parse_fim
+from jupyter_mistral.protocol.requests import MAX_CHOICES
 from jupyter_mistral.server.api import openai
 
 SMALL = "smollm2-135m"
@@ -65,12 +65,14 @@ def host(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def _short(body: dict[str, Any]) -> dict[str, Any]:
     """The same request of the loaded model and for few tokens: what is tried here is not how long it can talk.
 
-    What no schema can say is put right: a user says something, and what is called a picture would not be one.
+    What no schema can say is corrected: a user says something, a prompt is not empty, and generated image data would be no image.
     """
     body = {k: v for k, v in body.items() if k not in ("max_completion_tokens", "model")} | {"max_tokens": 2}
     if "messages" in body:
         said = [m for m in body["messages"] if isinstance(m.get("content"), str | None)]
         body["messages"] = [*said, {"role": "user", "content": "Hello."}]
+    elif "input" not in body:
+        body["prompt"] = body.get("prompt") or "Hello."
     return body
 
 
@@ -146,23 +148,26 @@ def test_every_standard_address_stands_in_the_file() -> None:
     assert table - {r"/mistral/(?:v1/)?health", r"/openapi\.json"} == told - {"/health", "/metrics"}
 
 
-@pytest.mark.parametrize("name", ["ChatRequest", "CompletionRequest", "FimRequest"])
-def test_bounds_of_the_file_are_those_of_the_code(name: str) -> None:
-    told = SCHEMAS[name]["properties"]
-    for field, (kind, least, most) in SAMPLING_BOUNDS.items():
-        assert (told[field]["minimum"], told[field]["maximum"]) == (least, most), field
-        assert told[field]["type"][0] == ("integer" if kind is int else "number")
-    assert told.keys() >= IGNORED
-    for field in told.keys() & NEUTRAL.keys():
-        values = told[field].get("enum", [None])
-        assert all(value in NEUTRAL[field] for value in values) and len(values) == len(NEUTRAL[field]), field
+def test_the_file_is_the_one_that_the_declarations_make() -> None:
+    assert openapi_file.written() == TEXT, "run `python -m jupyter_mistral.protocol.openapi`"
+
+
+@pytest.mark.parametrize("name", ["ChatBody", "CompletionBody", "FimBody"])
+def test_every_sampling_number_has_its_bounds_in_the_file(name: str) -> None:
+    declared = SCHEMAS[name]["properties"]
+    for field, (kind, least, most) in bodies.SAMPLING_BOUNDS.items():
+        number = declared[field]["anyOf"][0]
+        assert (number["minimum"], number["maximum"]) == (least, most), field
+        assert number["type"] == ("integer" if kind is int else "number")
+    assert declared["logit_bias"]["enum"] == [None, {}]
+    assert declared["min_tokens"]["enum"] == [0, None] and declared["min_tokens"]["enum"][0] is not False
 
 
 VALID: dict[str, tuple[Any, dict[str, Any]]] = {
-    "ChatRequest": (parse_chat, {"messages": [{"role": "user", "content": "hi"}], "tools": [TOOL], "logprobs": True}),
-    "CompletionRequest": (parse_completion, {"prompt": "hi"}),
-    "FimRequest": (parse_fim, {"prompt": "hi"}),
-    "EmbeddingRequest": (parse_embedding, {"input": "hi"}),
+    "ChatBody": (parse_chat, {"messages": [{"role": "user", "content": "hi"}], "tools": [TOOL], "logprobs": True}),
+    "CompletionBody": (parse_completion, {"prompt": "hi"}),
+    "FimBody": (parse_fim, {"prompt": "hi"}),
+    "EmbeddingBody": (parse_embedding, {"input": "hi"}),
 }
 NEVER = [
     "x",
@@ -226,17 +231,16 @@ MEANT: list[tuple[str, Any]] = [
     ("logprobs", None),
     ("logprobs", False),
     ("prompt", [""]),
-    ("mistral", {"x": 1}),  # our own clients' field is described in protocol.py
 ]
 
 
 def test_limits_of_the_file_are_those_of_the_code() -> None:
-    chat = SCHEMAS["ChatRequest"]["properties"]
+    chat = SCHEMAS["ChatBody"]["properties"]
     assert chat["messages"]["maxItems"] == MAX_MESSAGES
-    assert chat["tools"]["maxItems"] == MAX_TOOLS
-    assert chat["n"]["maximum"] == MAX_CHOICES
-    function = SCHEMAS["Tool"]["properties"]["function"]["properties"]
-    assert function["description"]["maxLength"] == LONGEST_DESCRIPTION
+    assert chat["tools"]["anyOf"][0]["maxItems"] == MAX_TOOLS
+    assert chat["n"]["anyOf"][0]["maximum"] == MAX_CHOICES
+    function = SCHEMAS["FunctionBody"]["properties"]
+    assert function["description"]["anyOf"][0]["maxLength"] == bodies.MAX_DESCRIPTION_CHARS
     error = SCHEMAS["Error"]["properties"]["error"]["properties"]
     assert set(error["code"]["enum"]) == set(FAILURES)
     assert set(error["type"]["enum"]) == {kind for _, kind in FAILURES.values()}

@@ -1,4 +1,4 @@
-"""How the messages of `protocol.py` become bytes and back: strict JSON, frames between server and worker, SSE. Standard library only."""
+"""How messages become bytes and back: strict JSON, frames between server and worker, SSE. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .events import PROGRESS, CallPiece, Chance, Delta, End, Event, Queued, Usag
 from .failures import Failure
 
 MAX_DEPTH = 64
+MAX_INTEGER = 2**53
 MAX_FRAME = 64 * 2**20
 _HEAD = struct.Struct(">II")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -23,63 +24,66 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_json(raw: bytes) -> Any:
-    """Parse UTF-8 JSON from outside: no NaN or 1e999, no twice-given key, no integer beyond 2**53, depth at most 64.
+    """Parse UTF-8 JSON from outside: no NaN or 1e999, no key twice in one object, no integer beyond 2**53, depth at most 64.
 
     Lone surrogates become U+FFFD, since they cannot be written again. Raises `Failure("bad_request")`, never anything else.
     """
     try:
-        text = raw.decode("utf-8")
-        value = json.loads(
-            text, parse_constant=_no_constant, object_pairs_hook=_no_twins, parse_float=_finite, parse_int=_small
-        )
+        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except Failure:
         raise
     except UnicodeDecodeError:
-        raise _bad("is not UTF-8") from None
+        raise _invalid("is not UTF-8") from None
     except RecursionError:
-        raise _bad(f"is nested deeper than {MAX_DEPTH} levels") from None
+        raise _invalid(f"is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:
-        raise _bad(f"is not JSON ({error})") from None
-    return _cleaned(value, 0)
+        raise _invalid(f"is not JSON ({error})") from None
+    _check_depth_and_numbers(value)
+    is_escaped = b"\\ud" in raw or b"\\uD" in raw  # no other way to write half a surrogate pair in UTF-8
+    return _without_surrogates(value) if is_escaped else value
 
 
-def _bad(what: str) -> Failure:
-    return Failure("bad_request", f"The request body {what}.", "Send one JSON object in UTF-8.")
+def _invalid(problem: str) -> Failure:
+    return Failure("bad_request", f"The request body {problem}.", "Send one JSON object in UTF-8.")
 
 
-def _no_constant(name: str) -> float:
-    raise _bad(f"holds {name}, which JSON has not")
+def _refuse_constant(name: str) -> float:
+    raise _invalid(f"contains {name}, which is not JSON")
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise _bad("holds a number beyond the range of a double")
-    return number
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        raise _invalid("has a key twice in one object")
+    return unique
 
 
-def _small(text: str) -> int:
-    if len(text) > 17 or abs(int(text)) > 2**53:
-        raise _bad("holds an integer beyond 2**53")
-    return int(text)
+def _check_depth_and_numbers(value: Any) -> None:
+    level: list[Any] = [[value]]
+    for _ in range(MAX_DEPTH + 2):
+        inner: list[Any] = []
+        for container in level:
+            for member in container.values() if isinstance(container, dict) else container:
+                kind = type(member)
+                if kind is dict or kind is list:
+                    inner.append(member)
+                elif kind is int and not -MAX_INTEGER <= member <= MAX_INTEGER:
+                    raise _invalid("contains an integer beyond 2**53")
+                elif kind is float and not math.isfinite(member):
+                    raise _invalid("contains a number beyond the range of a double")
+        level = inner
+        if not level:
+            return
+    raise _invalid(f"is nested deeper than {MAX_DEPTH} levels")
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _bad("gives a key twice in one object")
-    return found
-
-
-def _cleaned(value: Any, depth: int) -> Any:
-    if depth > MAX_DEPTH:
-        raise _bad(f"is nested deeper than {MAX_DEPTH} levels")
+def _without_surrogates(value: Any) -> Any:
     if isinstance(value, str):
         return _SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):
-        return [_cleaned(item, depth + 1) for item in value]
+        return [_without_surrogates(item) for item in value]
     if isinstance(value, dict):
-        return {_cleaned(key, depth): _cleaned(item, depth + 1) for key, item in value.items()}
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
     return value
 
 

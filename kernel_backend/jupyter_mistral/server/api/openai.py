@@ -10,17 +10,17 @@ from dataclasses import asdict, replace
 from importlib.resources import files
 from typing import Any, TypeVar
 
-from ...protocol.parsing import parse_chat, parse_completion, parse_embedding, parse_fim
 from ...protocol.events import Event
 from ...protocol.failures import Failure
+from ...protocol.parsing import parse_chat, parse_completion, parse_embedding, parse_fim
 from ...protocol.requests import ChatRequest, CompletionRequest
 from ...protocol.status import ModelCard
 from ..http.handler import Route, Table
-from ..inference.local import Engine
+from ..inference.base import Engine
 from .openai_format import ChatStream, Numbered, TextStream, Whole, vectors
 
 R = TypeVar("R", ChatRequest, CompletionRequest)
-OPENAPI = "openapi.json"
+OPENAPI = "protocol/openapi.json"
 
 
 def table(engine: Engine) -> Table:
