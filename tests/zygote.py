@@ -54,9 +54,9 @@ def begin() -> None:
 async def launch(link: socket.socket, folder: Path, env: Mapping[str, str]) -> Any:
     """A worker for `jupyter_mistral.server.inference.worker.Worker`; started in the true way where a fork would not be the same."""
     if not fits(env):
-        from jupyter_mistral.server.inference.worker import OURS
+        from jupyter_mistral.server.inference.worker_process import ENGINE
 
-        return await OURS(link, folder, env)
+        return await ENGINE(link, folder, env)
     read, write = os.pipe()
     try:
         report = _asked(link.fileno(), write, str(folder), env)

@@ -159,7 +159,7 @@ def _pull(args: argparse.Namespace) -> int:
 def _why_unprepared(entry: Any) -> str:
     """Why the 4-bit weights cannot be made here, empty when they can."""
     from .models import memory
-    from .server.inference.loading import refuse_missing_engine
+    from .server.inference.disk_models import refuse_missing_engine
 
     try:
         refuse_missing_engine()

@@ -22,7 +22,8 @@ from jupyter_mistral.protocol import HOME_ENV
 from jupyter_mistral.protocol.conversation import Message
 from jupyter_mistral.protocol.events import End, Usage
 from jupyter_mistral.protocol.requests import ChatRequest, Extras, Sampling
-from jupyter_mistral.server.inference.local import LocalEngine, Options
+from jupyter_mistral.server.inference.base import Options
+from jupyter_mistral.server.inference.local import LocalEngine
 from jupyter_mistral.server.prompts.builder import PromptBuilder
 
 
@@ -38,7 +39,7 @@ async def ask(engine: LocalEngine, book: dict[str, Any], question: str, budget: 
 
 
 async def measure(book: dict[str, Any], model: str, budget: int) -> None:
-    engine = LocalEngine(Options(default_model=model, spare_after_s=0), PromptBuilder(), logging.getLogger())
+    engine = LocalEngine(Options(default_model=model, idle_work_after_s=0), PromptBuilder(), logging.getLogger())
     cold_s = 0.0
 
     async def row(told: str, notebook: dict[str, Any], question: str) -> None:

@@ -51,7 +51,7 @@ async def lags(stop: asyncio.Event) -> list[float]:
 
 async def measure(folder: Path, body: Path) -> tuple[dict[str, Any], list[float]]:
     from jupyter_mistral.server.assemble import join
-    from jupyter_mistral.server.inference.local import Options
+    from jupyter_mistral.server.inference.base import Options
 
     parts = join(Options(), logging.getLogger("jupyter_mistral"))
     parts.channel.start()

@@ -29,7 +29,7 @@ from jupyter_mistral.protocol import HOME_ENV
 from jupyter_mistral.server.assemble import join
 from jupyter_mistral.server.external.engine import Elsewhere
 from jupyter_mistral.server.http.tokens import Keys
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 
 SMALL = "smollm2-135m"
 CHAT = "/mistral/v1/chat/completions"

@@ -31,8 +31,9 @@ from jupyter_mistral.protocol.wire import to_chunk
 from jupyter_mistral.server.assemble import join
 from jupyter_mistral.server.http.handler import Route
 from jupyter_mistral.server.http.kernel_socket import Channel
-from jupyter_mistral.server.inference.local import LocalEngine, Options
-from jupyter_mistral.server.inference.worker_stream import Watch, events_of, to_generate
+from jupyter_mistral.server.inference.base import Options, StallTimeouts
+from jupyter_mistral.server.inference.local import LocalEngine
+from jupyter_mistral.server.inference.worker_stream import events_of, to_generate
 
 SMALL = "smollm2-135m"
 EVENTS = 20_000
@@ -169,12 +170,12 @@ async def _overhead(runs: int) -> None:
     request = ChatRequest(
         (Message("user", ("Say hello.",)),), Sampling(0.0, max_tokens=8), stream=True, extras=Extras(events=True)
     )
-    worker = engine._ready(None)
+    worker = engine.slot.ready(None)
     assert worker is not None
 
     async def direct() -> float:
         header, blob = to_generate(request, request.messages)
-        return await _first(events_of(worker, header, blob, Watch()), lambda event: isinstance(event, Delta))
+        return await _first(events_of(worker, header, blob, StallTimeouts()), lambda event: isinstance(event, Delta))
 
     async def by_http() -> float:
         lines = _lines(_info(), "/mistral/v1/chat/completions", json.dumps(request.to_dict()).encode())

@@ -15,12 +15,11 @@ import psutil
 import pytest
 from effort import IS_ALL
 from jupyter_mistral.engine.worker import faults
-from jupyter_mistral.server.inference.local import Options
-from jupyter_mistral.server.inference.worker import RING
-from jupyter_mistral.server.inference.worker_stream import Watch
+from jupyter_mistral.server.inference.base import Options, StallTimeouts
+from jupyter_mistral.server.inference.worker import STDERR_BYTES
 
 LONG = "Count from 1 to 500, one number a line."
-MANY = 10_000  # deaths: the breaker has a test of its own
+MANY = 10_000  # crashes: the crash loop has a test of its own
 Make = Callable[[Options], Any]
 
 
@@ -56,7 +55,7 @@ async def works(own: Any, monkeypatch: pytest.MonkeyPatch) -> int:
 async def test_a_worker_that_dies_or_breaks_the_wire_at_a_token_keeps_the_text_before_it(
     own_host: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = own_host(Options(deaths=MANY))
+    own = own_host(Options(max_crashes=MANY))
     whole, _, _ = await answer(own)
     assert len(whole) > 4
     await own.engine.unload()
@@ -87,7 +86,7 @@ async def test_memory_that_runs_out_fails_that_request_alone_and_complaints_fill
     assert failed == ["memory@reading", "memory@delta"]
     pieces, error, done = await answer(own)  # 32 MB of complaints meanwhile
     assert (error, done) == (None, True) and len(pieces) > 3
-    assert len(own.engine._worker._stderr) <= RING
+    assert len(own.engine.slot.worker.stderr_tail) <= STDERR_BYTES
     assert await works(own, monkeypatch) == pid  # the same worker through all of it
 
 
@@ -109,7 +108,7 @@ async def test_memory_that_runs_out_while_loading_is_told_and_does_not_loop(
 async def test_a_worker_that_always_dies_while_loading_is_started_three_times_and_no_more(
     own_host: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = own_host(Options(deaths=3))
+    own = own_host(Options(max_crashes=3))
     monkeypatch.setenv(faults.SWITCH, "kill@loading:1")
     codes = []
     for _ in range(5):
@@ -125,7 +124,7 @@ async def test_a_worker_that_always_dies_while_loading_is_started_three_times_an
 async def test_a_worker_that_falls_silent_is_told_of_then_replaced(
     own_host: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = own_host(Options(watch=Watch(told_s=0.5, ended_s=2, read_tokens_per_s=1e6)))
+    own = own_host(Options(stall=StallTimeouts(report_s=0.5, kill_s=2, prefill_tokens_per_s=1e6)))
     monkeypatch.setenv(faults.SWITCH, "mute@delta:3")
     pid = await own.load()
     pieces, error, done = await answer(own)

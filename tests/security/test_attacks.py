@@ -26,7 +26,7 @@ from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.server.http import handler
 from jupyter_mistral.server.http.handler import Route
 from jupyter_mistral.server.http.kernel_socket import Channel
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 from jupyter_mistral.server.observe.audit_log import AuditLog
 
 SMALL = "smollm2-135m"
@@ -64,7 +64,7 @@ async def test_a_notebook_its_metadata_and_its_folder_configure_nothing(
         (folder / name).write_text(json.dumps({"MistralExtension": {"default_model": "evil"}}))
     monkeypatch.chdir(folder)
     own = own_host(Options(default_model=SMALL))
-    before = (asdict(own.engine._options), await own.peer.status())
+    before = (asdict(own.engine.options), await own.peer.status())
     asked = {"messages": [{"role": "user", "content": "What is x?"}], "model": SMALL}
     notebook = evil(str(folder / "n.ipynb"))
     status, built = await own.peer.ask("POST", "/mistral/api/context", {**asked, "mistral": {"notebook": notebook}})
@@ -73,7 +73,7 @@ async def test_a_notebook_its_metadata_and_its_folder_configure_nothing(
     clean = {**notebook, "metadata": {}, "cells": [{**notebook["cells"][0], "metadata": {}}]}
     _, plain = await own.peer.ask("POST", "/mistral/api/context", {**asked, "mistral": {"notebook": clean}})
     assert built["tokens"] == plain["tokens"]  # what the model reads is the same, so is what it costs
-    assert (asdict(own.engine._options), await own.peer.status()) == before
+    assert (asdict(own.engine.options), await own.peer.status()) == before
     assert not (folder / "touched").exists()
 
 
@@ -285,12 +285,12 @@ def test_of_forty_words_that_went_every_way_none_is_logged(logged: tuple[Client,
     _post(client, f"/mistral/api/chats/{made['id']}/ask", {"content": word(), "model": SMALL, "max_tokens": 4})
     # a worker that dies leaves its last words in the log
     os.kill(int(client.get("/mistral/api/status")["worker_pid"]), signal.SIGKILL)
-    while "the model host died" not in (place / "log").read_text(errors="replace"):
+    while "the model process died" not in (place / "log").read_text(errors="replace"):
         time.sleep(0.05)
     assert len(word.words) >= 40
     kept = (place / "log").read_text(errors="replace")
     kept += "".join(path.read_text() for path in (place / "home" / "audit").glob("*.jsonl"))
-    assert "the model host died" in kept and '"action": "chat"' in kept  # it is the right log
+    assert "the model process died" in kept and '"action": "chat"' in kept  # it is the right log
     bare = [one.removeprefix("http://").removeprefix("data:image/png;base64,") for one in word.words]
     assert [line for line in kept.splitlines() if any(one in line for one in bare)] == []
 

@@ -28,7 +28,8 @@ from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, Extras, Sampling
 from jupyter_mistral.server.assemble import join
 from jupyter_mistral.server.http.tokens import Keys
-from jupyter_mistral.server.inference.local import LocalEngine, Options
+from jupyter_mistral.server.inference.base import Options
+from jupyter_mistral.server.inference.local import LocalEngine
 from jupyter_mistral.server.observe.audit_log import START, AuditLog, audit_of, folder, records, verify
 
 SMALL = "smollm2-135m"

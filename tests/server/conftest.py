@@ -20,7 +20,8 @@ import zygote
 from jupyter_mistral.protocol import HOME_ENV
 from jupyter_mistral.server.assemble import Parts, join
 from jupyter_mistral.server.external.engine import Elsewhere
-from jupyter_mistral.server.inference.local import LocalEngine, Options
+from jupyter_mistral.server.inference.base import Options
+from jupyter_mistral.server.inference.local import LocalEngine
 from jupyter_mistral.server.observe.audit_log import AuditLog
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))  # pytest's importlib mode does not

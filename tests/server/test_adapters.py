@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import tiny_talker
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 from safetensors.numpy import save_file
 
 SMALL = "smollm2-135m"
@@ -46,7 +46,7 @@ async def test_an_adapter_is_used_kept_and_left(own_host: Any, mistral_home: Pat
     await own.load()
     plain = await _answer(own.peer)
     told = await _load(own.peer, adapter="nobody")
-    assert told["error"]["code"] == "unknown_model" and "There are: odd." in told["error"]["message"]
+    assert told["error"]["code"] == "unknown_model" and "Available: odd." in told["error"]["message"]
     told = await _load(own.peer, adapter="odd")
     assert told["mistral"]["status"]["model"]["adapter"] == "odd"
     adapted = await _answer(own.peer)

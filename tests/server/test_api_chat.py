@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 
 SMALL, EMBEDDED = "smollm2-135m", "qwen2.5-coder-0.5b"
 CHAT, TEXT = "/mistral/v1/chat/completions", "/mistral/v1/completions"

@@ -17,7 +17,7 @@ from jupyter_mistral.protocol import CONNECTION_ENV
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.requests import MAX_BODY_BYTES
 from jupyter_mistral.server.http.tokens import Keys
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 Make = Callable[[Options], Any]

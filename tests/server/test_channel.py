@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from jupyter_mistral.protocol import CONNECTION_ENV, PROTOCOL
 from jupyter_mistral.server.http.kernel_socket import sweep
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 
 Make = Callable[[Options], Any]
 

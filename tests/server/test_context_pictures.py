@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 
 from .conftest import Own
 

@@ -13,15 +13,16 @@ from pathlib import Path
 import pytest
 import zygote
 from jupyter_core.utils import ensure_event_loop
-from jupyter_mistral.protocol.parsing import parse_ask
 from jupyter_mistral.protocol.conversation import Message
 from jupyter_mistral.protocol.events import Delta, End
 from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.parsing import parse_ask
 from jupyter_mistral.protocol.requests import ChatRequest, Extras
 from jupyter_mistral.server.chats.running_answer import Told
 from jupyter_mistral.server.chats.service import Asked, Conversations, title_of
 from jupyter_mistral.server.chats.store import History
-from jupyter_mistral.server.inference.local import LocalEngine, Options
+from jupyter_mistral.server.inference.base import Options
+from jupyter_mistral.server.inference.local import LocalEngine
 from jupyter_mistral.server.prompts.builder import PromptBuilder, instructed
 
 LONG = {"content": ["Count from 1 to 1000 in words."], "max_tokens": 3000, "temperature": 0, "seed": 1}

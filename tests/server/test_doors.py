@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.protocol.requests import MAX_BODY_BYTES
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import JupyterServerAuthWarning
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse

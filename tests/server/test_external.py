@@ -25,7 +25,7 @@ from jupyter_mistral.server.external.config import elsewhere_of
 from jupyter_mistral.server.external.engine import Elsewhere, ExternalEngine
 from jupyter_mistral.server.external.http import KEY_ENV, Address, Key, Upstream
 from jupyter_mistral.server.external.token_counts import Counts, estimate
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 
 _spec = importlib.util.spec_from_file_location("broken_engine", Path(__file__).with_name("broken_engine.py"))
 assert _spec is not None and _spec.loader is not None

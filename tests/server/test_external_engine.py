@@ -21,7 +21,7 @@ from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.images import Image
 from jupyter_mistral.protocol.requests import ChatRequest, CompletionRequest, Form, Sampling
 from jupyter_mistral.server.external.engine import Elsewhere, ExternalEngine
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 
 # the wheel exists for the platforms that CI runs on; elsewhere pytest's summary counts these tests as skipped, and says why
 pytestmark = [

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from jupyter_mistral.server.external.engine import Elsewhere
 from jupyter_mistral.server.external.token_counts import estimate
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 
 _spec = importlib.util.spec_from_file_location("broken_engine", Path(__file__).with_name("broken_engine.py"))
 assert _spec is not None and _spec.loader is not None

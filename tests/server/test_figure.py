@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 import pytest
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 
 from .conftest import SMALL, Own, Peer
 

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 from jupyter_mistral.protocol.failures import Failure
-from jupyter_mistral.server.inference.turns import Floor, Line
-from jupyter_mistral.server.inference.worker import Mailbox, Worker, by_command, environment
+from jupyter_mistral.server.inference.mailbox import Mailbox
+from jupyter_mistral.server.inference.read_write_lock import ReadWriteLock
+from jupyter_mistral.server.inference.turns import TurnQueue
+from jupyter_mistral.server.inference.worker import Worker
+from jupyter_mistral.server.inference.worker_process import by_command, environment
 
 HELLO = (
     "import json, os, socket, struct, sys, time\n"
@@ -24,11 +27,11 @@ HELLO = (
 
 
 async def test_places_are_served_in_the_order_they_came() -> None:
-    line = Line(longest=2)
-    first, second, third = line.join(), line.join(), line.join()
-    assert (line.running, line.waiting) == (1, 2)
-    with pytest.raises(Failure, match="already wait"):
-        line.join()
+    queue = TurnQueue(max_waiting=2)
+    first, second, third = queue.join(), queue.join(), queue.join()
+    assert (queue.running, queue.waiting) == (1, 2)
+    with pytest.raises(Failure, match="queue is full"):
+        queue.join()
     seen: list[int] = []
 
     async def wait() -> None:
@@ -46,61 +49,63 @@ async def test_places_are_served_in_the_order_they_came() -> None:
     await waiting
     assert seen == [2, 1, 0]
     with pytest.raises(Failure, match="busy"):
-        line.join(refuse=True)
+        queue.join(refuse_if_busy=True)
     third.leave()
-    line.join(refuse=True).leave()
-    assert (line.running, line.waiting) == (0, 0)
+    queue.join(refuse_if_busy=True).leave()
+    assert (queue.running, queue.waiting) == (0, 0)
 
 
 async def test_several_run_at_once_and_owners_take_turns() -> None:
-    line = Line(width=2)
-    busy = [line.join("ann") for _ in range(5)]
-    bob = line.join("bob")
-    assert (line.running, line.waiting) == (2, 4)
-    assert [line.ahead_of(place) for place in [*busy, bob]] == [0, 0, 3, 4, 5, 2], "one of bob's before more of ann's"
+    queue = TurnQueue(width=2)
+    busy = [queue.join("ann") for _ in range(5)]
+    bob = queue.join("bob")
+    assert (queue.running, queue.waiting) == (2, 4)
+    assert [queue.position(turn) for turn in [*busy, bob]] == [0, 0, 3, 4, 5, 2], "one of bob's before more of ann's"
     busy[0].leave()
-    assert line.ahead_of(bob) == 0 and [line.ahead_of(place) for place in busy[2:]] == [2, 3, 4]
-    line.widen(4)
-    assert line.running == 4 and line.waiting == 1
-    line.widen(1)
+    assert queue.position(bob) == 0 and [queue.position(turn) for turn in busy[2:]] == [2, 3, 4]
+    queue.set_width(4)
+    assert queue.running == 4 and queue.waiting == 1
+    queue.set_width(1)
     busy[1].leave()
-    assert line.running == 3 and line.ahead_of(busy[4]) == 3, "who runs is not stopped, who waits goes on waiting"
-    for place in [*busy, bob]:
-        place.leave()
-    assert (line.running, line.waiting) == (0, 0)
+    assert queue.running == 3 and queue.position(busy[4]) == 3, "who runs is not stopped, who waits goes on waiting"
+    for turn in [*busy, bob]:
+        turn.leave()
+    assert (queue.running, queue.waiting) == (0, 0)
 
 
 async def test_ghost_text_waits_for_its_like_alone_and_a_question_never_for_it() -> None:
-    line = Line(width=1)
-    old = line.join(refuse=True, gives_way=True)
-    new = line.join(refuse=True, gives_way=True)
-    assert (line.running, line.ahead_of(new)) == (1, 1), "the newest key press is not refused because of the one before"
-    question = line.join("ann", refuse=True)
-    assert line.ahead_of(question) == 0 and line.ahead_of(new) == 2
+    queue = TurnQueue(width=1)
+    old = queue.join(refuse_if_busy=True, is_background=True)
+    new = queue.join(refuse_if_busy=True, is_background=True)
+    assert (queue.running, queue.position(new)) == (1, 1), (
+        "the newest key press is not refused because of the one before"
+    )
+    question = queue.join("ann", refuse_if_busy=True)
+    assert queue.position(question) == 0 and queue.position(new) == 2
     with pytest.raises(Failure, match="busy"):
-        line.join(refuse=True, gives_way=True)
+        queue.join(refuse_if_busy=True, is_background=True)
     old.leave()
-    assert line.ahead_of(new) == 1
+    assert queue.position(new) == 1
     question.leave()
-    assert line.ahead_of(new) == 0
+    assert queue.position(new) == 0
     new.leave()
-    line = Line(longest=0)
-    line.join(gives_way=True)
-    assert line.ahead_of(line.join()) == 0, "a line that nobody may wait in is not full of ghost text"
+    queue = TurnQueue(max_waiting=0)
+    queue.join(is_background=True)
+    assert queue.position(queue.join()) == 0, "a line that nobody may wait in is not full of ghost text"
 
 
 async def test_the_floor_is_changed_when_nobody_stands_on_it() -> None:
-    floor, log = Floor(), []
+    lock, log = ReadWriteLock(), []
     gates = {name: asyncio.Event() for name in ("a", "b", "change")}
 
     async def stand(name: str) -> None:
-        async with floor.shared():
+        async with lock.shared():
             log.append(name)
             await gates[name].wait()
             log.append(f"{name} left")
 
     async def change() -> None:
-        async with floor.alone():
+        async with lock.exclusive():
             log.append("change")
             await gates["change"].wait()
             log.append("changed")
@@ -161,7 +166,7 @@ async def test_only_the_end_of_a_flood_of_complaints_is_kept(tmp_path: Path) -> 
     worker = await _deaths_of(script, tmp_path)
     assert worker.last_words().endswith(" the end")
     assert len(worker.last_words()) <= 2000
-    assert "exit code 3" in await worker.settled()
+    assert "exit code 3" in await worker.exit_message()
 
 
 @pytest.mark.threat("T28")
@@ -206,7 +211,7 @@ def test_a_worker_inherits_neither_addresses_with_passwords_nor_the_sockets_of_a
 async def test_a_cancellation_that_meets_a_word_is_not_lost() -> None:
     """`asyncio.wait_for` before Python 3.12 gives the word instead, and the answer that was to stop goes on."""
     mail = Mailbox()
-    waiting = asyncio.ensure_future(mail.within(60))
+    waiting = asyncio.ensure_future(mail.receive(60))
     await asyncio.sleep(0)
     mail.put_nowait({"type": "delta"})
     await asyncio.sleep(0)
@@ -218,6 +223,6 @@ async def test_a_cancellation_that_meets_a_word_is_not_lost() -> None:
 async def test_a_word_that_comes_too_late_is_kept_for_who_asks_next() -> None:
     mail = Mailbox()
     with pytest.raises(asyncio.TimeoutError):
-        await mail.within(0.01)
+        await mail.receive(0.01)
     mail.put_nowait({"type": "delta"})
-    assert await mail.within(60) == {"type": "delta"}
+    assert await mail.receive(60) == {"type": "delta"}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 
 BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "endpoint.py"
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from jupyter_mistral.protocol.events import End, Usage
 from jupyter_mistral.server.api.openai_format import total
-from jupyter_mistral.server.inference.local import Options
-from jupyter_mistral.server.inference.worker import Worker, by_command
+from jupyter_mistral.server.inference.base import Options
+from jupyter_mistral.server.inference.worker import Worker
+from jupyter_mistral.server.inference.worker_process import by_command
 
 
 async def test_bytes_of_others_are_asked_for_anew_and_a_busy_worker_keeps_nobody_waiting(tmp_path: Path) -> None:
@@ -22,7 +23,7 @@ async def test_bytes_of_others_are_asked_for_anew_and_a_busy_worker_keeps_nobody
         assert [step async for step in worker.load({})] == []
         seen = [worker.memory.others]
         for _ in range(4):
-            await worker.look()
+            await worker.refresh_memory()
             seen.append(worker.memory.others)
         assert seen == [0, 1, 2, 2, 4] and worker.memory.gpu == "NVIDIA L4"
     finally:

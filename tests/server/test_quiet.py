@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_mistral.server.http.identity import CALLER
-from jupyter_mistral.server.inference.idle_work import Spare
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
+from jupyter_mistral.server.inference.idle_work import IdleWork
 from jupyter_mistral.server.inference.prefix_salt import salt_of
 
 from .conftest import SMALL, Own
@@ -51,7 +51,7 @@ async def until_snapshot_is_fresh(own: Own, body: dict[str, Any], with_log: int)
 
 
 async def test_a_changed_notebook_is_read_anew_in_a_quiet_time(own_host: Callable[[Options], Own]) -> None:
-    own = own_host(Options(default_model=SMALL, spare_after_s=0.2))
+    own = own_host(Options(default_model=SMALL, idle_work_after_s=0.2))
     await costs(own, asked(notebook(LONG), "What is value_3?"))
     with_log, read = await costs(own, asked(edited(), "What changed?"))
     assert read < with_log // 2  # the change alone, told below what was read
@@ -64,7 +64,7 @@ async def test_a_changed_notebook_is_read_anew_in_a_quiet_time(own_host: Callabl
 async def test_a_follow_up_on_a_notebook_larger_than_the_budget_reads_its_own_cells_only(
     own_host: Callable[[Options], Own],
 ) -> None:
-    own = own_host(Options(default_model=SMALL, spare_after_s=0))
+    own = own_host(Options(default_model=SMALL, idle_work_after_s=0))
     book, budget = notebook(40), 2400
     _, cold = await costs(own, asked(book, "What is value_3?", budget=budget))
     for number in (35, 12):
@@ -81,18 +81,18 @@ async def test_work_is_done_in_the_name_of_who_offered_it() -> None:
         seen.append(CALLER.get())
         done.set()
 
-    spare = Spare(0.01, logging.getLogger())
+    idle_work = IdleWork(0.01, logging.getLogger())
     CALLER.set("ann")
-    spare.offer(work)
+    idle_work.offer(work)
     CALLER.set("bob")  # who leaves the model in peace last
-    spare.rest()
+    idle_work.idle()
     await done.wait()
-    await spare.close()
+    await idle_work.close()
     assert seen == ["ann"]
 
 
 async def test_a_question_comes_before_reading_anew(own_host: Callable[[Options], Own]) -> None:
-    own = own_host(Options(default_model=SMALL, spare_after_s=0.05))
+    own = own_host(Options(default_model=SMALL, idle_work_after_s=0.05))
     await costs(own, asked(notebook(LONG), "What is value_3?"))
     for turn in range(2):  # each falls into the quiet time of the one before
         await costs(own, asked(edited(), f"What changed, part {turn}?"))
@@ -103,7 +103,7 @@ async def test_a_question_comes_before_reading_anew(own_host: Callable[[Options]
 
 
 async def test_without_quiet_time_nothing_is_read_anew(own_host: Callable[[Options], Own]) -> None:
-    own = own_host(Options(default_model=SMALL, spare_after_s=0))
+    own = own_host(Options(default_model=SMALL, idle_work_after_s=0))
     await costs(own, asked(notebook(4), "What is value_3?"))
     book = notebook(4)
     book["cells"][1]["source"] = "value_0 = 1"

@@ -15,7 +15,7 @@ import pytest
 from jupyter_mistral.server.external.engine import Elsewhere
 from jupyter_mistral.server.external.http import Key
 from jupyter_mistral.server.http.tokens import Keys
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 
 SMALL = "smollm2-135m"
 CHAT = "/mistral/v1/chat/completions"

@@ -57,7 +57,7 @@ def test_the_extension_imports_nothing_heavy() -> None:
     code = (
         "import sys, json, jupyter_mistral\n"
         "jupyter_mistral._jupyter_server_extension_points()\n"
-        "import logging; from jupyter_mistral.server.assemble import join; from jupyter_mistral.server.inference.local import Options\n"
+        "import logging; from jupyter_mistral.server.assemble import join; from jupyter_mistral.server.inference.base import Options\n"
         "join(Options(), logging.getLogger())\n"
         "print(json.dumps(sorted(sys.modules)))"
     )
@@ -92,7 +92,7 @@ def test_a_module_in_the_notebooks_folder_is_not_taken_for_the_engines(tmp_path:
     (folder / "torch.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close(); raise SystemExit(3)")
     code = (
         "import asyncio, logging\n"
-        "from jupyter_mistral.server.inference.local import Options\nfrom jupyter_mistral.server.assemble import join\n"
+        "from jupyter_mistral.server.inference.base import Options\nfrom jupyter_mistral.server.assemble import join\n"
         "async def main():\n"
         "    engine = join(Options(), logging.getLogger()).engine\n"
         "    async for _ in engine.load('smollm2-135m'): pass\n"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jupyter_mistral.protocol.events import Delta, End, Event, Queued, Reading
 from jupyter_mistral.protocol.wire import events_of_sse
-from jupyter_mistral.server.inference.local import Options
+from jupyter_mistral.server.inference.base import Options
 from tokenizers import Tokenizer
 
 WIDTH = 4  # requests that the engine answers at once on a CPU
@@ -260,11 +260,11 @@ async def test_status_tells_model_memory_and_seal(peer: Any) -> None:
 async def test_while_a_model_loads_the_status_has_the_seal_of_the_worker_that_loads_it(own_host: Any) -> None:
     engine = own_host(Options()).engine
     rests = (await engine.status()).seal
-    assert rests.reason == "no worker is running"
+    assert rests.reason == "no model process is running"
     told = [(await engine.status()).seal async for _ in engine.load("smollm2-135m")]
     seal = (await engine.status()).seal
     assert told[-1] == seal != rests
-    assert all(one == seal or one.reason.startswith("the worker starts") for one in told)
+    assert all(one == seal or one.reason.startswith("checked when the model process starts") for one in told)
 
 
 NOTEBOOK = {

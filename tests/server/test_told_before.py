@@ -10,7 +10,7 @@ from jupyter_mistral.protocol.conversation import Message
 from jupyter_mistral.protocol.requests import ChatRequest, Extras
 from jupyter_mistral.protocol.status import ModelCard
 from jupyter_mistral.server.http.identity import CALLER, TOKEN
-from jupyter_mistral.server.inference.local import Target
+from jupyter_mistral.server.inference.base import Target
 from jupyter_mistral.server.prompts.builder import PromptBuilder
 
 

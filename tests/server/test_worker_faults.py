@@ -15,8 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from jupyter_mistral.engine.worker import faults
-from jupyter_mistral.server.inference.local import Options
-from jupyter_mistral.server.inference.worker_stream import Watch
+from jupyter_mistral.server.inference.base import Options, StallTimeouts
 
 LONG = "Count from 1 to 500, one number a line."
 SMALL = "smollm2-135m"
@@ -70,7 +69,7 @@ async def test_a_worker_killed_mid_stream_ends_that_stream_and_those_who_wait_ar
 
 @pytest.mark.fault("F8", "F7")
 async def test_a_worker_that_hangs_at_rest_does_not_stay_ready_and_the_next_request_is_answered(own_host: Make) -> None:
-    own = own_host(Options(watch=Watch(told_s=0.5, ended_s=2)))
+    own = own_host(Options(stall=StallTimeouts(report_s=0.5, kill_s=2)))
     pid = await own.load()
     for _ in range(3):
         assert (await own.peer.status())["worker_pid"] == pid
@@ -100,7 +99,7 @@ async def test_a_worker_killed_at_rest_is_started_again_by_the_next_request(own_
 
 @pytest.mark.fault("F21")
 async def test_a_worker_that_keeps_dying_is_not_started_for_ever(own_host: Make) -> None:
-    own = own_host(Options(deaths=2))
+    own = own_host(Options(max_crashes=2))
     for _ in range(2):
         reply = await own.peer.chat(LONG, max_tokens=2000)
         await _until_text(reply)
@@ -123,7 +122,7 @@ async def test_a_worker_that_keeps_dying_is_not_started_for_ever(own_host: Make)
 
 @pytest.mark.fault("F7", "F8")
 async def test_a_worker_that_hangs_is_told_then_ended(own_host: Make) -> None:
-    own = own_host(Options(watch=Watch(told_s=0.5, ended_s=1.5)))
+    own = own_host(Options(stall=StallTimeouts(report_s=0.5, kill_s=1.5)))
     pid = await own.load()
     reply = await own.peer.chat(LONG, max_tokens=2000)
     await _until_text(reply)

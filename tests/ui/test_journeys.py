@@ -99,7 +99,7 @@ def test_worker_killed_in_an_answer(ui: Ui, page: Page, endless: None) -> None:
     ui.wait_streaming()
     os.kill(ui.lab.ask("/mistral/api/status")["worker_pid"], signal.SIGKILL)
     text = ui.wait_answer("interrupted")
-    assert "The model host died" in text, text
+    assert "The model process was killed" in text, text
     page.unroute(ASK)
     ui.ask("Say yes.")
     ui.wait_answer(nth=1)

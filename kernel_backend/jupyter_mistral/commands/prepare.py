@@ -19,7 +19,7 @@ def prepare(name: str, progress: Callable[[Loading], None]) -> None:
 
 
 async def _prepare(name: str, progress: Callable[[Loading], None]) -> None:
-    from ..server.inference.loading import find
+    from ..server.inference.disk_models import find
     from ..server.inference.worker import Worker
 
     found = find(name)

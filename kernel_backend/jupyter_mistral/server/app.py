@@ -16,8 +16,8 @@ from .http import page_policy as sovereign
 from .http.handler import bind
 from .http.jupyter_auth import JupyterDoor
 from .http.kernel_tokens import KernelKeys
-from .inference.local import Options
-from .inference.turns import LONGEST
+from .inference.base import Options
+from .inference.turns import MAX_QUEUE
 from .observe.audit_log import audit_of
 
 _PACKAGE = logging.getLogger(__package__.partition(".")[0])
@@ -66,7 +66,7 @@ class MistralExtension(ExtensionApp):
     parallel = Int(0, min=0, help="So many requests are answered at once; 0: as many as the engine takes.").tag(
         config=True
     )
-    max_queue = Int(LONGEST, min=0, help="So many requests may wait; further ones are told to come back.").tag(
+    max_queue = Int(MAX_QUEUE, min=0, help="So many requests may wait; further ones are told to come back.").tag(
         config=True
     )
     kernel_channel = Bool(

@@ -12,8 +12,9 @@ from .chats.store import History
 from .external.engine import Elsewhere, ExternalEngine
 from .http.handler import Table
 from .http.kernel_socket import Channel
-from .inference.local import Engine, LocalEngine, Options
-from .inference.worker import OURS, Launch
+from .inference.base import Engine, Options
+from .inference.local import LocalEngine
+from .inference.worker_process import ENGINE, Launch
 from .observe import metrics
 from .observe.audit_log import AuditLog
 from .observe.metrics import Meter, metered
@@ -47,7 +48,7 @@ def join(
     log: logging.Logger,
     elsewhere: Elsewhere | None = None,
     audit: AuditLog | None = None,
-    launch: Launch = OURS,
+    launch: Launch = ENGINE,
 ) -> Parts:
     """Nothing starts here: no process, no socket, no file. elsewhere: an engine to ask instead of a worker of ours.
     audit: where requests are recorded, None: nowhere. launch: how a worker of ours is started."""

@@ -21,7 +21,7 @@ from ..protocol.failures import Failure
 from .assemble import Parts, join
 from .external.config import elsewhere_of
 from .external.engine import Elsewhere
-from .inference.local import Options
+from .inference.base import Options
 from .observe.audit_log import AuditLog, audit_of
 
 log = logging.getLogger("jupyter_mistral")

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from ...protocol.parsing import parse_ask, parse_texts
 from ...protocol.events import Delta, End
 from ...protocol.failures import Failure
 from ...protocol.images import Image
+from ...protocol.parsing import parse_ask, parse_texts
 from ...protocol.requests import Ask
 from ...protocol.wire import to_chunk
 from ..chats.running_answer import Answer, Saved, Told

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ...protocol.parsing import parse_chat
 from ...protocol.events import Loading
 from ...protocol.failures import Failure
+from ...protocol.parsing import parse_chat
 from ...protocol.requests import ChatRequest
 from ...protocol.status import KV
 from ...protocol.wire import to_chunk
 from ..chats.service import to_engine
 from ..http.handler import Route, Table
-from ..inference.local import Engine
+from ..inference.base import Engine
 from ..prompts.builder import PromptBuilder
 from ..prompts.token_counts import is_exact
 from . import openai

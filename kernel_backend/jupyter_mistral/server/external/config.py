@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from ..inference.turns import LONGEST
+from ..inference.turns import MAX_QUEUE
 from .engine import Elsewhere
 from .http import KEY_ENV, Key
 
@@ -26,5 +26,5 @@ def elsewhere_of(told: Mapping[str, Any], environ: MutableMapping[str, str] = os
         Key(str(told.get("engine_key_file") or ""), key.strip()),
         str(told.get("engine_tokenizer") or ""),
         int(told.get("context_length") or 0) or None,
-        int(told.get("max_queue", LONGEST)),
+        int(told.get("max_queue", MAX_QUEUE)),
     )

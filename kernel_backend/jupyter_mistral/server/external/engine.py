@@ -19,9 +19,9 @@ from ...protocol.events import Embeddings, End, Event, Loading, Usage
 from ...protocol.failures import Failure
 from ...protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from ...protocol.status import ModelCard, Seal, Status
-from ..inference.local import Prompter, Target
+from ..inference.base import Prompter, Target
 from ..inference.read_in_parts import answered
-from ..inference.turns import LONGEST
+from ..inference.turns import MAX_QUEUE
 from . import capabilities
 from .answer import Answer, Patience, failure_of
 from .capabilities import Facts
@@ -45,7 +45,7 @@ class Elsewhere:
     key: Key = field(default_factory=Key)
     tokenizer: str = ""
     context_length: int | None = None
-    max_queue: int = LONGEST
+    max_queue: int = MAX_QUEUE
     patience: Patience = field(default_factory=Patience)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...protocol.events import Event
 from ...protocol.requests import ChatRequest, CompletionRequest, Sampling
-from ..inference.local import Messages
+from ..inference.base import Messages
 from .capabilities import Facts
 from .chunks import InfillChunks, TextChunks
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...protocol.conversation import Message
-from ..inference.local import Target
+from ..inference.base import Target
 from . import capabilities
 from .capabilities import Facts
 from .http import Gone, Refused, Upstream

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...protocol.parsing import parse_ask, parse_chat
 from ...protocol.failures import Failure
+from ...protocol.parsing import parse_ask, parse_chat
 from ...protocol.wire import FrameReader, read_json, to_frame
-from ..inference.worker import environment
+from ..inference.worker_process import environment
 
 if TYPE_CHECKING:
     from ...context import Built, Job, Plan

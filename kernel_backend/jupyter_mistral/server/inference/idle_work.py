@@ -1,4 +1,4 @@
-"""Work for a time when nobody asks: begun after some quiet, given up at once when somebody does."""
+"""What happens while no request needs the model: a timer, and deferred work that is dropped as soon as somebody asks."""
 
 from __future__ import annotations
 
@@ -13,54 +13,69 @@ from ...protocol.failures import Failure
 Work: TypeAlias = Callable[[], Awaitable[None]]
 
 
-class Spare:
-    """Holds one piece of work, the latest offered. `rest` and `stay` tell whether anybody waits for the model.
+class IdleTimer:
+    """Calls `action` after `after_s` idle seconds; 0 means never."""
 
-    Work is done in the name of whoever offered it, no matter who left the model in peace.
-    """
-
-    def __init__(self, after_s: float, log: logging.Logger) -> None:
-        self._after_s, self._log = after_s, log
-        self._work: tuple[Work, contextvars.Context] | None = None
+    def __init__(self, after_s: float, action: Callable[[], None]) -> None:
+        self._after_s, self._action = after_s, action
         self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
 
-    def offer(self, work: Work) -> None:
-        """To be done in the next quiet; takes the place of what was offered before."""
-        self._work = work, contextvars.copy_context()
+    def idle(self) -> None:
+        """Start counting from now."""
+        self.busy()
+        if self._after_s:
+            self._timer = asyncio.get_running_loop().call_later(self._after_s, self._action)
 
-    def rest(self) -> None:
-        """Nobody waits any more."""
-        self.stay()
-        if self._after_s and self._work is not None:
-            self._timer = asyncio.get_running_loop().call_later(self._after_s, self._begin)
-
-    def stay(self) -> None:
-        """Somebody waits: stop. What was begun is not taken up again."""
+    def busy(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class IdleWork:
+    """Keeps the latest piece of work on offer and runs it after some idle time, as the caller who offered it.
+
+    The caller context is the offerer's, no matter whose request ended last.
+    """
+
+    def __init__(self, after_s: float, log: logging.Logger) -> None:
+        self._timer, self._log = IdleTimer(after_s, self._start), log
+        self._offer: tuple[Work, contextvars.Context] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def offer(self, work: Work) -> None:
+        """Run `work` in the next idle period, in place of any earlier offer."""
+        self._offer = work, contextvars.copy_context()
+
+    def idle(self) -> None:
+        self.busy()
+        if self._offer is not None:
+            self._timer.idle()
+
+    def busy(self) -> None:
+        """Cancel running work; it is not resumed."""
+        self._timer.busy()
         if self._task is not None:
             self._task.cancel()
 
     async def close(self) -> None:
-        self.stay()
-        self._work = None
+        self.busy()
+        self._offer = None
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def _begin(self) -> None:
-        offered, self._work, self._timer = self._work, None, None
-        if offered is not None and self._task is None:
-            work, context = offered
+    def _start(self) -> None:
+        offer, self._offer = self._offer, None
+        if offer is not None and self._task is None:
+            work, context = offer
             self._task = context.run(asyncio.create_task, self._run(work))
 
     async def _run(self, work: Work) -> None:
         try:
             await work()
         except Failure:
-            pass  # nobody asked for it; the next real request is told what is wrong
+            pass  # nobody asked for this; the next real request reports what is wrong
         except Exception:
-            self._log.exception("mistral: work in a quiet time failed")
+            self._log.exception("mistral: idle work failed")
         finally:
             self._task = None

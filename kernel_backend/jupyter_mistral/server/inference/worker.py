@@ -1,4 +1,4 @@
-"""The worker process as the server sees it: started, spoken to in frames, ended. Knows nothing of HTTP, queues or models on disk."""
+"""The worker process from the server's side: started, sent requests in frames, ended. Knows nothing of HTTP, queues or models on disk."""
 
 from __future__ import annotations
 
@@ -6,140 +6,56 @@ import asyncio
 import contextlib
 import logging
 import os
-import platform
-import re
 import signal
-import socket
-import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ...protocol import PROTOCOL
 from ...protocol.events import Loading
 from ...protocol.failures import Failure
 from ...protocol.status import Memory, ModelCard, Seal
 from ...protocol.wire import FrameReader, to_frame
+from . import worker_process
+from .mailbox import Mailbox, Mailboxes
+from .worker_process import ENGINE, Launch, Link, Process, redacted
 
-RING = 64 * 2**10
+STDERR_BYTES = 64 * 2**10
 HELLO_S = 30.0
-# no model load is silent for so long: torch's import from a cold disk and the largest shard stay well below
+# longer than any silence of a healthy load: importing torch from a cold disk and reading the largest shard take less
 LOAD_SILENCE_S = 600.0
-MOVE_S = 300.0  # answers under way are finished first
-LOOK_S = 0.5
-HANG_UP_S = 1.0
+MOVE_S = 300.0  # running answers are finished first
+MEMORY_S = 0.5
+EXIT_S = 1.0
 LAST_WORDS = 2000
-_SECRET_NAME = re.compile(
-    r"TOKEN|SECRET|PASS|CREDENTIAL|COOKIE|API_?KEY|(?:^|_)(?:KEYS?|AUTH|DSN)(?:_|$)|^(?:DBUS_|DOCKER_)", re.IGNORECASE
-)
-_SECRET_VALUE = re.compile(r"://[^/?#\s]*:[^/?#\s]*@")  # an address with a password in it
-_SECRET_TEXT = re.compile(r"\b(hf_|sk-|ghp_|Bearer )\S+")
-_numbers = count(1)
+RETRY = "Try again; it restarts automatically."
+_ids = count(1)
 
 
-class Mailbox(asyncio.Queue["dict[str, Any] | None"]):
-    """What the worker says about one request; None stands for its death. The reader sets `ended` at the last word."""
-
-    ended = False
-
-    async def within(self, seconds: float) -> dict[str, Any] | None:
-        """The next message, or `asyncio.TimeoutError`. Not `wait_for`: before Python 3.12 it drops a cancellation that meets one."""
-        getting = asyncio.ensure_future(self.get())
-        try:
-            done, _ = await asyncio.wait({getting}, timeout=seconds)
-        finally:
-            getting.cancel()
-        if not done:
-            raise asyncio.TimeoutError
-        return getting.result()
-
-
-def died(what: str, todo: str = "Ask again: it is started anew.") -> Failure:
-    return Failure("engine_died", what, todo)
-
-
-def environment(parent: Mapping[str, str]) -> dict[str, str]:
-    """The worker's environment: no secrets of the server, no ways to its agents, no hub, no modules from where we were started."""
-    kept = {k: v for k, v in parent.items() if not _SECRET_NAME.search(k) and not _SECRET_VALUE.search(v)}
-    return kept | {
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONSAFEPATH": "1",
-    }
-
-
-def redacted(text: str) -> str:
-    return _SECRET_TEXT.sub(r"\1…", text.replace(str(Path.home()), "~"))
-
-
-class Process(Protocol):
-    """What is asked of a started process; asyncio's own can all of it. It leads a session of its own."""
-
-    @property
-    def pid(self) -> int: ...
-    @property
-    def returncode(self) -> int | None: ...
-    @property
-    def stderr(self) -> asyncio.StreamReader | None: ...
-    async def wait(self) -> int: ...
-
-
-# from the worker's end of the link, its folder and its environment
-Launch = Callable[[socket.socket, Path, Mapping[str, str]], Awaitable[Process]]
-
-
-def by_command(*command: str) -> Launch:
-    """Start the worker by a command; `--fd` gives it the descriptor of its link."""
-
-    async def launch(link: socket.socket, folder: Path, env: Mapping[str, str]) -> Process:
-        return await asyncio.create_subprocess_exec(
-            *command,
-            "--fd",
-            str(link.fileno()),
-            pass_fds=[link.fileno()],
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env=env,
-            cwd=folder,
-            # a Ctrl-C in the server's terminal asks the server, not the worker
-            start_new_session=True,
-        )
-
-    return launch
-
-
-OURS = by_command(sys.executable, "-m", "jupyter_mistral.engine")
+def died(message: str, todo: str = RETRY) -> Failure:
+    return Failure("engine_died", message, todo)
 
 
 class Worker:
-    """One living worker. `gone` is set once its process or its link has ended; a dead worker is never used again."""
+    """One live worker. `gone` is set once its process or its socket has ended; a dead worker is never reused."""
 
-    def __init__(
-        self,
-        process: Process,
-        link: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        on_death: Callable[[Worker], None],
-        log: logging.Logger,
-    ) -> None:
+    def __init__(self, process: Process, link: Link, on_death: Callable[[Worker], None], log: logging.Logger) -> None:
         self._process, (self._reader, self._writer) = process, link
         self._on_death, self._log = on_death, log
-        self._mailboxes: dict[str, Mailbox] = {}
-        self._stderr = bytearray()
-        self.is_stopping = False  # whether its end was asked for
-        self._is_killed = False  # by us
+        self._mailboxes = Mailboxes()
+        self.stderr_tail = bytearray()
+        self.is_stopping = False  # its end was requested
+        self._was_killed_by_us = False
         self.gone = asyncio.Event()
         self.card: ModelCard | None = None
         self.memory = Memory()
         self.seal = Seal()
         self.tokenizer: str | None = None
         self.width = 1  # requests that it answers at once
-        self.is_parked = False  # its weights are not on the device
+        self.is_parked = False
         self._silent_since = 0.0
         self._tasks = [asyncio.create_task(job()) for job in (self._listen, self._keep_stderr, self._await_exit)]
 
@@ -150,28 +66,12 @@ class Worker:
         log: logging.Logger,
         *,
         folder: Path,
-        launch: Launch = OURS,
+        launch: Launch = ENGINE,
     ) -> Worker:
         """Start a worker in `folder` and wait for its hello. Raises `Failure`: `engine_died`, `unsupported`."""
-        if platform.system() == "Windows":  # it hands no socket on to a child
-            raise Failure(
-                "unsupported",
-                "No model can be hosted on Windows itself.",
-                "Run Jupyter in WSL, or have an admin name an engine elsewhere (c.MistralExtension.engine_url).",
-            )
-        ours, theirs = socket.socketpair()
+        worker = cls(*await worker_process.start(folder, launch), on_death, log)
         try:
-            process = await launch(theirs, folder, environment(os.environ))
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        ours.setblocking(False)
-        link = await asyncio.open_connection(sock=ours)
-        worker = cls(process, link, on_death, log)
-        try:
-            await worker._greet()
+            await worker._await_hello()
         except BaseException:
             await worker.stop()
             raise
@@ -181,32 +81,32 @@ class Worker:
     def pid(self) -> int:
         return self._process.pid
 
-    async def _greet(self) -> None:
-        with self._mailbox("hello") as mail:
+    async def _await_hello(self) -> None:
+        with self._mailboxes.opened("hello") as mailbox:
             try:
-                hello = await mail.within(HELLO_S)
+                hello = await mailbox.receive(HELLO_S)
             except asyncio.TimeoutError:
                 hello = None
         if hello is None:
-            raise died("The model host did not start.", "`jupyter mistral doctor` looks for the reason.")
+            raise died("The model process did not start.", "Run `jupyter mistral doctor` to find the cause.")
         if hello.get("protocol") != PROTOCOL:
-            raise died("The model host is of another version.", "Restart the Jupyter server after an upgrade.")
+            raise died("The model process has a different version.", "Restart the Jupyter server after an upgrade.")
         self.seal = Seal(**hello["seal"])
 
-    # ------------------------------------------------------------------------------------------ what it is asked
+    # ------------------------------------------------------------------------------------------ requests
 
     async def load(self, order: Mapping[str, Any]) -> AsyncGenerator[Loading, None]:
-        """Load a model, telling how far it is. Raises `Failure`: the worker's own, or `engine_died`."""
-        with self._mailbox("load") as mail:
+        """Load a model and yield the progress. Raises `Failure`: the worker's own, or `engine_died`."""
+        with self._mailboxes.opened("load") as mailbox:
             self._send({"type": "load", **order})
             while True:
                 try:
-                    header = await mail.within(LOAD_SILENCE_S)
+                    header = await mailbox.receive(LOAD_SILENCE_S)
                 except asyncio.TimeoutError:
                     await self.kill()
-                    raise died(f"The model host was silent for {LOAD_SILENCE_S:.0f} s while loading.") from None
+                    raise died(f"Loading the model made no progress for {LOAD_SILENCE_S:.0f} s.") from None
                 if header is None:
-                    raise died(f"The model host ended while it loaded the model{self._why()}.")
+                    raise died(self._exit_message(" while loading the model"))
                 if header["type"] == "failed":
                     raise Failure.of_dict(header["failure"])
                 if header["type"] == "ready":
@@ -214,89 +114,78 @@ class Worker:
                 yield Loading(header["stage"], header.get("fraction"), header.get("detail", ""), header.get("eta_s"))
 
     @contextlib.contextmanager
-    def ask(self, header: Mapping[str, Any], blob: bytes = b"") -> Iterator[Mailbox]:
-        """Send a request; gives the mailbox of its answers. Leaving before the mailbox is `ended` cancels the request."""
-        name = f"{next(_numbers)}"
-        with self._mailbox(name) as mail:
+    def request(self, header: Mapping[str, Any], blob: bytes = b"") -> Iterator[Mailbox]:
+        """Send a request and give the mailbox of its answers. Leaving before the mailbox `is_done` cancels the request."""
+        name = f"{next(_ids)}"
+        with self._mailboxes.opened(name) as mailbox:
             self._send({**header, "id": name}, blob)
             try:
-                yield mail
+                yield mailbox
             finally:
-                if not mail.ended:
+                if not mailbox.is_done:
                     self._send({"type": "cancel", "id": name})
 
-    async def answer(self, header: Mapping[str, Any], within_s: float = 60.0) -> dict[str, Any]:
-        """The one answer to a small question (count, render, ping). Raises `Failure`."""
-        with self.ask(header) as mail:
+    async def call(self, header: Mapping[str, Any], timeout_s: float = 60.0) -> dict[str, Any]:
+        """The single answer to a small request such as `count` or `render`. Raises `Failure`."""
+        with self.request(header) as mailbox:
             try:
-                found = await mail.within(within_s)
+                answer = await mailbox.receive(timeout_s)
             except asyncio.TimeoutError:
-                found = None
-            mail.ended = True
-        if found is None:
-            raise died(f"The model host ended before it answered{self._why()}.")
-        if found["type"] == "error":
-            raise Failure.of_dict(found["failure"])
-        return found
+                answer = None
+            mailbox.is_done = True
+        if answer is None:
+            raise died(self._exit_message())
+        if answer["type"] == "error":
+            raise Failure.of_dict(answer["failure"])
+        return answer
 
-    async def look(self) -> None:
-        """Bring `memory` up to date; a worker that does not answer at once leaves it as it was, and is silent until it speaks."""
+    async def refresh_memory(self) -> None:
+        """Update `memory`. A worker that does not answer at once keeps its old value and counts as silent until it speaks."""
         begun = time.monotonic()
         try:
-            await self.answer({"type": "look"}, LOOK_S)
+            await self.call({"type": "look"}, MEMORY_S)
         except Failure:
             self._silent_since = self._silent_since or begun
 
     @property
     def silent_s(self) -> float:
-        """How long ago it was looked at and has said nothing since; 0 where it has."""
+        """Seconds since a `refresh_memory` that nothing has answered yet; 0 if it was answered."""
         return time.monotonic() - self._silent_since if self._silent_since else 0.0
 
-    async def move(self, how: str) -> None:
+    async def move_weights(self, how: str) -> None:
         """`park` the weights in host memory, or `wake` them. Raises `Failure`."""
-        await self.answer({"type": how}, MOVE_S)
+        await self.call({"type": how}, MOVE_S)
 
-    async def adapt(self, order: Mapping[str, Any]) -> None:
-        """Use the adapter of this name, read from its path; "" is the model alone. Raises `Failure`."""
-        told = await self.answer({"type": "adapt", **order}, MOVE_S)
+    async def use_adapter(self, name: str, path: str) -> None:
+        """Apply the LoRA adapter at `path`; an empty name removes it. Raises `Failure`."""
+        answer = await self.call({"type": "adapt", "name": name, "path": path}, MOVE_S)
         assert self.card is not None
-        self.card = replace(self.card, adapter=str(told["adapter"]))
+        self.card = replace(self.card, adapter=str(answer["adapter"]))
 
     def _send(self, header: Mapping[str, Any], blob: bytes = b"") -> None:
         if not self.gone.is_set():
-            # no drain: few requests are under way at a time, and their frames have a bound of their own
+            # no drain: few requests run at a time, and their frames are bounded
             self._writer.write(to_frame(header, blob))
 
-    # ------------------------------------------------------------------------------------------ what it says
-
-    @contextlib.contextmanager
-    def _mailbox(self, name: str) -> Iterator[Mailbox]:
-        mail = Mailbox()
-        self._mailboxes[name] = mail
-        if self.gone.is_set():
-            mail.put_nowait(None)
-        try:
-            yield mail
-        finally:
-            del self._mailboxes[name]
+    # ------------------------------------------------------------------------------------------ messages
 
     async def _listen(self) -> None:
         frames = FrameReader()
         try:
             while data := await self._reader.read(2**18):
                 for header, _ in frames.feed(data):
-                    self._take(header)
-            # it hung up, so it is about to end: how it ends by itself is what the user is told
+                    self._receive(header)
+            # the socket closed, so the process is about to exit: wait for its exit code, which the user is shown
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._process.wait(), HANG_UP_S)
+                await asyncio.wait_for(self._process.wait(), EXIT_S)
         except OSError:
             pass
         except (ValueError, KeyError, TypeError):
-            # neither what it was nor a traceback of it: a frame may hold text of a notebook
-            self._log.error("mistral: the model host sent garbage; it is ended")
+            # neither the frame nor a traceback: both may contain text of a notebook
+            self._log.error("mistral: the model process sent an invalid message and is killed")
         self._end()
 
-    def _take(self, header: dict[str, Any]) -> None:
+    def _receive(self, header: dict[str, Any]) -> None:
         kind = header["type"]
         self._silent_since = 0.0
         if kind == "ready":
@@ -306,93 +195,84 @@ class Worker:
             self.tokenizer = header.get("tokenizer")
             self.width = int(header.get("width") or 1)
         if kind in ("reading", "moved"):
-            self.is_parked = bool(header.get("is_parked", False))  # who reads a prompt has its weights back
+            self.is_parked = bool(header.get("is_parked", False))  # prefill brings the weights back
         if kind == "memory":
             self.memory = Memory(**{k: v for k, v in header.items() if k != "type"})
             return
         name = kind if kind == "hello" else "load" if kind in ("loading", "ready", "failed") else str(header["id"])
-        mail = self._mailboxes.get(name)
-        if mail is not None:
-            mail.put_nowait(header)
+        self._mailboxes.deliver(name, header)
 
     async def _keep_stderr(self) -> None:
         assert self._process.stderr is not None
         while data := await self._process.stderr.read(2**14):
-            self._stderr += data
-            del self._stderr[:-RING]
+            self.stderr_tail += data
+            del self.stderr_tail[:-STDERR_BYTES]
 
     def cpu_s(self) -> float:
-        """Seconds of processor time that the worker has used; 0 where the system does not tell (no /proc)."""
-        try:
-            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return worker_process.cpu_seconds(self.pid)
 
     def last_words(self) -> str:
-        """The end of what the worker wrote to stderr, for the log; never for a user's screen."""
-        return redacted(self._stderr[-LAST_WORDS:].decode("utf-8", "replace"))
+        """The end of the worker's stderr, for the log; never shown to a user."""
+        return redacted(self.stderr_tail[-LAST_WORDS:].decode("utf-8", "replace"))
 
-    # ------------------------------------------------------------------------------------------ how it ends
+    # ------------------------------------------------------------------------------------------ exit
 
     async def _await_exit(self) -> None:
         await self._process.wait()
         self._end()
 
     def _end(self) -> None:
-        """Death is noticed by the link's end or by the process's, whichever is first: children may hold the link open."""
+        """Runs when the socket closes or the process exits, whichever is first: children may keep the socket open."""
         if self.gone.is_set():
             return
         self.gone.set()
         self._signal(signal.SIGKILL)
         self._writer.close()
-        for mail in self._mailboxes.values():
-            mail.put_nowait(None)
+        self._mailboxes.close()
         if not self.is_stopping:
             self._on_death(self)
 
-    def _why(self) -> str:
+    def _exit_message(self, when: str = "") -> str:
         code = self._process.returncode
-        if code == -signal.SIGKILL and not self._is_killed:
-            return " (killed by the system, which often means that memory ran out)"
-        return f" (exit code {code})" if code not in (None, 0, -signal.SIGKILL) else ""
+        if code == -signal.SIGKILL and not self._was_killed_by_us:
+            return f"The model process was killed{when}, often because memory ran out."
+        if code in (None, 0, -signal.SIGKILL):
+            return f"The model process ended{when}."
+        return f"The model process crashed{when} (exit code {code})."
 
-    async def settled(self) -> str:
-        """Wait until the dead process is reaped; why it ended, in brackets, or nothing."""
+    async def exit_message(self) -> str:
+        """Wait until the dead process has exited; then how it ended, as a sentence."""
         await self._process.wait()
-        return self._why()
+        return self._exit_message()
 
     def _signal(self, number: int) -> None:
         if self._process.returncode is None:
-            self._is_killed = self._is_killed or number == signal.SIGKILL
+            self._was_killed_by_us = self._was_killed_by_us or number == signal.SIGKILL
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
 
     async def stop(self) -> None:
-        """End the process: asked, then told, then killed. Nothing of it remains, in memory or on the GPU."""
+        """Ask the process to exit, then terminate it, then kill it. Frees its memory on the host and on the GPU."""
         self.is_stopping = True
         self._send({"type": "shutdown"})
-        for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 3.0)):
+        for number, patience_s in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 3.0)):
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._process.wait(), patience)
+                await asyncio.wait_for(self._process.wait(), patience_s)
                 break
             self._signal(number)
         await self.reap()
 
     async def kill(self) -> None:
-        """End a process that does not listen, and count that as its death."""
+        """Kill an unresponsive process; this counts as its death."""
         self._signal(signal.SIGKILL)
         await self.reap()
 
     async def reap(self) -> None:
-        """Wait for a worker that has died; nothing of it remains then."""
+        """Wait until a dying worker is completely gone."""
         await self._process.wait()
-        await self._close()
-
-    async def _close(self) -> None:
         self._end()
-        me = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not me]
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not current]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

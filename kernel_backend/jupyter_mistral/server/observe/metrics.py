@@ -24,7 +24,7 @@ from ...protocol.failures import Failure
 from ...protocol.requests import ChatRequest, CompletionRequest
 from ...protocol.status import Memory
 from ..http.handler import Route, Table
-from ..inference.local import Engine
+from ..inference.base import Engine
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 

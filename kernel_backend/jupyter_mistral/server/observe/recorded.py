@@ -21,7 +21,7 @@ from ...protocol.requests import ChatRequest, CompletionRequest, EmbeddingReques
 from ...protocol.status import Status
 from ..chats.service import MAX_PATH, Conversations
 from ..http.identity import who
-from ..inference.local import Engine
+from ..inference.base import Engine
 from .audit_log import AuditLog
 
 

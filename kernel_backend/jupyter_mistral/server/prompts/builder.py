@@ -17,8 +17,8 @@ from ...protocol.requests import ChatRequest
 from ...protocol.status import ModelCard
 from ..http.identity import holder
 from ..http.large_body import Aside
-from ..inference.local import Target
-from ..inference.worker_stream import refuse_endless
+from ..inference.base import Target
+from ..inference.worker_stream import refuse_too_long
 from .pictures import Pictures
 from .token_counts import Counting, folder_of, remembered
 
@@ -173,7 +173,7 @@ def _refuse_hopeless(request: ChatRequest, card: ModelCard) -> None:
     """Refuse before anything is counted, which takes long for megabytes, or rendered, over which a template without eyes stumbles."""
     if card.can and "image" not in card.can and any(message.images for message in request.messages):
         raise Failure("unsupported", f"{card.name} reads no pictures.", "Load a vision model, or ask in text.")
-    refuse_endless(sum(len(message.text) for message in request.messages), card)
+    refuse_too_long(sum(len(message.text) for message in request.messages), card)
 
 
 def instructed(request: ChatRequest) -> ChatRequest:

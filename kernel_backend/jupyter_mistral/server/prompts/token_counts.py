@@ -13,7 +13,7 @@ from ...protocol.conversation import Message
 from ...protocol.failures import Failure
 from ...protocol.images import Image
 from ...protocol.requests import ChatRequest
-from ..inference.local import Target
+from ..inference.base import Target
 
 if TYPE_CHECKING:
     from ...context import Counter, Given, Job
