@@ -1,4 +1,7 @@
-"""A running Jupyter server, driven over HTTP and its kernel websocket as JupyterLab does it. Knows nothing of the model."""
+"""Start a Jupyter server of our own and run a notebook's cells in one of its kernels, for the demo and for `doctor --egress`.
+
+The kernel belongs to a session of the server, so its magics find the model as they do in JupyterLab. Knows nothing of the model.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +21,18 @@ from typing import Any
 from .protocol.failures import Failure
 
 Show = Callable[[str], None]
+OnMessage = Callable[[dict[str, Any]], None]
+START_TIMEOUT_S = 90
 
 
-class LiveServer:
-    """A Jupyter server of ours at `url` (no trailing slash) that takes `token`."""
+class JupyterServer:
+    """A running Jupyter server of ours at `url` (no trailing slash), which accepts `token`."""
 
     def __init__(self, url: str, token: str) -> None:
         self.url, self.token = url, token
 
-    def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
-        """One JSON request to `/api/...`. Raises `Failure` with the server's own words."""
+    def request(self, path: str, body: Any = None, method: str | None = None) -> Any:
+        """One JSON request to `/api/...`. Raises `Failure` if the server refuses it."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"token {self.token}", "Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 (our own loopback server)
@@ -35,101 +40,66 @@ class LiveServer:
             with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
                 raw = reply.read()
         except urllib.error.HTTPError as error:
-            raise Failure(
-                "internal", f"The Jupyter server answered {error.code} to {path}.", "Its log tells why."
-            ) from None
+            message = f"The Jupyter server answered {error.code} to {path}."
+            raise Failure("internal", message, "Its log has the reason.") from None
         return json.loads(raw) if raw else None
 
     @contextmanager
-    def kernel(self, notebook: str) -> Iterator[LiveKernel]:
+    def kernel(self, notebook: str) -> Iterator[Kernel]:
         """A kernel whose session belongs to the notebook at path `notebook`; shut down on leaving."""
-        session = self.ask(
-            "/api/sessions", {"path": notebook, "name": notebook, "type": "notebook", "kernel": {"name": "python3"}}
-        )
-        kernel = LiveKernel(self, session["kernel"]["id"])
+        body = {"path": notebook, "name": notebook, "type": "notebook", "kernel": {"name": "python3"}}
+        session = self.request("/api/sessions", body)
+        kernel = Kernel(session["kernel"]["id"])
         try:
             yield kernel
         finally:
             kernel.close()
-            self.ask(f"/api/sessions/{session['id']}", method="DELETE")
+            self.request(f"/api/sessions/{session['id']}", method="DELETE")
 
 
-class LiveKernel:
-    """One kernel over the server's websocket."""
+class Kernel:
+    """A kernel of a server on this machine, reached through its connection file."""
 
-    def __init__(self, server: LiveServer, kernel_id: str) -> None:
-        import websocket  # of jupyter_server's own dependencies
+    def __init__(self, kernel_id: str) -> None:
+        from jupyter_client import BlockingKernelClient
+        from jupyter_core.paths import jupyter_runtime_dir
 
-        self._session = uuid.uuid4().hex
-        url = f"{server.url.replace('http', 'ws', 1)}/api/kernels/{kernel_id}/channels?session_id={self._session}"
-        self._socket = websocket.create_connection(url, header=[f"Authorization: token {server.token}"], timeout=900)
+        self._client = BlockingKernelClient()
+        self._client.load_connection_file(str(Path(jupyter_runtime_dir()) / f"kernel-{kernel_id}.json"))
+        self._client.start_channels()
+        self._client.wait_for_ready(timeout=START_TIMEOUT_S)
 
     def close(self) -> None:
-        self._socket.close()
+        self._client.stop_channels()
 
-    def run(self, source: str) -> Iterator[dict[str, Any]]:
-        """Execute `source`; yield the messages that answer it, the execute reply and the idle status among them."""
-        msg_id = uuid.uuid4().hex
-        header = {
-            "msg_id": msg_id,
-            "msg_type": "execute_request",
-            "username": "",
-            "session": self._session,
-            "version": "5.3",
-            "date": "",
-        }
-        content = {"code": source, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-        content["stop_on_error"] = True
-        message = {
-            "header": header,
-            "parent_header": {},
-            "metadata": {},
-            "content": content,
-            "channel": "shell",
-            "buffers": [],
-        }
-        self._socket.send(json.dumps(message))
-        waiting = {"execute_reply", "idle"}
-        while waiting:
-            answer = json.loads(self._socket.recv())
-            if answer["parent_header"].get("msg_id") != msg_id:
-                continue
-            yield answer
-            waiting -= {answer["msg_type"], answer["content"].get("execution_state", "")}
+    def execute(self, source: str, on_message: OnMessage) -> dict[str, Any]:
+        """Execute `source`, hand over each message that it publishes, and return the content of the kernel's reply."""
+        reply = self._client.execute_interactive(source, allow_stdin=False, output_hook=on_message)
+        return dict(reply["content"])
 
 
 @contextmanager
 def serving(
     root: Path, *, lab: bool, log: Path, flags: Sequence[str] = (), before: Sequence[str] = ()
-) -> Iterator[LiveServer]:
-    """A Jupyter server (JupyterLab where `lab`) on loopback with `root` as its folder; ended on leaving.
+) -> Iterator[JupyterServer]:
+    """A Jupyter server (JupyterLab if `lab`) on loopback with `root` as its folder; ended on leaving.
 
-    flags: further ones for the server. before: a command that runs the server in its own place (a tracer).
-    The token goes by the environment, never by the command line that every user of the machine can read.
+    flags: further flags for the server. before: a command that runs the server, such as a tracer.
+    The token is passed in the environment, not on the command line, which every user of the machine can read.
     """
     from jupyter_core.paths import jupyter_runtime_dir
 
     token = uuid.uuid4().hex
-    command = [
-        *before,
-        sys.executable,
-        "-m",
-        "jupyterlab" if lab else "jupyter_server",
-        "--no-browser",
-        "--ServerApp.ip=127.0.0.1",
-    ]
-    command += [
-        *flags,
-        f"--ServerApp.root_dir={root}",
-        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
-    ]
+    command = [*before, sys.executable, "-m", "jupyterlab" if lab else "jupyter_server"]
+    command += ["--no-browser", "--ServerApp.ip=127.0.0.1", *flags, f"--ServerApp.root_dir={root}"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    environment = {**os.environ, "JUPYTER_TOKEN": token}
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, env={**os.environ, "JUPYTER_TOKEN": token}, stdout=out, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
         try:
             info = Path(jupyter_runtime_dir()) / f"jpserver-{process.pid}.json"
-            yield LiveServer(_url(process, info, log), token)
+            yield JupyterServer(_wait_for_url(process, info, log), token)
         finally:
             process.terminate()
             try:
@@ -138,9 +108,9 @@ def serving(
                 process.kill()
 
 
-def _url(process: subprocess.Popen[bytes], info: Path, log: Path) -> str:
+def _wait_for_url(process: subprocess.Popen[bytes], info: Path, log: Path) -> str:
     """The server's address, once it answers."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
             url = str(json.loads(info.read_text())["url"]).rstrip("/")
@@ -150,70 +120,85 @@ def _url(process: subprocess.Popen[bytes], info: Path, log: Path) -> str:
         else:
             return url
     tail = log.read_text(errors="replace")[-1500:]
-    raise Failure("internal", f"The Jupyter server did not start:\n{tail}", "Mend what its log names, then try again.")
+    todo = "Fix the errors shown in the log, then retry."
+    raise Failure("internal", f"The Jupyter server did not start:\n{tail}", todo)
 
 
-class Executed:
-    """Runs a notebook's code cells in order in a live kernel and keeps what they print, as JupyterLab would."""
+class NotebookRunner:
+    """Runs a notebook's code cells in order and keeps their outputs, as JupyterLab would. `show` prints them too."""
 
-    def __init__(self, notebook: Any, kernel: LiveKernel, show: Show) -> None:
+    def __init__(self, notebook: Any, kernel: Kernel, show: Show) -> None:
         self._notebook, self._kernel, self._show = notebook, kernel, show
         self._displays: dict[str, list[Any]] = {}
 
     def run(self) -> None:
-        """Raises `Failure` at the first cell that fails and is not tagged `raises-exception`, as Run All stops there.
+        """Raises `Failure` at the first cell that fails without the tag `raises-exception`: Run All stops there too.
 
-        A cell that a magic puts below stays as a proposal: it is shown and saved, not run.
+        A cell that a magic inserts below is a proposal: it is shown and saved, not run.
         """
         cells = self._notebook.cells
         for cell in list(cells):
             if cell.cell_type != "code" or not cell.source.strip():
                 continue
-            self._show(
-                f"\nIn [{sum(bool(c.get('execution_count')) for c in cells) + 1}]: "
-                + cell.source.replace("\n", "\n   ...: ")
-                + "\n"
-            )
-            failed = self._run_cell(cell)
-            if failed and "raises-exception" not in cell.metadata.get("tags", ()):
-                raise Failure("internal", f"A cell failed: {failed}", "The executed notebook shows where.")
+            number = sum(bool(c.get("execution_count")) for c in cells) + 1
+            self._show(f"\nIn [{number}]: " + cell.source.replace("\n", "\n   ...: ") + "\n")
+            error = self._run_cell(cell)
+            if error and "raises-exception" not in cell.metadata.get("tags", ()):
+                raise Failure("internal", f"A cell failed: {error}", "The executed notebook shows which.")
 
     def _run_cell(self, cell: Any) -> str:
-        from nbformat.v4 import new_code_cell, output_from_msg
+        """Run one cell; returns its error, "" if it has none."""
+        cell.outputs = []
+        printer = _AnswerPrinter(self._show)
+        reply = self._kernel.execute(cell.source, lambda message: self._on_message(cell, printer, message))
+        cell.execution_count = reply.get("execution_count")
+        for payload in reply.get("payload", ()):
+            if payload.get("source") == "set_next_input":
+                self._insert_below(cell, payload["text"])
+        return f"{reply['ename']}: {reply['evalue']}" if reply["status"] == "error" else ""
 
-        cell.outputs, failed, shown = [], "", ""
-        for message in self._kernel.run(cell.source):
-            kind, content = message["msg_type"], message["content"]
-            if kind == "execute_reply":
-                cell.execution_count = content.get("execution_count")
-                for payload in content.get("payload", ()):
-                    if payload.get("source") == "set_next_input":
-                        at = next(i for i, other in enumerate(self._notebook.cells) if other is cell)
-                        self._notebook.cells.insert(at + 1, new_code_cell(payload["text"]))
-                        self._show("\n── new cell below ──\n" + payload["text"] + "\n")
-            elif kind == "update_display_data":
-                for output in self._displays.get(content["transient"]["display_id"], ()):
-                    output.data, output.metadata = content["data"], content["metadata"]
-                shown = self._more(shown, content["data"])
-            elif kind in ("stream", "display_data", "execute_result", "error"):
-                output = output_from_msg({**message, "header": {"msg_type": kind}})
-                cell.outputs.append(output)
-                if kind == "stream":
-                    self._show(content["text"])
-                elif kind == "error":
-                    failed = f"{content['ename']}: {content['evalue']}"
-                    self._show(failed + "\n")
-                else:
-                    display_id = content.get("transient", {}).get("display_id")
-                    if display_id:
-                        self._displays.setdefault(display_id, []).append(output)
-                    shown = self._more("", content["data"])
-        return failed
+    def _insert_below(self, cell: Any, source: str) -> None:
+        from nbformat.v4 import new_code_cell
 
-    def _more(self, shown: str, data: dict[str, Any]) -> str:
-        """Print what `data` adds to the text that is on the terminal already."""
+        index = next(i for i, other in enumerate(self._notebook.cells) if other is cell)
+        self._notebook.cells.insert(index + 1, new_code_cell(source))
+        self._show("\n── new cell below ──\n" + source + "\n")
+
+    def _on_message(self, cell: Any, printer: _AnswerPrinter, message: dict[str, Any]) -> None:
+        from nbformat.v4 import output_from_msg
+
+        kind, content = message["msg_type"], message["content"]
+        if kind == "update_display_data":
+            for output in self._displays.get(content["transient"]["display_id"], ()):
+                output.data, output.metadata = content["data"], content["metadata"]
+            printer.update(content["data"])
+        elif kind in ("stream", "display_data", "execute_result", "error"):
+            output = output_from_msg(message)
+            cell.outputs.append(output)
+            if kind == "stream":
+                self._show(content["text"])
+            elif kind == "error":
+                self._show(f"{content['ename']}: {content['evalue']}\n")
+            else:
+                display_id = content.get("transient", {}).get("display_id")
+                if display_id:
+                    self._displays.setdefault(display_id, []).append(output)
+                printer.start(content["data"])
+
+
+class _AnswerPrinter:
+    """Prints a display that grows by updates, such as a streamed answer: of each update only what is new."""
+
+    def __init__(self, show: Show) -> None:
+        self._show, self._shown = show, ""
+
+    def start(self, data: dict[str, Any]) -> None:
+        self._shown = ""
+        self.update(data)
+
+    def update(self, data: dict[str, Any]) -> None:
         text = str(data.get("text/plain", ""))
-        if text == "…":  # the answer is awaited
-            return shown
-        self._show(text[len(shown) :] if text.startswith(shown) else "\n" + text)
-        return text
+        if text == "…":  # waiting for the first token
+            return
+        self._show(text[len(self._shown) :] if text.startswith(self._shown) else "\n" + text)
+        self._shown = text

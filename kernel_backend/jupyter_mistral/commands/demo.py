@@ -1,4 +1,4 @@
-"""`jupyter mistral demo`: the main job on a fresh machine, with the real parts: model, server, kernel, notebook."""
+"""`jupyter mistral demo`: run the first example notebook with the real model, server and kernel, then open JupyterLab on it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 import webbrowser
 from pathlib import Path
 
-from ..notebook_runner import Executed, LiveServer, serving
+from ..notebook_runner import JupyterServer, NotebookRunner, serving
 from ..protocol.failures import Failure
 
 FIRST = "01_first_cell.ipynb"
@@ -22,11 +22,11 @@ def examples() -> Path:
     for folder in (here / "examples", here.parent.parent / "examples"):
         if (folder / FIRST).is_file():
             return folder
-    raise Failure("not_found", "The example notebooks are not there.", "Install jupyter-mistral again.")
+    raise Failure("not_found", "The example notebooks are missing.", "Reinstall jupyter-mistral.")
 
 
 def main(argv: list[str]) -> int:
-    """Pull the default model if it is absent, run the first example, then open JupyterLab on it. Raises `Failure`."""
+    """Pull the default model if it is missing, run the first example, then open JupyterLab on it. Raises `Failure`."""
     parser = argparse.ArgumentParser(
         "jupyter mistral demo", description="Run the first example with the default model."
     )
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--folder", type=Path, default=Path("mistral-demo"), help="where the notebooks go (default: %(default)s)"
     )
-    parser.add_argument("--sovereign", action="store_true", help="let JupyterLab's pages load nothing from elsewhere")
+    parser.add_argument("--sovereign", action="store_true", help="let JupyterLab's pages load nothing from other sites")
     args = parser.parse_args(argv)
     if not args.no_lab and not _has_lab():
         raise Failure(
@@ -51,21 +51,21 @@ def main(argv: list[str]) -> int:
         executed = execute(server, FIRST)
         print(f"\nExecuted notebook: {folder / executed}")
         if not args.no_lab:
-            _stay(server)
+            _wait_for_ctrl_c(server)
     return 0
 
 
-def execute(server: LiveServer, path: str) -> str:
+def execute(server: JupyterServer, path: str) -> str:
     """Run the notebook at `path` of the server's folder and save it there with its outputs, a failed run too."""
     import nbformat
 
-    model = server.ask(f"/api/contents/{path}?content=1")
+    model = server.request(f"/api/contents/{path}?content=1")
     notebook = nbformat.from_dict(model["content"])
     with server.kernel(path) as kernel:
         try:
-            Executed(notebook, kernel, _show).run()
+            NotebookRunner(notebook, kernel, _show).run()
         finally:
-            server.ask(f"/api/contents/{path}", {"type": "notebook", "format": "json", "content": notebook}, "PUT")
+            server.request(f"/api/contents/{path}", {"type": "notebook", "format": "json", "content": notebook}, "PUT")
     return path
 
 
@@ -80,19 +80,19 @@ def _has_lab() -> bool:
 
 
 def _pull() -> None:
-    # a process of its own, so that the bar is the same as `jupyter mistral pull` shows
+    # in a process of its own, to show the same progress bar as `jupyter mistral pull`
     done = subprocess.run([sys.executable, "-m", "jupyter_mistral.cli", "pull"], check=False)
     if done.returncode:
-        raise Failure("download_failed", "The default model could not be made ready.", "The lines above say why.")
+        raise Failure("download_failed", "The default model could not be prepared.", "The lines above say why.")
 
 
-def _stay(server: LiveServer) -> None:
+def _wait_for_ctrl_c(server: JupyterServer) -> None:
     url = f"{server.url}/lab/tree/{FIRST}?token={server.token}"
-    print(f"JupyterLab is open at\n\n    {url}\n\nCtrl-C ends it.", flush=True)
+    print(f"JupyterLab is open at\n\n    {url}\n\nPress Ctrl-C to stop it.", flush=True)
     webbrowser.open(url)
     try:
         while True:
-            server.ask("/api")
+            server.request("/api")
             time.sleep(2)
     except (KeyboardInterrupt, OSError):
-        print("\nEnding JupyterLab.")
+        print("\nStopping JupyterLab.")

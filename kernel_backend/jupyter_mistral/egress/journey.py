@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from ..notebook_runner import LiveKernel, LiveServer, serving
+from ..notebook_runner import JupyterServer, Kernel, serving
 from ..protocol.failures import Failure
 from . import page
 from .room import NameServer, enter
@@ -99,7 +99,7 @@ def _settings(folder: Path, kind: Kind) -> Iterator[list[str]]:
     yield ["--MistralExtension.sovereign=True"] if kind == "ours" else []
 
 
-def _look(server: LiveServer, folder: Path, names: NameServer, steps: list[str]) -> page.Seen | None:
+def _look(server: JupyterServer, folder: Path, names: NameServer, steps: list[str]) -> page.Seen | None:
     """Open the notebook in a browser, if there is one; its own lookups before that do not count."""
     path = page.find()
     if path is None:
@@ -116,7 +116,7 @@ def _look(server: LiveServer, folder: Path, names: NameServer, steps: list[str])
     return seen
 
 
-def _ask(server: LiveServer, path: str) -> None:
+def _ask(server: JupyterServer, path: str) -> None:
     request = urllib.request.Request(f"{server.url}{path}", headers={"Authorization": f"token {server.token}"})  # noqa: S310 (our own loopback server)
     try:
         urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
@@ -124,7 +124,7 @@ def _ask(server: LiveServer, path: str) -> None:
         error.close()  # it could not reach what it asked for: that it tried is what counts
 
 
-def _use(server: LiveServer, model: str, steps: list[str]) -> None:
+def _use(server: JupyterServer, model: str, steps: list[str]) -> None:
     with server.kernel(NOTEBOOK) as kernel:
         _cell(kernel, "%load_ext jupyter_mistral")
         _cell(kernel, f"%mistral load --no-download {model}")
@@ -139,11 +139,11 @@ def _use(server: LiveServer, model: str, steps: list[str]) -> None:
         steps.append("unload")
 
 
-def _cell(kernel: LiveKernel, source: str) -> None:
-    for message in kernel.run(source):
-        if message["msg_type"] == "error":
-            told = message["content"]
-            raise Failure("internal", f"`{source}` failed: {told['ename']}: {told['evalue']}", "Try it in a notebook.")
+def _cell(kernel: Kernel, source: str) -> None:
+    reply = kernel.execute(source, lambda message: None)
+    if reply["status"] == "error":
+        error = f"`{source}` failed: {reply['ename']}: {reply['evalue']}"
+        raise Failure("internal", error, "Try it in a notebook.")
 
 
 def _told(watched: Watched, seen: page.Seen | None, names: NameServer, steps: list[str]) -> dict[str, Any]:
