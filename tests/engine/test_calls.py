@@ -294,23 +294,23 @@ def test_parameters_that_cannot_be_enforced_are_told_before_the_answer(seeing_ho
     assert end["type"] == "error" and end["failure"]["param"] == "tools"
 
 
-def test_chances_of_the_tokens_add_up_to_the_answer(seeing_host: Host) -> None:
+def test_logprobs_of_the_tokens_add_up_to_the_answer(seeing_host: Host) -> None:
     identity = seeing_host.send(
         "generate",
         messages=[{"role": "user", "content": ["Say something."]}],
         sampling={"temperature": 0.0, "max_tokens": 12},
         top_logprobs=3,
     )
-    text, chances = "", []
+    text, logprobs = "", []
     for frame in seeing_host.frames():
         if frame.get("id") == identity and frame["type"] == "delta":
             text += frame["text"]
-            chances += frame["chances"]
+            logprobs += frame["logprobs"]
         elif frame.get("id") == identity and frame["type"] == "end":
             break
     # control tokens have no text, and a model of random weights may say some
-    assert b"".join(bytes(chance["bytes"]) for chance in chances).decode("utf-8", "replace").startswith(text[:1])
-    for chance in chances:
-        assert chance["logprob"] <= 0 and len(chance["top_logprobs"]) == 3
+    assert b"".join(bytes(entry["bytes"]) for entry in logprobs).decode("utf-8", "replace").startswith(text[:1])
+    for entry in logprobs:
+        assert entry["logprob"] <= 0 and len(entry["top_logprobs"]) == 3
         # greedy: the token itself is the likeliest
-        assert chance["top_logprobs"][0]["logprob"] == pytest.approx(chance["logprob"], abs=1e-4)
+        assert entry["top_logprobs"][0]["logprob"] == pytest.approx(entry["logprob"], abs=1e-4)

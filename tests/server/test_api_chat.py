@@ -144,7 +144,7 @@ async def test_several_answers_share_the_reading_of_the_prompt(peer: Any) -> Non
     assert status == 200 and [choice["index"] for choice in plain["choices"]] == [0, 1]
 
 
-async def test_chances_are_those_of_the_tokens_in_the_answer(peer: Any) -> None:
+async def test_logprobs_are_those_of_the_tokens_in_the_answer(peer: Any) -> None:
     status, whole = await peer.ask("POST", CHAT, _chat(logprobs=True, top_logprobs=2))
     assert status == 200, whole
     [choice] = whole["choices"]

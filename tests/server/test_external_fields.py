@@ -182,8 +182,8 @@ async def test_what_the_engine_leaves_out_is_refused_with_a_sentence(engine: Any
     engine.always[broken.CHAT] = broken.stream(broken.text("5"), broken.END)
     engine.always[TEXT] = broken.stream({"choices": [{"text": "5", "finish_reason": "stop"}]})
     for path, body, param, words in (
-        (OURS, _body(logprobs=True), "logprobs", "does not tell the chances"),
-        ("/mistral/v1/completions", {"prompt": "one", "logprobs": 1}, "logprobs", "does not tell the chances"),
+        (OURS, _body(logprobs=True), "logprobs", "does not return logprobs"),
+        ("/mistral/v1/completions", {"prompt": "one", "logprobs": 1}, "logprobs", "does not return logprobs"),
         (OURS, _body(tools=[ADD], tool_choice="required"), "tool_choice", "called no function"),
     ):
         status, told = await peer.ask("POST", path, body)

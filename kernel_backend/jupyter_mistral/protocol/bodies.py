@@ -23,11 +23,11 @@ MAX_INSTRUCTIONS_CHARS = 8000
 _IMAGE_SUBTYPES = "|".join(kind.removeprefix("image/").replace("+", r"\+") for kind in PICTURE_TYPES)
 
 
-def only(*values: Any) -> Any:
-    """A field that is accepted with one of these values alone, which ask for nothing."""
+def only(*values: Any) -> Meta:
+    """For a field that is accepted with one of these values alone, which ask for nothing."""
     # named in the description too: `typing` takes two annotations for one where 0 stands for false
     description = f"Accepted as {' or '.join(map(json.dumps, values))}; changes nothing."
-    return Annotated[Any, Meta(description=description, extra_json_schema={"enum": list(values)})]
+    return Meta(description=description, extra_json_schema={"enum": list(values)})
 
 
 Ignored: TypeAlias = Annotated[Any, Meta(description="Accepted; changes nothing.")]
@@ -98,11 +98,11 @@ class _MessageFields(Struct, kw_only=True, forbid_unknown_fields=True, tag_field
 
     name: Any = None
     prefix: Any = None
-    refusal: only(None, "") = None
-    annotations: only(None, []) = None
-    function_call: only(None) = None
-    audio: only(None) = None
-    reasoning_content: only(None, "") = None
+    refusal: Annotated[Any, only(None, "")] = None
+    annotations: Annotated[Any, only(None, [])] = None
+    function_call: Annotated[Any, only(None)] = None
+    audio: Annotated[Any, only(None)] = None
+    reasoning_content: Annotated[Any, only(None, "")] = None
 
 
 class _SaidFields(_MessageFields, kw_only=True):
@@ -282,18 +282,18 @@ class _AcceptedFields(SamplingBody, kw_only=True):
     user: Ignored = None
     verbosity: Ignored = None
     web_search_options: Ignored = None
-    audio: only(None) = None
-    best_of: only(1, None) = None
-    echo: only(False, None) = None
-    function_call: only(None, "none", "auto") = None
-    functions: only(None, []) = None
-    guardrails: only(None, []) = None
-    logit_bias: only(None, {}) = None
-    min_tokens: only(0, None) = None
-    modalities: only(None, ["text"]) = None
-    prediction: only(None, {"type": "content", "content": ""}) = None
-    prompt_mode: only(None) = None
-    safe_prompt: only(False, None) = None
+    audio: Annotated[Any, only(None)] = None
+    best_of: Annotated[Any, only(1, None)] = None
+    echo: Annotated[Any, only(False, None)] = None
+    function_call: Annotated[Any, only(None, "none", "auto")] = None
+    functions: Annotated[Any, only(None, [])] = None
+    guardrails: Annotated[Any, only(None, [])] = None
+    logit_bias: Annotated[Any, only(None, {})] = None
+    min_tokens: Annotated[Any, only(0, None)] = None
+    modalities: Annotated[Any, only(None, ["text"])] = None
+    prediction: Annotated[Any, only(None, {"type": "content", "content": ""})] = None
+    prompt_mode: Annotated[Any, only(None)] = None
+    safe_prompt: Annotated[Any, only(False, None)] = None
 
     model: ModelName | None = None
 

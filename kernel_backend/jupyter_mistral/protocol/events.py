@@ -40,13 +40,13 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Chance:
-    """A token, its bytes, the natural logarithm of its chance, and its likeliest rivals, itself perhaps among them."""
+class TokenLogprob:
+    """A token, its bytes, the natural logarithm of its probability, and the likeliest alternatives, which may include it."""
 
     token: str
     bytes: tuple[int, ...]
     logprob: float
-    top: tuple[Chance, ...] = ()
+    top: tuple[TokenLogprob, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """OpenAI's entry of `logprobs.content`."""
@@ -54,17 +54,17 @@ class Chance:
         return own | {"top_logprobs": [{k: v for k, v in c.to_dict().items() if k != "top_logprobs"} for c in self.top]}
 
     @classmethod
-    def of_dict(cls, data: Mapping[str, Any]) -> Chance:
+    def of_dict(cls, data: Mapping[str, Any]) -> TokenLogprob:
         top = tuple(cls.of_dict(rival) for rival in data.get("top_logprobs") or ())
         return cls(str(data["token"]), tuple(data.get("bytes") or ()), float(data["logprob"]), top)
 
 
 @dataclass(frozen=True)
 class Delta:
-    """The next piece of the answer; chances of its tokens where they were asked for."""
+    """The next piece of the answer, with the logprobs of its tokens if they were requested."""
 
     text: str
-    chances: tuple[Chance, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)

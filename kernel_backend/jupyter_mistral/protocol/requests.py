@@ -88,7 +88,7 @@ class Calling:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """`POST /mistral/v1/chat/completions`. n: answers to one prompt. top_logprobs: chances of so many rivals of each token; None: no chances."""
+    """`POST /mistral/v1/chat/completions`. n: number of answers. top_logprobs: number of alternatives for each token; None: no logprobs at all."""
 
     messages: tuple[Message, ...]
     sampling: Sampling = field(default_factory=Sampling)

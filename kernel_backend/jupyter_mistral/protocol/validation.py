@@ -49,11 +49,12 @@ def check_neutral(body: msgspec.Struct, where: str = "") -> None:
 @cache
 def neutral_fields(declaration: type[msgspec.Struct]) -> dict[str, list[Any]]:
     """Field -> the values that are accepted: the fields declared with `only`."""
-    return {
-        field.encode_name: field.type.extra_json_schema["enum"]
+    schemas = {
+        field.encode_name: field.type.extra_json_schema or {}
         for field in _struct(declaration).fields
-        if isinstance(field.type, inspect.Metadata) and "enum" in (field.type.extra_json_schema or ())
+        if isinstance(field.type, inspect.Metadata)
     }
+    return {name: schema["enum"] for name, schema in schemas.items() if "enum" in schema}
 
 
 def bounds(declaration: type[msgspec.Struct]) -> dict[str, tuple[type, float, float]]:

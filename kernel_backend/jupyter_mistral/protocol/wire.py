@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from .events import PROGRESS, CallPiece, Chance, Delta, End, Event, Queued, Usage
+from .events import PROGRESS, CallPiece, Delta, End, Event, Queued, TokenLogprob, Usage
 from .failures import Failure
 
 MAX_DEPTH = 64
@@ -141,8 +141,8 @@ def to_chunk(event: Event, base: Mapping[str, Any]) -> dict[str, Any]:
     """
     if isinstance(event, Delta):
         choice: dict[str, Any] = {"index": 0, "delta": {"content": event.text}, "finish_reason": None}
-        if event.chances:
-            choice["logprobs"] = {"content": [chance.to_dict() for chance in event.chances], "refusal": None}
+        if event.logprobs:
+            choice["logprobs"] = {"content": [entry.to_dict() for entry in event.logprobs], "refusal": None}
         return {**base, "choices": [choice]}
     if isinstance(event, CallPiece):
         return {**base, "choices": [{"index": 0, "delta": {"tool_calls": [_call(event)]}, "finish_reason": None}]}
@@ -172,8 +172,8 @@ def of_chunk(chunk: Mapping[str, Any]) -> Event | None:
             return End(choice["finish_reason"], Usage.of_dict(chunk.get("usage") or {}))
         delta = choice.get("delta") or {}
         if delta.get("content"):
-            chances = (choice.get("logprobs") or {}).get("content") or ()
-            return Delta(delta["content"], tuple(Chance.of_dict(chance) for chance in chances))
+            logprobs = (choice.get("logprobs") or {}).get("content") or ()
+            return Delta(delta["content"], tuple(TokenLogprob.of_dict(entry) for entry in logprobs))
         for call in delta.get("tool_calls") or ():
             function = call.get("function") or {}
             told = function.get("arguments") or "", call.get("id") or "", function.get("name") or ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 
-from ...protocol.events import CallPiece, Chance, Delta
+from ...protocol.events import CallPiece, Delta, TokenLogprob
 from .dialect import MARKS, Dialect
 from .tool_calls import CallParser
 from .vocabulary import Detokenizer, Vocabulary
@@ -26,7 +26,7 @@ class Speaker:
         self._stops = Stops(stops)
         self._calls = CallParser(dialect, bare) if dialect is not None else None
         self._marks = {vocabulary.control[name]: name for name in MARKS if name in vocabulary.control}
-        self._chances: deque[tuple[Chance, int]] = deque()
+        self._logprobs: deque[tuple[TokenLogprob, int]] = deque()
 
     @property
     def is_stopped(self) -> bool:
@@ -37,11 +37,11 @@ class Speaker:
     def has_calls(self) -> bool:
         return self._calls is not None and self._calls.calls > 0
 
-    def add(self, token: int, chance: Chance | None = None) -> Iterator[Delta | CallPiece]:
+    def add(self, token: int, entry: TokenLogprob | None = None) -> Iterator[Delta | CallPiece]:
         mark = self._marks.get(token) if self._calls is not None else None
         text = self._text.finish() if mark is not None else self._text.add(token)
-        if chance is not None:
-            self._chances.append((chance, len(text)))
+        if entry is not None:
+            self._logprobs.append((entry, len(text)))
         if self._calls is None:
             yield from self._told([self._stops.add(text)])
             return
@@ -64,17 +64,17 @@ class Speaker:
     def _told(self, pieces: Iterable[str | CallPiece]) -> Iterator[Delta | CallPiece]:
         for piece in pieces:
             if isinstance(piece, CallPiece):
-                self._chances.clear()  # of words that are no content
+                self._logprobs.clear()  # of words that are no content
                 yield piece
             elif piece:
-                yield Delta(piece, self._chances_of(len(piece)))
+                yield Delta(piece, self._logprobs_of(len(piece)))
 
-    def _chances_of(self, length: int) -> tuple[Chance, ...]:
+    def _logprobs_of(self, length: int) -> tuple[TokenLogprob, ...]:
         """Of the tokens that make up the next so many characters; one that reaches beyond them comes along."""
         found = []
-        while self._chances and length > 0:
-            chance, size = self._chances.popleft()
-            found.append(chance)
+        while self._logprobs and length > 0:
+            entry, size = self._logprobs.popleft()
+            found.append(entry)
             length -= size
         return tuple(found)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 
-from ...protocol.events import CallPiece, Chance, Delta, Reading, Usage
+from ...protocol.events import CallPiece, Delta, Reading, TokenLogprob, Usage
 from ...protocol.failures import Failure
 from ...protocol.requests import Calling, Form, Sampling
 from ..decode.decoder import Decoder
@@ -99,15 +99,15 @@ class Answerer:
             return self._grammars.of_calls(job.dialect, job.calling, schema)
         return self._grammars.of_schema(job.form.schema) if job.form.kind == "json" else None
 
-    def _chance(self, chooser: Chooser) -> Chance | None:
+    def _logprob(self, chooser: Chooser) -> TokenLogprob | None:
         if not chooser.told:
             return None
         said, rivals = chooser.told.popleft()
         return self._named(*said, tuple(self._named(*rival) for rival in rivals))
 
-    def _named(self, token: int, logprob: float, top: tuple[Chance, ...] = ()) -> Chance:
+    def _named(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
         piece = self._vocabulary.piece(token)
-        return Chance(piece.decode("utf-8", "replace"), tuple(piece), max(logprob, -9999.0), top)
+        return TokenLogprob(piece.decode("utf-8", "replace"), tuple(piece), max(logprob, -9999.0), top)
 
     def _limits(self, job: Job) -> tuple[int, int]:
         """Tokens after which the answer is cut, and after which even closing JSON must be done."""
@@ -152,7 +152,7 @@ class Answerer:
                 reason = "stop"
                 break
             clock.has_token()
-            yield from speaker.add(token, self._chance(chooser))
+            yield from speaker.add(token, self._logprob(chooser))
             if speaker.is_stopped:
                 reason = "stop"
                 break

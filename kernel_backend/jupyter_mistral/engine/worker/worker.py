@@ -219,8 +219,8 @@ class Worker:
         from .schedule import Waiting
 
         if isinstance(event, Delta):
-            chances = {"chances": [chance.to_dict() for chance in event.chances]} if event.chances else {}
-            self._link.send({"type": "delta", "id": identity, "text": event.text, **chances})
+            logprobs = {"logprobs": [entry.to_dict() for entry in event.logprobs]} if event.logprobs else {}
+            self._link.send({"type": "delta", "id": identity, "text": event.text, **logprobs})
         elif isinstance(event, CallPiece):
             told = {"index": event.index, "arguments": event.arguments, "call_id": event.id, "name": event.name}
             self._link.send({"type": "call", "id": identity, **told})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...protocol.events import CallPiece, Chance, Delta, Embeddings, End, Event, Usage
+from ...protocol.events import CallPiece, Delta, Embeddings, End, Event, TokenLogprob, Usage
 from ...protocol.wire import to_chunk
 
 Numbered = tuple[int, Event]  # which answer to the prompt, what happened to it
@@ -98,24 +98,24 @@ class TextStream(Shape):
             return {**self.base, "choices": [choice], **usage}
         offset = self._offsets.get(index, 0)
         self._offsets[index] = offset + len(text)
-        chances = event.chances if isinstance(event, Delta) else ()
-        choice = _text(index, text, reason, chances, offset)
+        logprobs = event.logprobs if isinstance(event, Delta) else ()
+        choice = _text(index, text, reason, logprobs, offset)
         return {**self.base, "choices": [choice], **({"usage": None} if self._include_usage else {})}
 
 
 @dataclass
 class _Choice:
     texts: list[str] = field(default_factory=list)
-    chances: list[Chance] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     calls: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Whole(Shape):
     """An answer in one piece."""
 
-    def __init__(self, model: Callable[[], str], kind: str, prefix: str, has_chances: bool = False) -> None:
+    def __init__(self, model: Callable[[], str], kind: str, prefix: str, has_logprobs: bool = False) -> None:
         super().__init__(model, kind, prefix)
-        self._has_chances = has_chances
+        self._has_logprobs = has_logprobs
         self._choices: dict[int, _Choice] = {}
 
     def add(self, numbered: Numbered) -> None:
@@ -124,7 +124,7 @@ class Whole(Shape):
         choice = self._choices.setdefault(index, _Choice())
         if isinstance(event, Delta):
             choice.texts.append(event.text)
-            choice.chances += event.chances
+            choice.logprobs += event.logprobs
         elif isinstance(event, CallPiece):
             if event.index >= len(choice.calls):
                 function = {"name": event.name, "arguments": ""}
@@ -139,14 +139,14 @@ class Whole(Shape):
             if choice.calls:
                 message["tool_calls"] = choice.calls
             told: dict[str, Any] = {"index": index, "message": message, "finish_reason": self._ends[index].reason}
-            if self._has_chances:
-                told["logprobs"] = {"content": [chance.to_dict() for chance in choice.chances], "refusal": None}
+            if self._has_logprobs:
+                told["logprobs"] = {"content": [entry.to_dict() for entry in choice.logprobs], "refusal": None}
             choices.append(told)
         return {**self.base, "choices": choices, "usage": self.usage}
 
     def text(self) -> dict[str, Any]:
         choices = [
-            _text(index, "".join(choice.texts), self._ends[index].reason, choice.chances, 0)
+            _text(index, "".join(choice.texts), self._ends[index].reason, choice.logprobs, 0)
             for index, choice in sorted(self._choices.items())
         ]
         return {**self.base, "choices": choices, "usage": self.usage}
@@ -162,21 +162,21 @@ def vectors(found: Embeddings, is_base64: bool) -> dict[str, Any]:
     return {"object": "list", "data": data, "model": found.model, "usage": usage}
 
 
-def _text(index: int, text: str, reason: str | None, chances: Iterable[Chance], offset: int) -> dict[str, Any]:
-    return {"index": index, "text": text, "logprobs": _legacy(list(chances), offset), "finish_reason": reason}
+def _text(index: int, text: str, reason: str | None, logprobs: Iterable[TokenLogprob], offset: int) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": _legacy(list(logprobs), offset), "finish_reason": reason}
 
 
-def _legacy(chances: list[Chance], offset: int) -> dict[str, Any] | None:
+def _legacy(logprobs: list[TokenLogprob], offset: int) -> dict[str, Any] | None:
     """`logprobs` as the older completions API has them: lists side by side."""
-    if not chances:
+    if not logprobs:
         return None
     offsets = []
-    for chance in chances:
+    for entry in logprobs:
         offsets.append(offset)
-        offset += len(chance.token)
+        offset += len(entry.token)
     return {
-        "tokens": [chance.token for chance in chances],
-        "token_logprobs": [chance.logprob for chance in chances],
-        "top_logprobs": [{rival.token: rival.logprob for rival in chance.top} for chance in chances],
+        "tokens": [entry.token for entry in logprobs],
+        "token_logprobs": [entry.logprob for entry in logprobs],
+        "top_logprobs": [{rival.token: rival.logprob for rival in entry.top} for entry in logprobs],
         "text_offset": offsets,
     }

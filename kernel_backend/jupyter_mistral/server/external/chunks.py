@@ -1,4 +1,4 @@
-"""What an engine elsewhere sends of an answer, as events: text, chances, calls of functions. Engines differ in all three."""
+"""What an engine elsewhere sends of an answer, as events: text, logprobs, calls of functions. Engines differ in all three."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ...protocol.events import CallPiece, Chance, Delta, End, Event
+from ...protocol.events import CallPiece, Delta, End, Event, TokenLogprob
 from ...protocol.failures import Failure
 from ...protocol.requests import ChatRequest
 from ...protocol.wire import of_chunk
 
 
-class Chances:
-    """Those of the tokens in a text. top: how many rivals of each were asked for, None for no chances at all."""
+class LogprobReader:
+    """Those of the tokens in a text. top: how many rivals of each were asked for, None for no logprobs at all."""
 
     def __init__(self, host: str, top: int | None) -> None:
         self._host, self._top = host, top
-        self._waiting: list[Chance] = []
+        self._waiting: list[TokenLogprob] = []
         self._is_told = False
 
     def take(self, rows: Any) -> None:
         """rows: in the shape of `logprobs.content`, for the text that comes next."""
         if self._top is not None:
             for row in rows or ():
-                chance = Chance.of_dict(row)
-                self._waiting.append(replace(chance, top=chance.top[: self._top]))
+                entry = TokenLogprob.of_dict(row)
+                self._waiting.append(replace(entry, top=entry.top[: self._top]))
 
     def with_text(self, text: Any) -> Delta:
-        """Raises `Failure` where the engine leaves chances out that were asked for."""
+        """Raises `Failure` where the engine leaves logprobs out that were asked for."""
         if not isinstance(text, str):
             raise TypeError(text)
         found, self._waiting = tuple(self._waiting), []
@@ -38,7 +38,7 @@ class Chances:
         if self._top is not None and not self._is_told:
             raise Failure(
                 "unsupported",
-                f"The engine at {self._host} does not tell the chances of its tokens.",
+                f"The engine at {self._host} does not return logprobs.",
                 "Ask without logprobs, or use vLLM, SGLang or llama.cpp.",
                 "logprobs",
             )
@@ -75,7 +75,7 @@ class ChatChunks:
     def __init__(self, host: str, request: ChatRequest) -> None:
         self._host = host
         self._must_call = request.calling.choice == "required"
-        self._chances = Chances(host, request.top_logprobs)
+        self._logprobs = LogprobReader(host, request.top_logprobs)
         self._calls = _Calls()
 
     def __call__(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
@@ -90,9 +90,9 @@ class ChatChunks:
         delta = choice.get("delta") or {}
         calls = delta.get("tool_calls") or ()
         if not calls:
-            self._chances.take((choice.get("logprobs") or {}).get("content"))
+            self._logprobs.take((choice.get("logprobs") or {}).get("content"))
         if delta.get("content"):
-            yield self._chances.with_text(delta["content"])
+            yield self._logprobs.with_text(delta["content"])
         for call in calls:
             yield self._calls.piece(call)
         if choice.get("finish_reason"):
@@ -115,14 +115,14 @@ class TextChunks:
     """Reads the chunks of one completion."""
 
     def __init__(self, host: str, top: int | None) -> None:
-        self._chances = Chances(host, top)
+        self._logprobs = LogprobReader(host, top)
 
     def __call__(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
         for choice in chunk.get("choices") or ():
             told = choice.get("logprobs") or {}
-            self._chances.take(told.get("content") or _of_lists(told))
+            self._logprobs.take(told.get("content") or _of_lists(told))
             if choice.get("text"):
-                yield self._chances.with_text(choice["text"])
+                yield self._logprobs.with_text(choice["text"])
             if choice.get("finish_reason"):
                 yield End(choice["finish_reason"])
 
@@ -131,12 +131,12 @@ class InfillChunks:
     """Reads llama.cpp's own shape for text between two texts."""
 
     def __init__(self, host: str, top: int | None) -> None:
-        self._chances = Chances(host, top)
+        self._logprobs = LogprobReader(host, top)
 
     def __call__(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
-        self._chances.take(chunk.get("completion_probabilities"))
+        self._logprobs.take(chunk.get("completion_probabilities"))
         if chunk.get("content"):
-            yield self._chances.with_text(chunk["content"])
+            yield self._logprobs.with_text(chunk["content"])
         if chunk.get("stop"):
             yield End("length" if chunk.get("stop_type") == "limit" or chunk.get("stopped_limit") else "stop")
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from ...protocol.conversation import Message
-from ...protocol.events import CallPiece, Chance, Delta, End, Event, Loading, Queued, Reading, Usage
+from ...protocol.events import CallPiece, TokenLogprob, Delta, End, Event, Loading, Queued, Reading, Usage
 from ...protocol.failures import Failure
 from ...protocol.images import Image
 from ...protocol.requests import ChatRequest, CompletionRequest
@@ -168,7 +168,7 @@ def refuse_too_long(characters: int, card: ModelCard) -> None:
 def _event(frame: Mapping[str, Any]) -> Event:
     kind = frame["type"]
     if kind == "delta":
-        return Delta(str(frame["text"]), tuple(Chance.of_dict(chance) for chance in frame.get("chances") or ()))
+        return Delta(str(frame["text"]), tuple(TokenLogprob.of_dict(entry) for entry in frame.get("logprobs") or ()))
     if kind == "call":
         return CallPiece(int(frame["index"]), str(frame["arguments"]), str(frame["call_id"]), str(frame["name"]))
     if kind == "reading":
