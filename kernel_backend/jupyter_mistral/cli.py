@@ -84,11 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     add("unload", _unload, "Take the model out of memory.")
     add("park", _park, "Lend the GPU: the weights wait in host memory and come back with the next request.")
     commands.add_parser("serve", help="host the model without a Jupyter server (see `serve --help`)")
-    doctor = add(
+    doctor_parser = add(
         "doctor", _doctor, "Check this machine: each line ok, warn or blocked, with what to do.", can_json=True
     )
-    doctor.add_argument("--egress", action="store_true", help="measure what leaves this machine on a whole journey")
-    doctor.add_argument("--model", metavar="NAME", help="with --egress: the model that goes along (the default one)")
+    doctor_parser.add_argument(
+        "--egress", action="store_true", help="measure what leaves this machine on a whole journey"
+    )
+    doctor_parser.add_argument(
+        "--model", metavar="NAME", help="with --egress: the model that goes along (the default one)"
+    )
     commands.add_parser("token", help="make, list and revoke tokens for other programs (see `token --help`)")
     commands.add_parser("context", help="show what of a notebook the model would read (see `context --help`)")
     commands.add_parser("audit", help="check or print the audit log (see `audit --help`)")
@@ -108,7 +112,7 @@ def _hand_on(command: str, argv: list[str]) -> int:
 
         return alt(argv)
     if command == "token":
-        from .server.http.tokens import main as token
+        from .commands.token import main as token
 
         return token(argv)
     if command == "context":
@@ -116,7 +120,7 @@ def _hand_on(command: str, argv: list[str]) -> int:
 
         return context(argv)
     if command == "audit":
-        from .server.observe.audit_log import main as audit
+        from .commands.audit import main as audit
 
         return audit(argv)
     # a process that is the host and nothing else
@@ -292,7 +296,7 @@ def _doctor(args: argparse.Namespace) -> int:
         from .egress import report
 
         return report.main(as_json=args.json, model=args.model)
-    from . import health as doctor
+    from .commands import doctor
 
     return doctor.main(as_json=args.json)
 

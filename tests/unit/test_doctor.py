@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from jupyter_mistral import health
+from jupyter_mistral.commands.prepare import try_seal
 from jupyter_mistral.health import Check
 from jupyter_mistral.models import EMBEDDED, memory, store
 from jupyter_mistral.models.memory import GIB, Machine
@@ -49,7 +50,7 @@ def test_without_a_model_it_says_how_to_get_it_and_ends_with_1() -> None:
     command = [sys.executable, "-m", "jupyter_mistral.cli", "doctor"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1, done.stderr
-    assert f"blocked  model      {EMBEDDED} is not on this machine" in done.stdout
+    assert f"blocked  model      {EMBEDDED} is not downloaded" in done.stdout
     assert "-> jupyter mistral pull" in done.stdout
     assert not done.stderr
 
@@ -84,7 +85,7 @@ def test_missing_and_untested_packages_are_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(importlib.metadata, "version", old)
     found = only(health._packages())
     assert found.state == "warn"
-    assert "transformers 4.40.0 (wanted" in found.found
+    assert "transformers 4.40.0 (supported:" in found.found
 
     def gone(name: str) -> str:
         if name == "bitsandbytes":
@@ -189,9 +190,9 @@ def test_the_users_own_settings_decide_about_the_server_extension(
 
 
 def test_the_seal_is_tried_by_a_real_worker() -> None:
-    found = only(health._seal())
+    found = only(health._seal(try_seal))
     assert found.state in ("ok", "warn")
-    assert ("no network" in found.found) == (found.state == "ok")
+    assert ("no network access (verified" in found.found) == (found.state == "ok")
 
 
 def test_importing_the_doctor_is_cheap() -> None:
@@ -203,6 +204,6 @@ def test_where_no_worker_can_be_started_at_all_it_says_what_can_be_done_instead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Windows")
-    found = only(health._seal())
+    found = only(health._seal(try_seal))
     assert found.state == "blocked" and "Windows" in found.found
     assert "WSL" in found.todo and "pip install" not in found.todo

@@ -1,4 +1,4 @@
-"""Turn a downloaded model into 4-bit weights before anybody waits for them: one worker, one load, then its end."""
+"""Start a worker once, without a server: to quantize a downloaded model ahead of time, or to try the seal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..protocol.status import Seal
 
 
 def prepare(name: str, progress: Callable[[Loading], None]) -> None:
-    """Load a model once, so that its 4-bit weights are on disk and known to work. Raises `Failure`."""
+    """Load a model once, which writes its 4-bit weights to disk and shows that they work. Raises `Failure`."""
     asyncio.run(_prepare(name, progress))
 
 
@@ -39,11 +39,11 @@ async def _prepare(name: str, progress: Callable[[Loading], None]) -> None:
 
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
-    return f"It said: {lines[-1][:300]}" if lines else ""
+    return f"Its last line was: {lines[-1][:300]}" if lines else ""
 
 
 def try_seal(folder: Path) -> Seal:
-    """How a worker started here is kept off the network, as it measures itself. Raises `Failure` when none starts."""
+    """Start a worker and return how it is kept off the network, as measured by itself. Raises `Failure` if it does not start."""
     return asyncio.run(_try_seal(folder))
 
 

@@ -1,4 +1,4 @@
-"""`GET /mistral/api/doctor`: the checks of `jupyter mistral doctor`, for the panel's first page."""
+"""`GET /mistral/api/doctor`: the cheap checks of `jupyter mistral doctor`, for the panel's first page."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from ..http.handler import Route, Table
 
-FRESH_S = 20.0  # the checks start a worker without a model and read the weights: not for every look of every tab
+FRESH_S = 20.0  # one run of the checks serves every tab that asks within this time
 
 
 class Health:
-    """The latest checks; whoever asks while they run waits for the same ones. model: the one that answers here, see `examine`."""
+    """Keeps the latest checks. Requests that arrive while they run wait for the same ones. model: see `examine`."""
 
     def __init__(self, model: str = "", fresh_s: float = FRESH_S) -> None:
         self._model, self._fresh_s = model, fresh_s
@@ -24,15 +24,15 @@ class Health:
     async def checks(self) -> list[dict[str, Any]]:
         async with self._lock:
             if time.monotonic() >= self._until:
-                self._checks = await asyncio.to_thread(_examined, self._model)
+                self._checks = await asyncio.to_thread(_examine, self._model)
                 self._until = time.monotonic() + self._fresh_s
             return self._checks
 
 
-def _examined(model: str) -> list[dict[str, Any]]:
-    from ... import health as doctor  # it looks at everything, this server included
+def _examine(model: str) -> list[dict[str, Any]]:
+    from ...health import examine
 
-    return [asdict(check) for check in doctor.examine(model)]
+    return [asdict(check) for check in examine(model)]
 
 
 class Doctor(Route):
