@@ -162,6 +162,7 @@ def light_checks() -> list[Check]:
     return [
         Check("ruff check", [BIN / "ruff", "check"]),
         Check("ruff format", [BIN / "ruff", "format", "--check"]),
+        Check("imports", [BIN / "lint-imports", "--no-cache"]),
         Check("mypy", [BIN / "mypy"]),
         Check("tsc", [jlpm, "typecheck"], EXTENSION),
         Check("eslint", [jlpm, "eslint:check"], EXTENSION),
