@@ -161,7 +161,7 @@ async def _overhead(runs: int) -> None:
     """Time to the first text of a prompt that the prefix memory holds: by HTTP, and from the worker directly."""
     parts = join(Options(), log)
     parts.channel.start()
-    engine = parts.engine
+    engine = parts.engine.engine
     assert isinstance(engine, LocalEngine)
     begin = time.perf_counter()
     async for _ in engine.load(SMALL):

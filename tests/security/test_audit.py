@@ -1,4 +1,4 @@
-"""The audit log: what it records, that it never holds what was said, and that no record can be changed unseen."""
+"""What the audit log records, and that it never records what was said."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ import json
 import logging
 import os
 import pwd
-import resource
 import shutil
-import stat
 import subprocess
 import sys
-import time
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,15 +18,20 @@ from typing import Any
 import pytest
 import zygote
 from jupyter_mistral import health
+from jupyter_mistral.documents.decoder import Decoder
 from jupyter_mistral.protocol.conversation import Message
 from jupyter_mistral.protocol.events import End, Usage
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, Extras, Sampling
 from jupyter_mistral.server.assemble import join
+from jupyter_mistral.server.chats.service import Conversations
 from jupyter_mistral.server.http.tokens import Keys
 from jupyter_mistral.server.inference.base import Options
-from jupyter_mistral.server.inference.local import LocalEngine
-from jupyter_mistral.server.observe.audit_log import START, AuditLog, audit_of, folder, records, verify
+from jupyter_mistral.server.observe.audit_check import verify
+from jupyter_mistral.server.observe.audit_log import audit_of, folder
+from jupyter_mistral.server.observe.recorder import Recorder
+
+from .audit_records import all_records, command, verified
 
 SMALL = "smollm2-135m"
 CANARY = "the-canary-sentence-7431"
@@ -41,23 +42,6 @@ PDF = (
     b"trailer<</Root 1 0 R/Info 4 0 R>>"
 )
 Make = Callable[..., Any]
-
-
-def told(place: Path) -> list[dict[str, Any]]:
-    return [record for _, record in records(place) if record is not None]
-
-
-def held(place: Path) -> tuple[int, str]:
-    found = verify(place)
-    return found.count, found.fault
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "audit"
-
-
-# ---------------------------------------------------------------------------------------------- what is recorded
 
 
 @pytest.mark.threat("T36", "T28")
@@ -85,7 +69,7 @@ async def test_a_request_leaves_who_what_and_how_much_but_never_what_was_said(
         assert (await parts.engine.status()).worker_pid is None
     finally:
         await parts.close()
-    found = told(folder())
+    found = all_records(folder())
     assert [(r["action"], r["state"]) for r in found] == [
         ("load", "asked"),
         ("load", "done"),
@@ -106,7 +90,7 @@ async def test_a_request_leaves_who_what_and_how_much_but_never_what_was_said(
     assert found[6]["code"] == "unknown_model"
     # whoever has the server's own token has a name by chance: the account says who it was, whatever LOGNAME says
     assert {r["account"] for r in found} == {pwd.getpwuid(os.getuid()).pw_name}
-    assert held(folder()) == (9, "")
+    assert verified(folder()) == (9, "")
     raw = b"".join(path.read_bytes() for path in folder().glob("*"))
     assert CANARY.encode() not in raw and CANARY not in caplog.text
 
@@ -130,7 +114,7 @@ async def test_documents_that_are_read_and_chats_that_are_deleted_leave_a_record
     folder().unlink()
     folder().with_name("away").rename(folder())
     assert (await peer.ask("DELETE", path))[0] == 200
-    found = told(folder())
+    found = all_records(folder())
     assert [(r["action"], r["state"]) for r in found] == [
         ("read", "asked"),
         ("read", "done"),
@@ -155,7 +139,7 @@ def test_tokens_that_are_made_and_revoked_leave_a_record(
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "config"))
     made = command("create", "editor", what="token")
     assert command("revoke", "editor", what="token").returncode == 0
-    found = told(folder())
+    found = all_records(folder())
     assert [(r["action"], r["state"], r["token"]) for r in found] == [
         ("create_token", "asked", "editor"),
         ("create_token", "done", "editor"),
@@ -176,7 +160,8 @@ def test_tokens_that_are_made_and_revoked_leave_a_record(
 async def test_without_the_setting_there_is_no_log(mistral_home: Path) -> None:
     assert audit_of({}) is None
     parts = join(Options(), logging.getLogger("jupyter_mistral"))
-    assert isinstance(parts.engine, LocalEngine)
+    assert not [observer for observer in parts.engine.observers if isinstance(observer, Recorder)]
+    assert type(parts.decoder) is Decoder and type(parts.conversations) is Conversations
     await parts.close()
     assert not folder().exists()
 
@@ -210,7 +195,7 @@ async def test_what_cannot_be_recorded_is_refused_before_anything_runs(
         folder().unlink()
         assert [event async for event in engine.load(SMALL)]
         assert (await engine.status()).failure is None
-        assert told(folder())[0]["lost_before"] == 5
+        assert all_records(folder())[0]["lost_before"] == 5
     finally:
         await parts.close()
 
@@ -239,204 +224,7 @@ async def test_an_end_that_cannot_be_recorded_is_told_and_nothing_follows_it(
         assert (await engine.status()).failure is None
     finally:
         await parts.close()
-    assert held(folder()) == (3, "") and verify(folder()).lost == 2
-
-
-# ---------------------------------------------------------------------------------------------- the chain
-
-
-def filled(place: Path, count: int = 5) -> Path:
-    log = AuditLog(place)
-    for i in range(count):
-        log.add({"action": "chat", "state": "asked", "request": f"{i}"})
-    (path,) = place.glob("audit-*.jsonl")
-    return path
-
-
-@pytest.mark.threat("T36")
-def test_records_are_chained_and_private(place: Path) -> None:
-    path = filled(place)
-    found = told(place)
-    assert [r["n"] for r in found] == [1, 2, 3, 4, 5]
-    assert found[0]["previous"] == START
-    assert [r["previous"] for r in found[1:]] == [r["hash"] for r in found[:-1]]
-    assert held(place) == (5, "") and verify(place).last == found[-1]["hash"]
-    assert stat.S_IMODE(place.stat().st_mode) == 0o700 and stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-@pytest.mark.threat("T36")
-def test_any_changed_byte_is_found_and_named(place: Path) -> None:
-    path = filled(place)
-    raw = path.read_bytes()
-    for at in range(0, len(raw), 7):
-        changed = raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
-        path.write_bytes(changed)
-        count, fault = held(place)
-        line = raw[:at].count(b"\n") + 1
-        assert fault, at
-        assert count <= line and f"{path.name}:" in fault
-
-
-@pytest.mark.threat("T36")
-@pytest.mark.parametrize("lines", [[0, 1, 3, 4], [0, 2, 1, 3, 4], [0, 1, 1, 2, 3, 4]], ids=["gone", "moved", "twice"])
-def test_a_record_that_is_gone_moved_or_doubled_is_found(place: Path, lines: list[int]) -> None:
-    path = filled(place)
-    raw = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(raw[i] for i in lines))
-    count, fault = held(place)
-    assert "does not follow" in fault and count < 5
-
-
-def test_the_chain_goes_on_over_days_and_older_ones_may_be_deleted(place: Path) -> None:
-    path = filled(place, 3)
-    path.rename(place / "audit-2020-01-01.jsonl")
-    AuditLog(place).add({"action": "load", "state": "done"})
-    assert len(list(place.glob("audit-*"))) == 2
-    assert held(place) == (4, "")
-    old = time.time() - 40 * 86400
-    os.utime(place / "audit-2020-01-01.jsonl", (old, old))
-    AuditLog(place, days=30).add({"action": "unload", "state": "done"})
-    assert [r["n"] for r in told(place)] == [4, 5]
-    assert held(place) == (2, "") and verify(place).first == 4
-
-
-@pytest.mark.fault("F19")
-def test_a_clock_that_goes_back_keeps_the_order(place: Path) -> None:
-    path = filled(place, 2)
-    path.rename(place / "audit-2999-01-01.jsonl")
-    AuditLog(place).add({"action": "chat", "state": "asked"})
-    assert [r["n"] for r in told(place)] == [1, 2, 3]
-    assert held(place) == (3, "")
-
-
-@pytest.mark.fault("F14")
-def test_two_servers_share_one_chain(place: Path) -> None:
-    write = "import sys; from pathlib import Path; from jupyter_mistral.server.observe.audit_log import AuditLog\n"
-    write += "log = AuditLog(Path(sys.argv[1]))\nfor _ in range(25): log.add({'action': 'chat'})"
-    writers = [subprocess.Popen([sys.executable, "-c", write, str(place)]) for _ in range(2)]
-    assert [writer.wait() for writer in writers] == [0, 0]
-    assert held(place) == (50, "")
-
-
-@pytest.mark.fault("F9")
-def test_a_full_disk_loses_no_more_than_it_says(place: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log = AuditLog(place)
-    log.add({"action": "chat"})
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    size = next(place.glob("audit-*")).stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, limits[1]))
-    try:
-        log.add({"action": "chat"})
-        log.add({"action": "chat"})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    log.add({"action": "chat"})
-    assert [(r["n"], r.get("lost_before")) for r in told(place)] == [(1, None), (2, 2)]
-    assert held(place) == (2, "") and verify(place).lost == 2
-    assert "2 audit records could not be written" in caplog.text
-
-
-@pytest.mark.fault("F2")
-def test_half_a_line_of_a_power_cut_is_told_and_the_log_goes_on(place: Path) -> None:
-    path = filled(place, 2)
-    with path.open("ab") as out:
-        out.write(b'{"n": 3, "ti')
-    assert held(place) == (2, f"{path.name}:3 is no record")
-    AuditLog(place).add({"action": "chat"})
-    assert [r["n"] for r in told(place)] == [1, 2, 3]
-    # the record after it follows the one before it: nothing is missing, and what comes later can still be checked
-    assert held(place) == (3, "") and verify(place).torn == 1
-    path.write_bytes(path.read_bytes().replace(b'"action": "chat"', b'"action": "load"'))
-    assert held(place)[1]
-
-
-def test_the_last_record_of_a_long_day_is_found_from_its_end(place: Path) -> None:
-    path = filled(place)
-    last = told(place)[-1]
-    older = path.with_name("audit-2020-01-01.jsonl")
-    older.write_bytes(path.read_bytes())
-    path.write_bytes(path.read_bytes() * 2_000)
-    tracemalloc.start()
-    try:
-        AuditLog(place).add({"action": "chat"})
-        assert tracemalloc.get_traced_memory()[1] < path.stat().st_size / 8
-    finally:
-        tracemalloc.stop()
-    with path.open("rb") as lines:
-        lines.seek(-1000, os.SEEK_END)
-        after = json.loads(lines.read().splitlines()[-1])
-    assert (after["n"], after["previous"]) == (last["n"] + 1, last["hash"])
-    # further back where the end holds none, in the file before where there is none at all
-    for rest in (b"x" * 200 + b"\n", b"x" * 100_000 + b"\n", b"x" * 700_000):
-        AuditLog(place).add({"action": "chat"})
-        count = told(place)[-1]["n"]
-        with path.open("ab") as out:
-            out.write(rest)
-        AuditLog(place).add({"action": "load"})
-        assert (told(place)[-1]["n"], told(place)[-1]["action"]) == (count + 1, "load")
-    path.write_bytes(b"x" * 700_000)
-    AuditLog(place).add({"action": "load"})
-    assert told(place)[-1]["previous"] == last["hash"]
-    assert path.read_bytes().count(b"\n") == 2
-
-
-@pytest.mark.threat("T36")
-def test_a_record_made_unreadable_is_not_taken_for_a_power_cut(place: Path) -> None:
-    path = filled(place)
-    lines = path.read_bytes().splitlines(keepends=True)
-    for i in range(5):
-        path.write_bytes(b"".join([*lines[:i], b'{"n": 3, "ti\n', *lines[i + 1 :]]))
-        assert held(place) == (i, f"{path.name}:{i + 1} is no record")
-
-
-@pytest.mark.threat("T36")
-def test_a_log_that_was_cut_off_or_written_anew_lacks_the_hash_that_was_kept(place: Path) -> None:
-    path = filled(place, 3)
-    kept = verify(place).last
-    AuditLog(place).add({"action": "load"})
-    assert verify(place, kept).kept == 3
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
-    assert held(place) == (2, "") and not verify(place, kept).kept
-    path.unlink()
-    filled(place, 6)
-    assert held(place) == (6, "") and not verify(place, kept).kept
-
-
-@pytest.mark.threat("T30")
-def test_a_link_put_in_its_place_is_not_written_through(place: Path, tmp_path: Path, caplog: Any) -> None:
-    path = filled(place, 1)
-    target = tmp_path / "target"
-    target.write_bytes(path.read_bytes())
-    path.unlink()
-    path.symlink_to(target)
-    before = target.read_bytes()
-    AuditLog(place).add({"action": "chat"})
-    assert target.read_bytes() == before
-    assert "could not be written" in caplog.text
-
-
-# ---------------------------------------------------------------------------------------------- the command
-
-
-def command(*words: str, what: str = "audit") -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "jupyter_mistral.cli", what, *words]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_the_command_verifies_and_exports(mistral_home: Path) -> None:
-    none = command("verify")
-    assert none.returncode == 1 and "c.MistralExtension.audit_log = True" in none.stderr
-    path = filled(folder())
-    whole = command("verify")
-    assert whole.returncode == 0 and "5 records hold together" in whole.stdout
-    kept = command("verify", "--keeps", told(folder())[2]["hash"])
-    assert kept.returncode == 0 and "the hash that you kept is that of record 3" in kept.stdout
-    cut = command("verify", "--keeps", START)
-    assert cut.returncode == 1 and "cut off or written anew" in cut.stdout
-    assert [json.loads(line) for line in command("export").stdout.splitlines()] == told(folder())
-    path.write_bytes(path.read_bytes().replace(b'"3"', b'"9"', 1))
-    broken = command("verify")
-    assert broken.returncode == 1 and "(record 4) was changed" in broken.stdout
+    assert verified(folder()) == (3, "") and verify(folder()).lost == 2
 
 
 def test_without_posix_modules_the_extension_can_still_be_imported() -> None:

@@ -210,8 +210,9 @@ class Own:
 
     @property
     def engine(self) -> LocalEngine:
-        assert isinstance(self.parts.engine, LocalEngine)
-        return self.parts.engine
+        engine = self.parts.engine.engine
+        assert isinstance(engine, LocalEngine)
+        return engine
 
     async def load(self) -> int:
         """Load the small model; the worker's process id."""

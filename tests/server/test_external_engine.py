@@ -53,7 +53,7 @@ def engine_url(models_home: Path) -> Iterator[str]:
 
 @pytest.fixture
 def engine(engine_url: str, own_host: Callable[..., Any]) -> ExternalEngine:
-    found = own_host(Options(), Elsewhere(engine_url)).parts.engine
+    found = own_host(Options(), Elsewhere(engine_url)).parts.engine.engine
     assert isinstance(found, ExternalEngine)
     return found
 

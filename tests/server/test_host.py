@@ -139,7 +139,7 @@ def test_a_second_one_says_that_there_is_a_first(runtime: Path) -> None:
     first = _start(runtime)
     second = _open(runtime, stderr=subprocess.PIPE)
     assert second.stderr is not None
-    assert f"runs already (process {first.pid})" in second.stderr.readline()
+    assert f"is already running (pid {first.pid})" in second.stderr.readline()
     while not (runtime / f"mistral-{second.pid}.json").exists():
         assert second.poll() is None
         time.sleep(0.02)

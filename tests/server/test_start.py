@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from jupyter_mistral.server.standalone import configured
+from jupyter_mistral.server.settings import read_settings
 
 HEAVY = ("torch", "transformers", "bitsandbytes", "tokenizers", "numpy", "huggingface_hub", "jupyter_mistral.context")
 
@@ -74,14 +74,14 @@ def test_the_folder_of_a_notebook_configures_nothing(
     monkeypatch.chdir(tmp_path)
     from jupyter_core.paths import jupyter_config_path
 
-    assert configured(jupyter_config_path()).default_model == ""
+    assert read_settings(jupyter_config_path()).options().default_model == ""
 
 
 def test_an_admins_settings_hold_without_jupyter_too(tmp_path: Path) -> None:
     (tmp_path / "jupyter_server_config.py").write_text("c.MistralExtension.idle_unload_minutes = 7")
     settings: dict[str, Any] = {"MistralExtension": {"default_model": "smollm2-135m", "device": "cpu"}}
     (tmp_path / "jupyter_server_config.json").write_text(json.dumps(settings))
-    found = configured([str(tmp_path)])
+    found = read_settings([str(tmp_path)]).options()
     assert (found.default_model, found.device, found.idle_unload_s) == ("smollm2-135m", "cpu", 420.0)
 
 

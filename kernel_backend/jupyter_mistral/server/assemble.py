@@ -1,4 +1,4 @@
-"""Joins the parts of a model host; the Jupyter extension and the host without Jupyter are two ways to run the same."""
+"""Puts a model host together; the Jupyter extension and the host without Jupyter both run it."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from .inference.local import LocalEngine
 from .inference.worker_process import ENGINE, Launch
 from .observe import metrics
 from .observe.audit_log import AuditLog
-from .observe.metrics import Meter, metered
-from .observe.recorded import audited, audited_chats, audited_reader
+from .observe.metrics import Metrics
+from .observe.observed_engine import ObservedEngine, Observer
+from .observe.recorder import RecordedConversations, RecordedDecoder, Recorder
 from .prompts.builder import PromptBuilder
 from .prompts.pictures import Pictures
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A model host that nobody reaches yet: a table of addresses for a Jupyter server, a channel for kernels."""
+    """A model host that nobody can reach yet: a route table for a Jupyter server and a socket for kernels."""
 
-    engine: Engine
+    engine: ObservedEngine
     table: Table
     channel: Channel
     conversations: Conversations
     decoder: Decoder
-    meter: Meter
+    metrics: Metrics
 
     async def close(self) -> None:
-        """Shut every way in, keep what there is of answers, then end the worker."""
-        self.meter.stop()
+        """Stop accepting requests, save running answers, then end the worker."""
+        self.metrics.stop()
         await self.channel.stop()
         await self.conversations.close()
         await self.engine.close()
@@ -50,27 +51,29 @@ def join(
     audit: AuditLog | None = None,
     launch: Launch = ENGINE,
 ) -> Parts:
-    """Nothing starts here: no process, no socket, no file. elsewhere: an engine to ask instead of a worker of ours.
-    audit: where requests are recorded, None: nowhere. launch: how a worker of ours is started."""
-    decoder = reader = Decoder()
+    """Build all parts without starting a process or opening a socket or file.
+
+    elsewhere: an external engine to use instead of a local worker. audit: log that records requests. launch: starts a worker.
+    """
+    decoder = RecordedDecoder(audit) if audit is not None else Decoder()
     prompts = PromptBuilder(pictures=Pictures(decoder))
-    engine: Engine = LocalEngine(options, prompts, log, launch)
+    asked: Engine = LocalEngine(options, prompts, log, launch)
     if elsewhere is not None:
-        engine = ExternalEngine(elsewhere, prompts, log)
-    if audit is not None:
-        engine = audited(engine, audit)
-    meter = Meter(log)
-    counted = metered(engine, meter)
-    conversations = kept = Conversations(History(), counted)
-    if audit is not None:
-        reader, kept = audited_reader(decoder, audit), audited_chats(conversations, audit)
+        asked = ExternalEngine(elsewhere, prompts, log)
+    counters = Metrics(log)
+    observers: list[Observer] = [counters] if audit is None else [counters, Recorder(audit)]
+    engine = ObservedEngine(asked, observers)
+    history = History()
+    conversations = (
+        RecordedConversations(history, engine, audit) if audit is not None else Conversations(history, engine)
+    )
     table: Table = [
-        *model.table(counted, prompts),
-        *documents.table(reader),
+        *model.table(engine, prompts),
+        *documents.table(decoder),
         *figures.table(),
-        *chats.table(kept),
+        *chats.table(conversations),
         *doctor.table(options.default_model),
-        *metrics.table(meter),
+        *metrics.table(counters),
         *model.NOTHING,
     ]
-    return Parts(engine, table, Channel([*table, *model.ANYWHERE], log), conversations, decoder, meter)
+    return Parts(engine, table, Channel([*table, *model.ANYWHERE], log), conversations, decoder, counters)

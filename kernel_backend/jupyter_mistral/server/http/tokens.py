@@ -1,22 +1,20 @@
-"""Named tokens that open /mistral/v1 and nothing else: `jupyter mistral token create | list | revoke`. Only hashes are kept."""
+"""Named tokens that grant access to /mistral/v1 and nothing else. Only their hashes are stored."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import json
 import os
 import re
 import secrets
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ...protocol.failures import Failure
-from ..observe.audit_log import AuditLog, audit_of
+from ..observe.audit_log import AuditLog
 from .identity import who
 
 FILE = "tokens.json"
@@ -103,9 +101,7 @@ class Keys:
             rows = self.rows()
             left = [row for row in rows if row["name"] != name]
             if len(left) == len(rows):
-                raise Failure(
-                    "not_found", f"There is no token named {name[:80]}.", "`jupyter mistral token list` tells."
-                )
+                raise Failure("not_found", f"There is no token named {name[:80]}.", "Run `jupyter mistral token list`.")
             self._write(left)
             if self._audit is not None:
                 record = {"request": secrets.token_hex(8), "action": "revoke_token", **who(), "token": name}
@@ -135,40 +131,3 @@ class Keys:
 def digest(token: str) -> str:
     """Tokens are 256 random bits: a plain hash of one cannot be guessed back."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
-
-
-def _audit() -> AuditLog | None:
-    """The log that an admin's configuration asks for."""
-    from jupyter_core.paths import jupyter_config_path
-
-    from ..standalone import settings_of  # it joins all parts: not to be loaded with this module, which is one of them
-
-    return audit_of(settings_of(jupyter_config_path()))
-
-
-def main(argv: Sequence[str]) -> int:
-    """`jupyter mistral token`. Raises `Failure`."""
-    parser = argparse.ArgumentParser(
-        "jupyter mistral token",
-        description="Tokens for other programs: each opens /mistral/v1 on this machine, no more.",
-    )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    create = commands.add_parser("create", help="make a token and print it, this once")
-    revoke = commands.add_parser("revoke", help="make a token worthless, at once")
-    for command in (create, revoke):
-        command.add_argument("name", metavar="NAME", help="what the token is for, such as an editor's name")
-    commands.add_parser("list", help="list names").add_argument("--json", action="store_true", help="print JSON")
-    args = parser.parse_args(argv)
-    keys = Keys(audit=None if args.command == "list" else _audit())
-    if args.command == "create":
-        print(keys.create(args.name))
-        print("Keep it: it is not shown again. It opens /mistral/v1 alone.", file=sys.stderr)
-    elif args.command == "revoke":
-        keys.revoke(args.name)
-        print(f"{args.name} opens nothing any more.")
-    else:
-        rows = [{k: v for k, v in row.items() if k != "sha256"} for row in keys.rows()]
-        days = [time.strftime("%Y-%m-%d", time.localtime(row["created"])) for row in rows]
-        lines = [f"{row['name']:24} {day}" for row, day in zip(rows, days, strict=True)]
-        print(json.dumps(rows, indent=1) if args.json else "\n".join(lines) or "No tokens.")
-    return 0
