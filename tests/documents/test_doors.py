@@ -21,10 +21,10 @@ import hostile_pictures as hostile
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
-from jupyter_mistral.kernel.documents import Paper, choose, harmless, sources, to_messages
+from jupyter_mistral.kernel.documents import ReadDocument, check_citations, choose_pages, neutralize, to_messages
 from jupyter_mistral.kernel.figures import questions
 from jupyter_mistral.kernel.host.connection import Connection, find_connection
-from jupyter_mistral.kernel.reading import words_of
+from jupyter_mistral.kernel.line.read_arguments import split_read_words
 from jupyter_mistral.protocol import CONNECTION_ENV, HOME_ENV
 from jupyter_mistral.protocol.documents import Document, Page
 from markdown_it import MarkdownIt
@@ -190,7 +190,11 @@ def test_a_document_goes_into_a_variable(shell: Shell) -> None:
     told = shell.run("%mistral read 'my report.pdf' --pages 2 --out report")
     assert "my report.pdf: 1 of 2 pages." in told
     report = shell.ip.user_ns["report"]
-    assert isinstance(report, Paper) and str(report).startswith("[page 2]\n\n# Method") and report.pages[0].number == 2
+    assert (
+        isinstance(report, ReadDocument)
+        and str(report).startswith("[page 2]\n\n# Method")
+        and report.pages[0].number == 2
+    )
 
 
 def test_a_document_goes_into_a_cell(shell: Shell) -> None:
@@ -208,7 +212,7 @@ HOSTILE = (
 
 def test_a_document_is_shown_without_anything_of_it_that_acts() -> None:
     ip = InteractiveShell()
-    shown = ip.display_formatter.format(Paper("a.pdf", Document("", 1, (Page(1, HOSTILE),))))[0]
+    shown = ip.display_formatter.format(ReadDocument("a.pdf", Document("", 1, (Page(1, HOSTILE),))))[0]
     ip.history_manager.end_session()
     assert set(shown) == {"text/plain", "text/html"}
     assert "<h1" in shown["text/html"] and "<table" in shown["text/html"]
@@ -218,18 +222,18 @@ def test_a_document_is_shown_without_anything_of_it_that_acts() -> None:
 def test_a_document_in_a_cell_keeps_its_shape_and_nothing_that_acts() -> None:
     loose = MarkdownIt("commonmark", {"html": True}).enable("table")
     loose.validateLink = lambda url: True  # type: ignore[method-assign]
-    html = loose.render(harmless(HOSTILE))
+    html = loose.render(neutralize(HOSTILE))
     assert "<h1>" in html and "<table>" in html and "1 &lt; 2" in html
     assert not re.search(r"<(?:img|a|pre|script)\b", html)
     assert "\\href" not in html
-    assert harmless("A plain page, 3 < 4 [page 1] (see there).") == "A plain page, 3 < 4 [page 1] (see there)."
+    assert neutralize("A plain page, 3 < 4 [page 1] (see there).") == "A plain page, 3 < 4 [page 1] (see there)."
 
 
 def test_questions_that_follow_see_the_document_until_it_is_forgotten(shell: Shell, ticking: Path) -> None:
     shell.run(f"%config MistralMagics.model = '{ticking}'")
     shell.run("%mistral --max-tokens 4 What was measured?")
     bare = shell.ip.user_ns["_mistral"].usage.prompt_tokens
-    assert "The questions that follow see it" in shell.run("%mistral read 'my report.pdf'")
+    assert "It is sent with all later questions" in shell.run("%mistral read 'my report.pdf'")
     shell.run("%mistral --max-tokens 4 What was measured?")
     held = shell.ip.user_ns["_mistral"].usage.prompt_tokens
     shell.run("%mistral --no-history --max-tokens 4 What was measured?")
@@ -240,13 +244,13 @@ def test_questions_that_follow_see_the_document_until_it_is_forgotten(shell: She
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("nowhere.pdf", "There is no file called nowhere.pdf."),
-        ("https://example.com/a.pdf", "nothing is fetched"),
-        ("./sales.csv", "sales.csv is no PDF. A picture: `%mistral --see sales.csv`"),
+        ("nowhere.pdf", "The file nowhere.pdf does not exist."),
+        ("https://example.com/a.pdf", "downloads nothing"),
+        ("./sales.csv", "sales.csv is not a PDF. For an image, use `%mistral --see sales.csv`"),
         ("'my report.pdf' --pages 7", "The document has fewer pages than you name: 2."),
         ("'my report.pdf' --ocr perhaps", "must be one of auto, on, off"),
         ("'my report.pdf' --page 2", "has no flag --page"),
-        ("'my report.pdf' --out 2x", "cannot be the name of a variable"),
+        ("'my report.pdf' --out 2x", "is not a valid variable name"),
     ],
 )
 def test_what_cannot_be_read_raises_with_a_sentence(shell: Shell, line: str, words: str) -> None:
@@ -258,7 +262,7 @@ def test_what_cannot_be_read_raises_with_a_sentence(shell: Shell, line: str, wor
     "line", ["read the file and plot it", "read this?", "read sales.csv and plot it", "read o'clock.txt", "read data"]
 )
 def test_a_question_that_starts_with_read_stays_a_question(line: str) -> None:
-    assert words_of(line) is None
+    assert split_read_words(line) is None
 
 
 def pages_about(*subjects: str) -> list[Page]:
@@ -267,14 +271,14 @@ def pages_about(*subjects: str) -> list[Page]:
 
 def test_of_a_long_document_the_pages_that_are_asked_about_go_along() -> None:
     pages = pages_about("contents", "glaciers", "volcanoes", "rivers", "volcanoes", "deserts")
-    numbers = [page.number for page in choose(pages, "Which volcanoes are active?", 1200)]
+    numbers = [page.number for page in choose_pages(pages, "Which volcanoes are active?", 1200)]
     assert numbers == [1, 3, 5]
-    assert choose(pages, "Which volcanoes are active?", 10**6) == pages
-    assert [page.number for page in choose(pages, "Which volcanoes are active?", 100)] == [3]
+    assert choose_pages(pages, "Which volcanoes are active?", 10**6) == pages
+    assert [page.number for page in choose_pages(pages, "Which volcanoes are active?", 100)] == [3]
 
 
 def test_the_prompt_holds_anchors_and_asks_for_citations() -> None:
-    paper = Paper("a.pdf", Document("", 6, tuple(pages_about("glaciers", "rivers"))))
+    paper = ReadDocument("a.pdf", Document("", 6, tuple(pages_about("glaciers", "rivers"))))
     told, _ = to_messages([paper], "glaciers?", 10**5)
     assert (
         "[page 1]" in told.text
@@ -291,18 +295,21 @@ def test_an_answer_that_names_no_page_gets_one_and_a_wrong_one_is_told() -> None
         Page(2, "Glaciers moved 12 m a year"),
         Page(3, "Rivers carried gravel down the valley"),
     )
-    papers = [Paper("a.pdf", Document("", 3, pages))]
-    assert sources(papers, "The glaciers moved 12 m each year.") == (
-        "The answer names no page; its words stand on [page 2] of a.pdf."
+    papers = [ReadDocument("a.pdf", Document("", 3, pages))]
+    assert check_citations(papers, "The glaciers moved 12 m each year.") == (
+        "The answer cites no page. Its wording matches [page 2] of a.pdf."
     )
-    assert sources(papers, "Gravel came with the rivers from the valley.").endswith("[page 3] of a.pdf.")
+    assert check_citations(papers, "Gravel came with the rivers from the valley.").endswith("[page 3] of a.pdf.")
     assert (
-        sources(papers, "They moved 12 m a year [page 2].")
+        check_citations(papers, "They moved 12 m a year [page 2].")
         == ""
-        == sources(papers, "I do not know.")
-        == sources([], "[page 9]")
+        == check_citations(papers, "I do not know.")
+        == check_citations([], "[page 9]")
     )
-    assert sources(papers, "As told on page 7.") == "The answer names page 7, which was not read: do not rely on that."
+    assert (
+        check_citations(papers, "As told on page 7.")
+        == "The answer cites page 7, which was not read. Do not rely on it."
+    )
 
 
 def test_a_drawing_in_a_file_is_a_picture(shell: Shell, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from jupyter_mistral.kernel.host.client import Client
 from jupyter_mistral.kernel.host.connection import Connection
-from jupyter_mistral.kernel.show.chats import Begun, Chats
+from jupyter_mistral.kernel.show.chats import AnswerStarted, Chats
 from jupyter_mistral.protocol import HOME_ENV
 from jupyter_mistral.protocol.events import Delta
 from jupyter_mistral.protocol.failures import Failure
@@ -89,10 +89,10 @@ def stored(home: Path) -> str:
         db.close()
 
 
-def begin(chats: Chats, characters: int) -> tuple[Begun, Iterator[Any], str]:
+def begin(chats: Chats, characters: int) -> tuple[AnswerStarted, Iterator[Any], str]:
     """Ask, and read until so much text was shown: the stored turn, the stream, the text."""
     told = chats.ask(None, ASKED, sampling={"max_tokens": 3000, "temperature": 0})
-    begun, shown = next(event for event in told if isinstance(event, Begun)), ""
+    begun, shown = next(event for event in told if isinstance(event, AnswerStarted)), ""
     while len(shown) < characters:
         event = next(told)
         shown += event.text if isinstance(event, Delta) else ""
@@ -120,7 +120,7 @@ def test_a_killed_host_loses_no_question_and_at_most_a_second_of_text(hosts: Any
     assert (question.id, question.text, question.state) == (begun.question.id, ASKED, "done")
     assert (answer.id, answer.state) == (begun.answer.id, "interrupted")
     assert answer.text.startswith(shown)
-    assert second.rows() == [(begun.chat, ASKED)]
+    assert second.list_titles() == [(begun.chat, ASKED)]
     again = [e for e in second.ask(begun.chat, "Go on.", sampling={"max_tokens": 3}) if isinstance(e, Delta)]
     assert again
     assert [turn.state for turn in second.read(begun.chat)] == ["done", "interrupted", "done", "done"]

@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from jupyter_mistral.protocol.parsing import parse_chat
 from jupyter_mistral.protocol.events import Delta, End, Event, Loading, Reading, Usage
 from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.parsing import parse_chat
 from jupyter_mistral.protocol.requests import ChatRequest
 from jupyter_mistral.protocol.wire import DONE, read_json, to_chunk, to_sse
 

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from jupyter_mistral.cli import main
 from jupyter_mistral.kernel.alt.notebook import Notebook
-from jupyter_mistral.kernel.alt.writing import sentence
+from jupyter_mistral.kernel.alt.writing import first_sentence
 from jupyter_mistral.kernel.errors import MistralError
 from jupyter_mistral.protocol.failures import Failure
 from kernel_peer import Peer
@@ -63,12 +63,12 @@ def test_the_diff_comes_first_and_apply_writes_exactly_it(shell: Shell, peer: Pe
     assert error is None
     assert saved.read_bytes() == before
     assert f"+{OURS} The speed peaks in the middle of the trip." in told
-    assert " A cat." in told and "kept: a person wrote it" in told
+    assert " A cat." in told and "kept: written by a person" in told
     assert "@@ [cell 2] output 0, image/png @@ from the cell's code alone" in told
     assert "3 figures, 2 alt texts to write." in told
     asked = len(peer.requests)
     told, error = shell.run("%mistral alt --apply")
-    assert error is None and "Wrote 2 alt texts into trip.ipynb." in told
+    assert error is None and "Wrote 2 alt texts to trip.ipynb." in told
     assert len(peer.requests) == asked == 2
     assert alt(saved, 0, SPEC) == f"{OURS} The speed peaks in the middle of the trip."
     assert alt(saved, 1, "image/png") == "A cat."
@@ -91,7 +91,7 @@ def test_a_number_that_the_figure_lacks_keeps_the_model_s_sentence_out(shell: Sh
     peer.say("The speed peaks at 77 metres a second.")
     told, _ = shell.run(f"%mistral alt {saved}")
     assert f"+{OURS}\n" in told
-    assert "skipped: the model wrote nothing fit from the cell's code alone" in told
+    assert "skipped: no usable text was generated from the cell's code alone" in told
     assert "77" not in told
 
 
@@ -119,13 +119,13 @@ def test_a_file_that_changed_meanwhile_is_not_written(shell: Shell, peer: Peer, 
     changed = saved.read_text().replace("plt.bar", "plt.barh")
     saved.write_text(changed)
     told, error = shell.run("%mistral alt --apply")
-    assert isinstance(error, MistralError) and "trip.ipynb was changed since it was read." in told
+    assert isinstance(error, MistralError) and "trip.ipynb has changed since it was read." in told
     assert saved.read_text() == changed
 
 
 def test_apply_needs_a_diff_that_was_shown(shell: Shell, peer: Peer, saved: Path) -> None:
     told, error = shell.run("%mistral alt --apply")
-    assert isinstance(error, MistralError) and "No alt texts were shown yet." in told
+    assert isinstance(error, MistralError) and "No alt text was shown yet." in told
     shell.run(f"%mistral alt {saved}")
     shell.run("%mistral alt --apply")
     assert isinstance(shell.run("%mistral alt --apply")[1], MistralError), "each diff is written once"
@@ -145,7 +145,7 @@ def test_a_picture_goes_to_a_model_that_sees(
     peer.say("**A bar chart** of three bars in blue. It has more.")
     told, _ = shell.run(f"%mistral alt {saved}")
     assert "+A bar chart of three bars in blue.\n" in told
-    assert "@@ [cell 2] output 0, image/png @@ from its pixels" in told
+    assert "@@ [cell 2] output 0, image/png @@ from its image" in told
     assert [len(request.messages[1].images) for request in peer.requests] == [0, 1]
 
 
@@ -157,10 +157,10 @@ def test_the_command_shows_first_and_writes_when_told(
     assert main(["alt", str(saved)]) == 0
     out = capsys.readouterr()
     assert out.out.startswith("--- trip.ipynb\n+++ trip.ipynb with alt text\n@@ [cell 0] output 0")
-    assert "Figure 3 of 3" in out.err and "--apply writes it" in out.err
+    assert "Figure 3 of 3" in out.err and "Nothing was written. Use --apply to write it." in out.err
     assert saved.read_bytes() == before
     assert main(["alt", str(saved), "--apply"]) == 0
-    assert "Wrote 2 into trip.ipynb." in capsys.readouterr().err
+    assert "Wrote 2 alt texts to trip.ipynb." in capsys.readouterr().err
     assert alt(saved, 2, "image/png") == "The speed peaks in the middle of the trip."
     page, _ = HTMLExporter(template_name="classic").from_filename(str(saved))
     assert 'alt="The speed peaks in the middle of the trip."' in page, "a page made by nbconvert carries it"
@@ -169,10 +169,10 @@ def test_the_command_shows_first_and_writes_when_told(
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
-        (None, "not_found", "There is no file x.ipynb."),
-        ("[]", "bad_request", "x.ipynb is no notebook"),
-        ('{"cells": 3}', "bad_request", "x.ipynb is no notebook"),
-        ("[" * 100_000, "bad_request", "x.ipynb is no notebook"),
+        (None, "not_found", "The file x.ipynb does not exist."),
+        ("[]", "bad_request", "x.ipynb is not a notebook"),
+        ('{"cells": 3}', "bad_request", "x.ipynb is not a notebook"),
+        ("[" * 100_000, "bad_request", "x.ipynb is not a notebook"),
     ],
 )
 def test_what_is_no_notebook_is_said_in_a_sentence(tmp_path: Path, text: str | None, code: str, said: str) -> None:
@@ -187,7 +187,7 @@ def test_what_is_no_notebook_is_said_in_a_sentence(tmp_path: Path, text: str | N
 def test_broken_cells_and_outputs_are_passed_over(tmp_path: Path) -> None:
     cells: list[Any] = [None, {}, {"outputs": None}, {"outputs": [3, {}, {"data": []}, {"data": {"image/png": [PNG]}}]}]
     (tmp_path / "x.ipynb").write_text(json.dumps({"cells": cells}))
-    places = Notebook(tmp_path / "x.ipynb").places()
+    places = Notebook(tmp_path / "x.ipynb").figure_outputs()
     assert [(place.cell, place.output) for place in places] == [(3, 3)]
 
 
@@ -205,7 +205,7 @@ def test_broken_cells_and_outputs_are_passed_over(tmp_path: Path) -> None:
     ],
 )
 def test_only_a_plain_sentence_becomes_alt_text(answer: str, kept: str) -> None:
-    assert sentence(answer) == kept
+    assert first_sentence(answer) == kept
 
 
 def test_in_a_notebook_live_numbers_are_used_and_a_button_writes(peer: Peer, tmp_path: Path) -> None:
@@ -237,5 +237,5 @@ def test_in_a_notebook_live_numbers_are_used_and_a_button_writes(peer: Peer, tmp
     )
     wanted = "Line plot of speed (m/s). Lowest value: 1 at 2; highest: 3 at 1. It falls and then rises again."
     assert f"+{wanted}" in text
-    assert notebook.cells[3].outputs[0].text == "Write 1 alt text into live.ipynb\n"
+    assert notebook.cells[3].outputs[0].text == "Write 1 alt text to live.ipynb\n"
     assert alt(path, 1, "image/png") == wanted

@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 from IPython.core.error import UsageError
-from jupyter_mistral.kernel.line.arguments import (
+from jupyter_mistral.kernel.line.arguments import Question, parse_header, parse_line
+from jupyter_mistral.kernel.line.flags import Options
+from jupyter_mistral.kernel.line.subcommands import (
     COMMANDS,
     Command,
-    Options,
-    Question,
-    load_words,
-    parse_header,
-    parse_line,
-    reference,
+    LoadArguments,
+    parse_load_words,
+    parse_reference,
 )
 
 
@@ -51,7 +50,7 @@ def test_a_question_that_starts_with_a_commands_word_stays_a_question(line: str)
     assert parse_line(line) == Question(line)
 
 
-@pytest.mark.parametrize("name", [n for n in COMMANDS if n not in ("alias", "register", "dealias", "delete", "update")])
+@pytest.mark.parametrize("name", [n for n in COMMANDS if n not in ("alias", "dealias")])
 def test_a_bare_word_is_a_command(name: str) -> None:
     assert parse_line(name) == Command(name)
 
@@ -72,13 +71,10 @@ def test_a_bare_word_is_a_command(name: str) -> None:
         ("list all", "list", ("all",)),
         ("list local", "list", ("local",)),
         ("alias small qwen2.5-coder-0.5b", "alias", ("small", "qwen2.5-coder-0.5b")),
-        ("register m mistralai/Ministral-3B", "register", ("m", "mistralai/Ministral-3B")),
+        ("alias m mistralai/Ministral-3B", "alias", ("m", "mistralai/Ministral-3B")),
         ("alias other known", "alias", ("other", "known")),
         ("alias", "alias", ()),
-        ("register", "register", ()),
         ("help load", "help", ("load",)),
-        ("update known qwen2.5-coder-0.5b", "update", ("known", "qwen2.5-coder-0.5b")),
-        ("delete known", "delete", ("known",)),
         ("dealias nobody", "dealias", ("nobody",)),
     ],
 )
@@ -87,9 +83,9 @@ def test_words_that_fit_a_commands_grammar_make_a_command(line: str, name: str, 
 
 
 def test_loading_keeps_layers_in_host_memory_only_where_that_is_said() -> None:
-    assert load_words(["big", "--spill"]) == ("big", True, None, None, True)
-    assert load_words(["--kv", "int8", "--no-spill"]) == ("", True, "int8", None, False)
-    assert load_words(["big"]) == ("big", True, None, None, None)
+    assert parse_load_words(["big", "--spill"]) == LoadArguments("big", True, None, None, True)
+    assert parse_load_words(["--kv", "int8", "--no-spill"]) == LoadArguments("", True, "int8", None, False)
+    assert parse_load_words(["big"]) == LoadArguments("big", True, None, None, None)
 
 
 def test_an_empty_line_and_the_usual_flags_ask_for_help_and_version() -> None:
@@ -155,7 +151,7 @@ def test_an_alias_behind_the_cell_magic_chooses_the_model() -> None:
         ("-f yaml x", "--format is 'yaml', but must be one of md, markdown, text, code, json, html, math"),
         ("-f", "--format needs a value"),
         ("--temprature 1 x", "Did you mean --temperature?"),
-        ("-x what", "%mistral has no flag -x. There are: -f/--format"),
+        ("-x what", "%mistral has no flag -x. Available flags: -f/--format"),
         ("--seed many x", "--seed is 'many', but must be a number"),
         ("--seed 1.5 x", "--seed is '1.5', but must be a number"),
         ("--max-tokens 0 x", "--max-tokens is 0, but must be a whole number from 1 to 131072."),
@@ -163,12 +159,12 @@ def test_an_alias_behind_the_cell_magic_chooses_the_model() -> None:
         ("--seed -1 x", "--seed is -1, but must be a whole number from 0 to 9007199254740992. Change or leave it out."),
         ("-m {temperature:1} x", "Write it as -m '{\"temperature\": 0.2}'"),
         ("-m '[1]' x", "-m is not a JSON object"),
-        ("""-m '{"temperatur": 1}' x""", "-m: there is no parameter 'temperatur'. There are: temperature, top_p"),
+        ("""-m '{"temperatur": 1}' x""", "-m: unknown parameter 'temperatur'. Known parameters: temperature, top_p"),
         ("""-m '{"top_p": "high"}' x""", "top_p is 'high', but must be a number from 0 to 1"),
         ("--context here x", "--context is 'here', but must be one of none, cell, above, notebook"),
-        ("-o class x", "'class' cannot be the name of a variable"),
-        ("-o 1st x", "'1st' cannot be the name of a variable"),
-        ("--system 'open x", "--system: the quote is not closed"),
+        ("-o class x", "'class' is not a valid variable name"),
+        ("-o 1st x", "'1st' is not a valid variable name"),
+        ("--system 'open x", "--system: the closing quote is missing"),
     ],
 )
 def test_a_wrong_flag_is_one_sentence_that_says_what_there_is(line: str, says: str) -> None:
@@ -184,11 +180,11 @@ def test_a_wrong_flag_is_one_sentence_that_says_what_there_is(line: str, says: s
     [
         ("load small --kv int9", "--kv is 'int9', but must be one of bf16, fp8, int8, int4"),
         ("load small --spil", "%mistral load has no flag --spil. Did you mean --spill?"),
-        ("load --force", "There are: --no-download, --kv, --adapter, --spill, --no-spill"),
+        ("load --force", "Available flags: --no-download, --kv, --adapter, --spill, --no-spill"),
         ("alt --aply", "Did you mean --apply?"),
         ("fix 3 --sed 1", "%mistral fix has no flag --sed. Did you mean --seed?"),
         ("explain --modell x", "Did you mean --model?"),
-        ("status --json", "%mistral status has no flag --json. It takes none."),
+        ("status --json", "%mistral status has no flag --json. It takes no flags."),
     ],
 )
 def test_a_command_with_a_wrong_flag_is_no_question(line: str, says: str) -> None:
@@ -197,12 +193,10 @@ def test_a_command_with_a_wrong_flag_is_no_question(line: str, says: str) -> Non
     assert says in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    "line", ["alias small nonsense", "register small nonsense", "update known nonsense", "--seed 1 alias s no_such"]
-)
+@pytest.mark.parametrize("line", ["alias small nonsense", "alias known nonsense", "--seed 1 alias s no_such"])
 def test_an_alias_of_what_is_no_models_name_is_refused_in_one_sentence(line: str) -> None:
     with pytest.raises(
-        UsageError, match=r"is neither a model's name .* nor an alias\. \(To ask it as a question"
+        UsageError, match=r"is neither a model name .* nor an alias\. \(To ask it as a question"
     ) as raised:
         parse_line(line, {"known"})
     assert "\n" not in str(raised.value)
@@ -228,4 +222,24 @@ def test_a_question_about_a_flag_stays_a_question(line: str) -> None:
     [("3", 3), ("In[3]", 3), ("Out[3]", 3), ("Err[3]", 3), ("In[3", None), ("3]", None), ("x", None), ("-3", None)],
 )
 def test_a_reference_is_a_prompt_number(word: str, number: int | None) -> None:
-    assert reference(word) == number
+    assert parse_reference(word) == number
+
+
+@pytest.mark.parametrize(
+    ("line", "replacement"),
+    [
+        ("register small qwen2.5-coder-0.5b", "alias"),
+        ("register", "alias"),
+        ("update known qwen2.5-coder-0.5b", "alias"),
+        ("delete known", "dealias"),
+        ("error", "explain"),
+        ("error 3", "explain"),
+    ],
+)
+def test_a_former_command_names_its_replacement(line: str, replacement: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_line(line, {"known"})
+    assert str(raised.value) == (
+        f"%mistral has no command {line.split()[0]}. Did you mean {replacement}? "
+        "(To ask it as a question: %mistral -- …)"
+    )

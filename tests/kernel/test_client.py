@@ -171,7 +171,7 @@ def test_a_host_that_dies_is_passed_over_while_its_socket_still_takes_connection
 def test_a_host_that_is_busy_is_not_taken_for_gone(runtime: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         write(runtime / "mistral-9.json", url=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        assert find_connection(patience=0.1) is not None
+        assert find_connection(timeout=0.1) is not None
 
 
 def test_a_port_whose_process_is_gone_is_not_given_our_token(runtime: Path) -> None:

@@ -8,7 +8,7 @@ import threading
 from dataclasses import asdict
 
 import pytest
-from jupyter_mistral.kernel.show.display import bar, progress_of, receipt, uninterrupted
+from jupyter_mistral.kernel.show.display import bar, defer_interrupt, progress_of, receipt
 from jupyter_mistral.kernel.show.tables import status_table
 from jupyter_mistral.protocol.events import Delta, Event, Loading, Queued, Reading, Usage
 from jupyter_mistral.protocol.failures import Failure
@@ -18,14 +18,14 @@ from jupyter_mistral.protocol.status import Memory
 @pytest.mark.parametrize(
     ("event", "words", "fraction"),
     [
-        (Queued(1), "Waiting: 1 request is ahead", None),
-        (Queued(3), "Waiting: 3 requests are ahead", None),
+        (Queued(1), "Waiting for 1 request", None),
+        (Queued(3), "Waiting for 3 requests", None),
         (Loading("load", 0.42, "", 12.0), "Loading the model 42%, 12 s left", 0.42),
         (Loading("download", 0.1, "", 600.0), "Downloading the model 10%, 10 min left", 0.1),
-        (Loading("quantize"), "Quantizing to 4 bit", None),
+        (Loading("quantize"), "Quantizing to 4-bit", None),
         (Loading("warm", 1.0, "", float("inf")), "Warming up 100%", 1.0),
         (Reading(1024, 4096), "Reading 1,024 of 4,096 tokens", 0.25),
-        (Reading(4096, 4096, 4000, 0.2), "Reading 4,096 of 4,096 tokens, 4,000 of them reused", 1.0),
+        (Reading(4096, 4096, 4000, 0.2), "Reading 4,096 of 4,096 tokens (4,000 cached)", 1.0),
         (Reading(0, 0), "Reading 0 of 0 tokens", None),
         (Reading(512, 2048, 0, 6.0, 2, 5), "Reading part 2 of 5, 512 of 2,048 tokens, 6 s left", 0.25),
         (Delta("x"), "", None),
@@ -48,9 +48,9 @@ def test_a_receipt_leaves_out_what_was_not_measured() -> None:
 
 def test_the_status_tells_of_a_gpu_what_is_measured() -> None:
     memory = asdict(Memory("cuda", 5 * 2**30, 2**30, 9 * 2**30, 24 * 2**30))
-    assert "other processes" not in status_table({"memory": memory}) and "GPU" not in status_table({"memory": memory})
+    assert "other programs" not in status_table({"memory": memory}) and "GPU" not in status_table({"memory": memory})
     told = status_table({"memory": memory | {"others": 3 * 2**30, "gpu": "NVIDIA L4", "power_w": 31.5}})
-    assert "remembered text 1.0 GiB, other processes 3.0 GiB; 9.0 GiB of 24.0 GiB free on cuda" in told
+    assert "cache 1.0 GiB, other programs 3.0 GiB; 9.0 GiB of 24.0 GiB free on cuda" in told
     assert "| GPU | NVIDIA L4, 32 W |" in told
     assert "weights 5.0 GiB and 2.0 GiB in host memory," in status_table({"memory": memory | {"spilled": 2**31}})
     assert "| GPU | NVIDIA L4, 48 °C |" in status_table({"memory": memory | {"gpu": "NVIDIA L4", "temperature_c": 48}})
@@ -65,7 +65,7 @@ def test_the_status_tells_that_requests_are_refused_since_none_can_be_recorded()
 
 def test_an_interrupt_while_an_output_is_published_raises_when_it_is() -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
+    with pytest.raises(KeyboardInterrupt), defer_interrupt():
         os.kill(os.getpid(), signal.SIGINT)
         done.append(True)
     assert done == [True]
@@ -76,7 +76,7 @@ def test_an_interrupt_while_an_output_is_published_raises_when_it_is() -> None:
 
 def test_an_error_while_an_output_is_published_comes_out_and_the_handler_goes_back() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(ValueError, match="own"), uninterrupted():
+    with pytest.raises(ValueError, match="own"), defer_interrupt():
         raise ValueError("own")
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -85,7 +85,7 @@ def test_another_thread_than_the_main_one_may_publish_too() -> None:
     done = []
 
     def publish() -> None:
-        with uninterrupted():
+        with defer_interrupt():
             done.append(True)
 
     thread = threading.Thread(target=publish)

@@ -132,7 +132,7 @@ def test_a_host_that_is_killed_gives_a_sentence_and_the_next_question_starts_ano
     assert killed
     assert (reply["status"], reply["ename"]) == ("error", "MistralError")
     assert len(reply["traceback"]) == 1
-    assert "broke off" in messages[-2]["content"]["data"]["text/html"]
+    assert "interrupted by an error" in messages[-2]["content"]["data"]["text/html"]
     reply, messages = kernel.run("%mistral --max-tokens 4 Hello?")
     assert reply["status"] == "ok", reply
     assert messages[0]["content"]["text"].startswith("Started a model host")

@@ -169,7 +169,7 @@ def test_explain_alone_takes_the_newer_of_the_last_figure_and_the_last_error(she
     shell.run(PLOT)
     shell.run("%mistral explain")
     assert 'line "speed"' in peer.requests[-1].extras.figures[0]
-    shell.run("%mistral error")
+    shell.run("%mistral explain 1")
     assert "ZeroDivisionError" in peer.prompt
     shell.run("undefined")
     shell.run("%mistral explain")

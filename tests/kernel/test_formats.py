@@ -7,15 +7,15 @@ from html.parser import HTMLParser
 import pytest
 from jupyter_mistral.kernel.ask import formats
 from jupyter_mistral.kernel.ask.code_blocks import cell_of, formulas_of, html_of, looks_like_python, split
-from jupyter_mistral.kernel.ask.formats import Shown, finish, parse_schema, to_bundle, to_document
-from jupyter_mistral.kernel.ask.reply import Reply, provenance
+from jupyter_mistral.kernel.ask.formats import FormattedAnswer, finish, parse_schema
+from jupyter_mistral.kernel.ask.reply import Reply, provenance, to_bundle, to_document
 from jupyter_mistral.kernel.errors import MistralError
 from jupyter_mistral.protocol.events import Usage
 
 USAGE = Usage(model="m", quantization="nf4", seed=7)
 
 
-def done(format: str, text: str) -> Shown:
+def done(format: str, text: str) -> FormattedAnswer:
     return finish(format, text, "stop", USAGE)
 
 
@@ -54,13 +54,13 @@ def test_code_reports_its_blocks_and_what_did_not_come() -> None:
     assert "1 line of code, in the new cell below" in shown.body
     nothing = done("code", "No idea.")
     assert (nothing.next_cell, nothing.reply.code) == ("", ())
-    assert nothing.problem.startswith("No code came in the answer.")
+    assert nothing.problem.startswith("The answer contains no code.")
 
 
 @pytest.mark.parametrize(("format", "what"), [("code", "code"), ("html", "HTML"), ("math", "formula")])
 def test_an_answer_that_was_cut_before_its_part_says_how_to_get_it(format: str, what: str) -> None:
     assert finish(format, "First, let us", "length", Usage()).problem == (
-        f"The answer was cut before any {what} came. Raise --max-tokens."
+        f"The answer reached the token limit before any {what}. Raise --max-tokens."
     )
 
 
@@ -82,8 +82,8 @@ def test_json_is_parsed_and_shown_indented(answer: str) -> None:
 
 def test_json_that_was_cut_says_how_to_get_it_whole() -> None:
     assert "Raise --max-tokens" in finish("json", '{"a": [1, ', "length", USAGE).problem
-    assert done("json", "no").problem == "The answer is not JSON. Ask again."
-    with pytest.raises(AttributeError, match="not JSON: ask with -f json"):
+    assert done("json", "no").problem == "The answer is not valid JSON. Try again."
+    with pytest.raises(AttributeError, match="not JSON. Ask with -f json"):
         _ = done("markdown", '{"a": 1}').reply.json
 
 

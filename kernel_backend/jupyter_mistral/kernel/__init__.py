@@ -1,1 +1,1 @@
-"""What runs in the user's kernel: magics, namespace, figures, client, display, widget. No torch, no jupyter_server."""
+"""The part that runs in the user's kernel: magics, variables, figures, client, display, widget. No torch, no jupyter_server."""

@@ -1,4 +1,4 @@
-"""Documents that were read, and what of them goes along with a question: all of it, or the pages that the question is about."""
+"""Documents that were read, and the part to send with a question: everything, or the pages that the question is about."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .show.style import frame
 from .variables.masking import mask
 
 CITE = "In an answer about it, name the page of each fact as [page 3]; say so if it is not in there."
-REMIND = "Name the page of each fact as [page 3]."
+CITE_REMINDER = "Name the page of each fact as [page 3]."
 _CITED = re.compile(r"\bpages?\s+(\d{1,4})", re.IGNORECASE)
-# a page is an answer's source if it holds so much of the answer's words, the rarer ones counting more
-ENOUGH, FEWEST = 0.5, 3
-# of a token, on the low side, so that what fits by them fits
-CHARACTERS = 3
-# what acts in Markdown that JupyterLab shows: tags, pictures, links, macros of mathematics, fences that draw
-_ACTS = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|(?<=\])[(:\[]|(?<=\\)(?=[A-Za-z])|(?<=``)(?=`)|(?<=~~)(?=~)")
-_GAP = "\u200b"  # no width
-READ = "I have it before me, and will cite its pages."
+# a page is a source of an answer if it contains this share of the answer's words (weighted by rarity), and this many of them
+MIN_SHARE, MIN_WORDS = 0.5, 3
+# a low estimate, so that text that fits by this count also fits by the real one
+CHARACTERS_PER_TOKEN = 3
+# active Markdown: tags, images, links, TeX macros, and fences that JupyterLab draws as diagrams
+_ACTIVE = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|(?<=\])[(:\[]|(?<=\\)(?=[A-Za-z])|(?<=``)(?=`)|(?<=~~)(?=~)")
+_ZERO_WIDTH_SPACE = "\u200b"
+ACKNOWLEDGEMENT = "I have it before me, and will cite its pages."
 
 
 @dataclass(frozen=True)
-class Paper:
-    """A document that was read: `str()` is its Markdown, and `{name}` in a question fills it in."""
+class ReadDocument:
+    """A document that was read. `str()` is its Markdown; `{name}` in a question inserts it."""
 
     name: str
     document: Document
@@ -48,83 +48,96 @@ class Paper:
 
     @property
     def text(self) -> str:
-        """What a prompt gets: where it comes from, how to cite it, and its Markdown."""
-        return _told(self, self.pages)
+        """The document as text for a prompt: its name, how to cite it, and its Markdown."""
+        return _to_prompt(self, self.pages)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        # never text/markdown, which JupyterLab does not sanitize: the document is somebody else's
+        # never text/markdown, which JupyterLab does not sanitize: the document is untrusted
         return {"text/plain": self.markdown, "text/html": frame(to_html(self.markdown))}
 
 
-def harmless(markdown: str) -> str:
-    """A stranger's Markdown for a cell of the user's: its headings, lists and tables, and nothing in it that acts or loads."""
-    return _ACTS.sub(lambda sign: f"&#{ord(sign[0])};" if sign[0] else _GAP, markdown)
+def neutralize(markdown: str) -> str:
+    """Make untrusted Markdown safe for a user's cell: headings, lists and tables stay, nothing acts or loads."""
+    return _ACTIVE.sub(lambda match: f"&#{ord(match[0])};" if match[0] else _ZERO_WIDTH_SPACE, markdown)
 
 
-def to_messages(papers: Sequence[Paper], question: str, room: int) -> tuple[Message, ...]:
-    """A turn that holds the papers, up to about `room` characters in all; nothing where there are none."""
-    if not papers:
+def to_messages(documents: Sequence[ReadDocument], question: str, budget: int) -> tuple[Message, ...]:
+    """A user turn with the documents, about `budget` characters in all, and a reply to it; empty without documents."""
+    if not documents:
         return ()
-    share = room // len(papers)
-    text = "\n\n".join(mask(_told(paper, choose(paper.pages, question, share))) for paper in papers)
-    return (Message("user", (text,)), Message("assistant", (READ,)))
+    share = budget // len(documents)
+    parts = [mask(_to_prompt(document, choose_pages(document.pages, question, share))) for document in documents]
+    return (Message("user", ("\n\n".join(parts),)), Message("assistant", (ACKNOWLEDGEMENT,)))
 
 
-def choose(pages: Sequence[Page], question: str, room: int) -> list[Page]:
-    """All pages if they fit; else those that share most of the question's rarer words, in the order of the document."""
-    if sum(len(page.markdown) for page in pages) <= room:
+def choose_pages(pages: Sequence[Page], question: str, budget: int) -> list[Page]:
+    """All pages if they fit into `budget` characters; else those that share the most of the question's rare words."""
+    if sum(len(page.markdown) for page in pages) <= budget:
         return list(pages)
     counts = [Counter(_terms(page.markdown)) for page in pages]
-    asked = set(_terms(question))
-    rare = {term: math.log(1 + len(pages) / (1 + sum(term in count for count in counts))) for term in asked}
+    question_terms = set(_terms(question))
+    rarity = {term: math.log(1 + len(pages) / (1 + sum(term in c for c in counts))) for term in question_terms}
 
     def score(at: int) -> float:
         length = 1 + math.log1p(sum(counts[at].values()))
-        return sum(rare[term] * math.sqrt(counts[at][term]) for term in asked) / length
+        return sum(rarity[term] * math.sqrt(counts[at][term]) for term in question_terms) / length
 
-    # the first page says what the document is; among equals the earlier comes first
-    order = [0, *sorted(range(1, len(pages)), key=lambda at: (-score(at), at))]
-    kept: list[int] = []
-    for at in order:
-        if len(pages[at].markdown) <= room:
-            kept.append(at)
-            room -= len(pages[at].markdown)
-    if kept:
-        return [pages[at] for at in sorted(kept)]
-    best = pages[max(order, key=score)]
-    return [Page(best.number, f"{best.markdown[:room]} […]", best.how)]
+    # the first page says what the document is; among equal scores the earlier page comes first
+    ranking = [0, *sorted(range(1, len(pages)), key=lambda at: (-score(at), at))]
+    chosen: list[int] = []
+    for at in ranking:
+        if len(pages[at].markdown) <= budget:
+            chosen.append(at)
+            budget -= len(pages[at].markdown)
+    if chosen:
+        return [pages[at] for at in sorted(chosen)]
+    best = pages[max(ranking, key=score)]
+    return [Page(best.number, f"{best.markdown[:budget]} […]", best.how)]
 
 
-def sources(papers: Sequence[Paper], answer: str) -> str:
-    """What the reader is told of where an answer stands: pages that it does not name itself, or names but were not read."""
-    read = {page.number for paper in papers for page in paper.pages}
+def check_citations(documents: Sequence[ReadDocument], answer: str) -> str:
+    """A note on the pages of an answer that cites none, or cites pages that were not read; "" if there is nothing to say."""
+    pages_read = {page.number for document in documents for page in document.pages}
     cited = {int(number) for number in _CITED.findall(answer)}
-    if not papers or (cited and cited <= read):
+    if not documents or (cited and cited <= pages_read):
         return ""
     if cited:
-        wrong = ", ".join(map(str, sorted(cited - read)))
-        return f"The answer names page {wrong}, which was not read: do not rely on that."
-    held = [(paper.name, page.number, set(_terms(page.markdown))) for paper in papers for page in paper.pages]
-    words = {term for term in _terms(answer) if any(term in terms for _, _, terms in held)}
-    weight = {term: math.log(1 + len(held) / sum(term in terms for _, _, terms in held)) for term in words}
-    shares = {
-        (name, n): sum(weight[t] for t in words & terms) for name, n, terms in held if len(words & terms) >= FEWEST
-    }
-    best = max(shares.values(), default=0.0)
-    if best < ENOUGH * sum(weight.values()) or best <= 0:
+        unread = sorted(cited - pages_read)
+        pages = f"page{'s' if len(unread) > 1 else ''} {', '.join(map(str, unread))}"
+        return f"The answer cites {pages}, which {'were' if len(unread) > 1 else 'was'} not read. Do not rely on it."
+    pages_with_same_words = _find_sources(documents, answer)
+    if not pages_with_same_words:
         return ""
-    found = [f"[page {n}] of {name}" for (name, n), share in shares.items() if share > 0.9 * best][:3]
-    return f"The answer names no page; its words stand on {', '.join(found)}."
+    return f"The answer cites no page. Its wording matches {', '.join(pages_with_same_words)}."
 
 
-def _told(paper: Paper, pages: Sequence[Page]) -> str:
-    document = paper.document
-    of = f"{len(pages)} of its {document.page_count} pages" if len(pages) != document.page_count else "all its pages"
+def _find_sources(documents: Sequence[ReadDocument], answer: str) -> list[str]:
+    """The pages, three at most, that contain most of the answer's words, the rarer ones counting more."""
+    pages = [
+        (document.name, page.number, set(_terms(page.markdown))) for document in documents for page in document.pages
+    ]
+    words = {term for term in _terms(answer) if any(term in terms for _, _, terms in pages)}
+    rarity = {term: math.log(1 + len(pages) / sum(term in terms for _, _, terms in pages)) for term in words}
+    scores = {
+        (name, number): sum(rarity[term] for term in words & terms)
+        for name, number, terms in pages
+        if len(words & terms) >= MIN_WORDS
+    }
+    best = max(scores.values(), default=0.0)
+    if best < MIN_SHARE * sum(rarity.values()) or best <= 0:
+        return []
+    return [f"[page {number}] of {name}" for (name, number), score in scores.items() if score > 0.9 * best][:3]
+
+
+def _to_prompt(read: ReadDocument, pages: Sequence[Page]) -> str:
+    document = read.document
+    is_complete = len(pages) == document.page_count
+    extent = "all its pages" if is_complete else f"{len(pages)} of its {document.page_count} pages"
     part = Document(document.title, document.page_count, tuple(pages))
-    return f"The document {paper.name}, {of}. {CITE}\n\n{part.markdown}"
+    return f"The document {read.name}, {extent}. {CITE}\n\n{part.markdown}"
 
 
 def _terms(text: str) -> list[str]:
-    from ..context.search.words import terms  # reads its word lists at the first call
+    from ..context.search.words import terms  # loads its word lists on the first call
 
     return list(terms(text))

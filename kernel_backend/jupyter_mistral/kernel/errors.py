@@ -1,4 +1,4 @@
-"""What a magic raises: one sentence on the screen instead of our frames. Run All stops all the same."""
+"""The errors that a magic raises: the output shows one sentence instead of our stack frames, and Run All stops."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ..protocol.failures import Failure
 
 
 class MistralError(RuntimeError):
-    """The message says what happened and what to do; `code` is a code of `protocol.FAILURES` or "no_answer"."""
+    """The message says what happened and what to do. `code` is a code of `protocol.FAILURES` or "no_answer"."""
 
     def __init__(self, message: str, code: str = "no_answer") -> None:
         super().__init__(message)
@@ -22,7 +22,7 @@ class MistralError(RuntimeError):
 
 
 class Stopped(KeyboardInterrupt):
-    """The user interrupted an answer: what is there stays on the screen, and Run All stops."""
+    """The user interrupted an answer. The output keeps the partial answer, and Run All stops."""
 
     def _render_traceback_(self) -> list[str]:
         return ["Stopped: the answer was interrupted."]

@@ -1,3 +1,3 @@
-"""`%mistral alt` and `jupyter mistral alt`: alt text for the figures of a saved notebook, shown as a diff, written on the user's word."""
+"""`%mistral alt` and `jupyter mistral alt`: alt text for the figures of a saved notebook, shown as a diff and written on request."""
 
 from __future__ import annotations

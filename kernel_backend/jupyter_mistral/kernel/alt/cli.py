@@ -1,4 +1,4 @@
-"""`jupyter mistral alt NOTEBOOK`: alt texts for a saved notebook, as a diff; `--apply` writes them."""
+"""`jupyter mistral alt NOTEBOOK`: shows alt text for a saved notebook as a diff; `--apply` writes it."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ from pathlib import Path
 
 from ..figures.questions import can_see
 from ..host.client import Client
-from .review import review
+from .review import make_review
 
 
 def main(argv: list[str]) -> int:
-    """Prints the diff on standard output, progress on standard error. Raises `Failure`."""
+    """Print the diff to standard output and progress to standard error. Raises `Failure`."""
     parser = argparse.ArgumentParser(
         "jupyter mistral alt",
-        description="Write alt text for the figures of a notebook into its outputs' metadata: shown as a diff first.",
+        description="Generate alt text for the figures of a notebook and show it as a diff.",
     )
     parser.add_argument("notebook", type=Path, metavar="NOTEBOOK.ipynb")
-    parser.add_argument("--apply", action="store_true", help="write what the diff shows into the file")
-    parser.add_argument("--overwrite", action="store_true", help="also replace alt text that a person wrote")
-    parser.add_argument("--model", metavar="NAME", help="the model to ask (the loaded or default one)")
+    parser.add_argument("--apply", action="store_true", help="write the alt text into the notebook file")
+    parser.add_argument("--overwrite", action="store_true", help="also replace alt text written by a person")
+    parser.add_argument(
+        "--model", metavar="NAME", help="model to ask (default: the loaded model, else the default one)"
+    )
     args = parser.parse_args(argv)
     client = Client.find()
 
-    def tell(done: int, of: int, what: str) -> None:
-        if done < of:
-            print(f"Figure {done + 1} of {of}: {what}", file=sys.stderr, flush=True)
+    def show_progress(done: int, total: int, name: str) -> None:
+        if done < total:
+            print(f"Figure {done + 1} of {total}: {name}", file=sys.stderr, flush=True)
 
-    found = review(args.notebook, client, can_see(client, args.model), tell, model=args.model, overwrite=args.overwrite)
-    print(found.diff())
-    print(found.summary(), file=sys.stderr)
+    has_vision = can_see(client, args.model)
+    review = make_review(args.notebook, client, has_vision, show_progress, model=args.model, overwrite=args.overwrite)
+    print(review.diff())
+    print(review.summary(), file=sys.stderr)
     if args.apply:
-        count = found.apply()
-        print(f"Wrote {count} into {args.notebook.name}.", file=sys.stderr)
-    elif found.changes:
-        print("Nothing is written yet: --apply writes it.", file=sys.stderr)
+        count = review.apply()
+        print(f"Wrote {count} alt text{'' if count == 1 else 's'} to {args.notebook.name}.", file=sys.stderr)
+    elif review.changes:
+        print("Nothing was written. Use --apply to write it.", file=sys.stderr)
     return 0

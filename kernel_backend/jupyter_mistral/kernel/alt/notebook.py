@@ -1,7 +1,7 @@
-"""The figures of a saved notebook and the alt text in their outputs' metadata. Knows no model.
+"""The figures of a saved notebook, and the alt text in the metadata of their outputs. Knows no model.
 
-nbconvert's classic and basic pages show `metadata["image/png"]["alt"]`, and our renderer does in JupyterLab. What we wrote is marked, so that
-words of a person are told from ours.
+nbconvert's classic and basic templates show `metadata["image/png"]["alt"]`, and our renderer does in JupyterLab. Generated alt
+text is marked, so that hand-written text can be told apart.
 """
 
 from __future__ import annotations
@@ -22,129 +22,137 @@ from ...protocol.images import IMAGE_TYPES
 MAX_FILE = 200 * 2**20
 MARK = "jupyter_mistral"
 _SPEC = re.compile(r"application/vnd\.(?:plotly\.v\d+|vegalite\.v\d+|vega\.v\d+)\+json")
-_DRAWN = (*IMAGE_TYPES, "image/svg+xml")
+_IMAGE_TYPES = (*IMAGE_TYPES, "image/svg+xml")
 
 
 @dataclass(frozen=True)
-class Place:
-    """One figure: the cell's index, its prompt number, the output's index, the type that carries the alt text, and that text."""
+class FigureOutput:
+    """One figure: the indexes of its cell and output, the cell's prompt number and source, and the alt text.
+
+    mime: the type whose metadata contains the alt text.
+    """
 
     cell: int
-    run: int | None
+    prompt_number: int | None
     output: int
     mime: str
     alt: str = ""
-    is_ours: bool = False
+    is_generated: bool = False
     source: str = ""
 
     @property
     def is_hand_written(self) -> bool:
-        return bool(self.alt) and not self.is_ours
+        return bool(self.alt) and not self.is_generated
 
     def __str__(self) -> str:
         return f"[cell {self.cell}] output {self.output}, {self.mime}"
 
 
 class Notebook:
-    """A notebook's file as it was read. Raises `Failure` for what is none."""
+    """A notebook file, read when the object is made. Raises `Failure` if the file is not a notebook."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            if path.stat().st_size > MAX_FILE:
-                raise Failure("too_large", f"{path.name} holds more than {MAX_FILE >> 20} MB.", "Clear large outputs.")
-            raw = path.read_bytes()
-            data = json.loads(raw)
-        except FileNotFoundError:
-            raise Failure("not_found", f"There is no file {path.name}.", "Save the notebook first.") from None
-        except (OSError, ValueError, RecursionError):
-            data = None
-        if not isinstance(data, dict) or not isinstance(data.get("cells"), list):
-            raise Failure(
-                "bad_request", f"{path.name} is no notebook of nbformat 4.", "Open and save it in JupyterLab."
-            )
-        self.data: dict[str, Any] = data
-        self._raw = raw
+        self._raw, self.data = _read(path)
 
-    def places(self) -> list[Place]:
+    def figure_outputs(self) -> list[FigureOutput]:
         """Every figure, in order."""
-        return list(self._places())
+        return list(self._figure_outputs())
 
-    def _places(self) -> Iterator[Place]:
+    def _figure_outputs(self) -> Iterator[FigureOutput]:
         for i, cell in enumerate(self.data["cells"]):
             outputs = cell.get("outputs") if isinstance(cell, dict) else None
             for k, output in enumerate(outputs if isinstance(outputs, list) else ()):
                 bundle = output.get("data") if isinstance(output, dict) else None
-                mime = _carrier(bundle) if isinstance(bundle, dict) else None
+                mime = _alt_mime(bundle) if isinstance(bundle, dict) else None
                 if mime is not None:
-                    alt, mark = _told(output, mime)
-                    run = cell.get("execution_count")
-                    source = _joined(cell.get("source"))
-                    yield Place(i, run if isinstance(run, int) else None, k, mime, alt, alt == mark, source)
+                    alt, is_generated = _read_alt(output, mime)
+                    count = cell.get("execution_count")
+                    number = count if isinstance(count, int) else None
+                    yield FigureOutput(i, number, k, mime, alt, is_generated, _join(cell.get("source")))
 
-    def bundle(self, place: Place) -> dict[str, Any]:
-        """The output's data by type, each text joined."""
-        held = self.data["cells"][place.cell]["outputs"][place.output]["data"]
-        return {mime: value if isinstance(value, dict) else _joined(value) for mime, value in held.items()}
+    def bundle(self, figure: FigureOutput) -> dict[str, Any]:
+        """The output's data by type, with each text joined."""
+        data = self.data["cells"][figure.cell]["outputs"][figure.output]["data"]
+        return {mime: value if isinstance(value, dict) else _join(value) for mime, value in data.items()}
 
-    def set(self, place: Place, alt: str) -> None:
-        output = self.data["cells"][place.cell]["outputs"][place.output]
+    def set_alt(self, figure: FigureOutput, alt: str) -> None:
+        output = self.data["cells"][figure.cell]["outputs"][figure.output]
         metadata = output.get("metadata")
         metadata = output["metadata"] = metadata if isinstance(metadata, dict) else {}
-        held = metadata.get(place.mime)
-        metadata[place.mime] = {**(held if isinstance(held, dict) else {}), "alt": alt, MARK: {"alt": _mark(alt)}}
+        old = metadata.get(figure.mime)
+        metadata[figure.mime] = {**(old if isinstance(old, dict) else {}), "alt": alt, MARK: {"alt": _digest(alt)}}
 
     def write(self) -> None:
-        """In place of the file that was read, whole or not at all. Raises `Failure` where that was changed meanwhile."""
+        """Replace the file atomically. Raises `Failure` if it has changed since it was read."""
         try:
             if self.path.read_bytes() != self._raw:
                 raise Failure(
-                    "bad_request", f"{self.path.name} was changed since it was read.", "Ask for the alt texts again."
+                    "bad_request", f"{self.path.name} has changed since it was read.", "Generate the alt text again."
                 )
             text = json.dumps(self.data, ensure_ascii=False, indent=_indent(self._raw)) + "\n"
-            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                    file.write(text)
-                os.chmod(name, self.path.stat().st_mode & 0o777)
-                os.replace(name, self.path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            self._replace_file(text)
         except OSError as error:
             raise Failure(
                 "internal", f"{self.path.name} could not be written: {error.strerror}.", "Check the disk."
             ) from error
         self._raw = text.encode()
 
+    def _replace_file(self, text: str) -> None:
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            os.chmod(name, self.path.stat().st_mode & 0o777)
+            os.replace(name, self.path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
-def _carrier(bundle: dict[str, Any]) -> str | None:
-    """The type whose metadata carries the alt text: the picture that is shown, else the plot's description."""
-    return next((m for m in _DRAWN if m in bundle), None) or next((m for m in bundle if _SPEC.fullmatch(m)), None)
+
+def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
+    """The file's bytes and its parsed content. Raises `Failure`."""
+    try:
+        if path.stat().st_size > MAX_FILE:
+            raise Failure("too_large", f"{path.name} is larger than {MAX_FILE >> 20} MB.", "Clear large outputs.")
+        raw = path.read_bytes()
+        data = json.loads(raw)
+    except FileNotFoundError:
+        raise Failure("not_found", f"The file {path.name} does not exist.", "Save the notebook first.") from None
+    except (OSError, ValueError, RecursionError):
+        raw, data = b"", None
+    if not isinstance(data, dict) or not isinstance(data.get("cells"), list):
+        raise Failure("bad_request", f"{path.name} is not a notebook in nbformat 4.", "Open and save it in JupyterLab.")
+    return raw, data
 
 
-def _told(output: dict[str, Any], mime: str) -> tuple[str, str]:
-    """The alt text, and the same where we wrote it and nobody has changed it since."""
+def _alt_mime(bundle: dict[str, Any]) -> str | None:
+    """The type whose metadata contains the alt text: the displayed image, else the plot's specification."""
+    image = next((mime for mime in _IMAGE_TYPES if mime in bundle), None)
+    return image or next((mime for mime in bundle if _SPEC.fullmatch(mime)), None)
+
+
+def _read_alt(output: dict[str, Any], mime: str) -> tuple[str, bool]:
+    """The alt text, and whether it was generated and not edited since."""
     metadata = output.get("metadata")
-    held = metadata.get(mime) if isinstance(metadata, dict) else None
-    alt = held.get("alt") if isinstance(held, dict) else None
-    if not isinstance(alt, str) or not alt.strip():
-        return "", "nothing of ours"
-    mark = held.get(MARK) if isinstance(held, dict) else None
-    is_ours = isinstance(mark, dict) and mark.get("alt") == _mark(alt)
-    return alt, alt if is_ours else ""
+    entry = metadata.get(mime) if isinstance(metadata, dict) else None
+    alt = entry.get("alt") if isinstance(entry, dict) else None
+    if not isinstance(entry, dict) or not isinstance(alt, str) or not alt.strip():
+        return "", False
+    mark = entry.get(MARK)
+    return alt, isinstance(mark, dict) and mark.get("alt") == _digest(alt)
 
 
-def _mark(alt: str) -> str:
+def _digest(alt: str) -> str:
     return hashlib.sha256(alt.encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def _joined(value: Any) -> str:
+def _join(value: Any) -> str:
     if isinstance(value, list):
         return "".join(part for part in value if isinstance(part, str))
     return value if isinstance(value, str) else ""
 
 
 def _indent(raw: bytes) -> int | None:
-    found = re.match(rb"\{\r?\n( +)", raw)
-    return len(found[1]) if found else None
+    match = re.match(rb"\{\r?\n( +)", raw)
+    return len(match[1]) if match else None

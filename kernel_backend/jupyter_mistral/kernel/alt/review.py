@@ -1,33 +1,34 @@
-"""What would be written, as a diff to look at, and the writing of exactly that."""
+"""Proposes alt text for a notebook's figures as a diff, and writes exactly what the diff shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from ...protocol.failures import Failure
 from ..figures import Facts
 from ..host.client import Client
-from .notebook import Notebook, Place
-from .writing import Basis, basis_of, known_of, write
+from .notebook import FigureOutput, Notebook
+from .writing import Basis, Sources, choose_basis, collect_sources, write_alt_text
 
-Tell = Callable[[int, int, str], None]  # figures done, of how many, which one
-FactsOf = Callable[[Place, dict[str, object]], Facts | None]
-_FROM: dict[Basis, str] = {
+ShowProgress: TypeAlias = Callable[[int, int, str], None]  # figures done, total, name of the next one
+FactsOf: TypeAlias = Callable[[FigureOutput, dict[str, object]], Facts | None]
+_BASIS_NOTES: dict[Basis, str] = {
     "numbers": "from the figure's numbers",
-    "pixels": "from its pixels",
+    "pixels": "from its image",
     "code": "from the cell's code alone",
 }
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """An alt text for one figure. new: empty where none was made, and `why` says why."""
+    """The alt text for one figure. new: empty if there is none. note: its source, or why there is none."""
 
-    place: Place
+    output: FigureOutput
     new: str = ""
-    why: str = ""
+    note: str = ""
 
 
 @dataclass
@@ -39,26 +40,26 @@ class Review:
 
     @property
     def changes(self) -> list[Proposal]:
-        return [p for p in self.proposals if p.new and p.new != p.place.alt]
+        return [p for p in self.proposals if p.new and p.new != p.output.alt]
 
     def apply(self) -> int:
-        """Write the changes into the file; gives how many. Raises `Failure` where the file was changed meanwhile."""
+        """Write the changes to the file and return their number. Raises `Failure` if the file has changed since."""
         for proposal in self.changes:
-            self.notebook.set(proposal.place, proposal.new)
+            self.notebook.set_alt(proposal.output, proposal.new)
         if self.changes:
             self.notebook.write()
         return len(self.changes)
 
     def diff(self) -> str:
-        """In the form of a unified diff: one hunk a figure."""
+        """Format the proposals as a unified diff with one hunk per figure."""
         name = self.notebook.path.name
         lines = [f"--- {name}", f"+++ {name} with alt text"]
         for proposal in self.proposals:
-            lines.append(f"@@ {proposal.place} @@ {proposal.why}".rstrip())
-            same = not proposal.new or proposal.new == proposal.place.alt
-            if proposal.place.alt:
-                lines.append(f"{' ' if same else '-'}{proposal.place.alt}")
-            if not same:
+            lines.append(f"@@ {proposal.output} @@ {proposal.note}".rstrip())
+            is_unchanged = not proposal.new or proposal.new == proposal.output.alt
+            if proposal.output.alt:
+                lines.append(f"{' ' if is_unchanged else '-'}{proposal.output.alt}")
+            if not is_unchanged:
                 lines.append(f"+{proposal.new}")
         return "\n".join(lines)
 
@@ -69,46 +70,42 @@ class Review:
         )
 
 
-def review(
+def make_review(
     path: Path,
     client: Client,
     can_see: bool,
-    tell: Tell,
+    show_progress: ShowProgress,
     *,
     model: str | None = None,
     overwrite: bool = False,
-    facts_of: FactsOf = lambda place, bundle: None,
+    facts_of: FactsOf = lambda output, bundle: None,
 ) -> Review:
-    """Alt texts for the notebook's figures that have none of a person's. Nothing is written. Raises `Failure`.
+    """Propose alt text for each figure of the notebook that has none. Writes nothing. Raises `Failure`.
 
-    overwrite: also what a person wrote. facts_of: the numbers that a running kernel still has.
+    overwrite: also replace text written by a person. facts_of: the numbers of a figure that the running kernel still has.
     """
-    found = Review(Notebook(path))
-    places = found.notebook.places()
-    if not places:
-        raise Failure("not_found", f"{path.name} holds no figure.", "Run the cells that draw, and save the notebook.")
-    for i, place in enumerate(places):
-        tell(i, len(places), str(place))
-        found.proposals.append(_proposal(found.notebook, place, client, can_see, model, overwrite, facts_of))
-    tell(len(places), len(places), "")
-    return found
+    review = Review(Notebook(path))
+    outputs = review.notebook.figure_outputs()
+    if not outputs:
+        raise Failure("not_found", f"{path.name} contains no figures.", "Run the cells that draw them, and save it.")
+    for i, output in enumerate(outputs):
+        show_progress(i, len(outputs), str(output))
+        bundle = review.notebook.bundle(output)
+        sources = collect_sources(bundle, output.source, facts_of(output, bundle))
+        review.proposals.append(_propose(output, sources, client, can_see, model, overwrite))
+    show_progress(len(outputs), len(outputs), "")
+    return review
 
 
-def _proposal(
-    notebook: Notebook,
-    place: Place,
-    client: Client,
-    can_see: bool,
-    model: str | None,
-    overwrite: bool,
-    facts_of: FactsOf,
+def _propose(
+    output: FigureOutput, sources: Sources, client: Client, can_see: bool, model: str | None, overwrite: bool
 ) -> Proposal:
-    if place.is_hand_written and not overwrite:
-        return Proposal(place, why="kept: a person wrote it (--overwrite replaces it)")
-    bundle = notebook.bundle(place)
-    known = known_of(bundle, place.source, facts_of(place, bundle))
-    basis = basis_of(known, can_see)
+    if output.is_hand_written and not overwrite:
+        return Proposal(output, note="kept: written by a person (--overwrite replaces it)")
+    basis = choose_basis(sources, can_see)
     if basis is None:
-        return Proposal(place, why="skipped: no numbers, no code, and the model does not see pictures")
-    text = write(client, known, basis, model)
-    return Proposal(place, text, _FROM[basis] if text else f"skipped: the model wrote nothing fit {_FROM[basis]}")
+        return Proposal(output, note="skipped: it has no numbers and no code, and the model has no vision")
+    text = write_alt_text(client, sources, basis, model)
+    if not text:
+        return Proposal(output, note=f"skipped: no usable text was generated {_BASIS_NOTES[basis]}")
+    return Proposal(output, text, _BASIS_NOTES[basis])

@@ -1,85 +1,116 @@
-"""One question from request to reply: stream it into a view, keep what came. Knows no flags and no commands."""
+"""Asks one question: builds the request, streams the answer, stores the reply."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+
+from IPython.core.error import UsageError
 
 from ...protocol.conversation import Message
-from ...protocol.events import Delta, End, Event, Usage
-from ...protocol.failures import Failure
 from ...protocol.requests import ChatRequest
-from ..errors import MistralError, Stopped
-from ..show.display import View
+from .. import documents
+from ..errors import MistralError
+from ..figures import questions
+from ..line.flags import Options
+from ..session import Session
+from ..show.display import NotebookView, TerminalView, View
 from . import formats
-from .formats import Shown
+from .conversation import Exchange
+from .reply import Reply
+from .request import build_request
+from .stream import Outcome, stream_answer
 
-
-class Asked(Protocol):
-    """What answers: `client.Client`."""
-
-    def stream_chat(self, request: ChatRequest) -> Iterator[Event]: ...
+UNCHANGED = (
+    "The model suggested no change. Try `%mistral --temperature 1 fix`, or use a larger model (see `%mistral list`)."
+)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """An answer, whole or stopped."""
+class Asker:
+    """Asks the questions of one session."""
 
-    shown: Shown
-    stopped: bool = False
+    session: Session
 
-    def check(self) -> None:
-        """Raise what the user has to know: `Stopped`, or `MistralError` where the format's part did not come."""
-        if self.stopped:
-            raise Stopped
-        if self.shown.problem:
-            raise MistralError(self.shown.problem)
+    def ask(
+        self,
+        question: str,
+        options: Options,
+        *,
+        label: str = "",
+        kind: str = "",
+        has_instruction: bool = False,
+        figures: Sequence[questions.Figure] = (),
+        failed_cell: str = "",
+    ) -> Reply:
+        """Ask, show the answer, and store it. Raises `MistralError`, `Stopped` and `UsageError`.
+
+        label: what the history keeps in place of a long question. kind: the format, in place of `-f`. has_instruction: the
+        question already contains the format's instruction. figures: sent along, like those of `--see`. failed_cell: the code
+        to fix; an answer that repeats it is an error.
+        """
+        session = self.session
+        kind = kind or options.format or ("json" if options.schema else "markdown")
+        if options.schema and kind != "json":
+            raise UsageError(f"--schema needs -f json, not -f {kind}.")
+        request = build_request(session, question, options, kind, has_instruction)
+        figures = [*figures, *questions.find(options.see, session.shell)]
+        request, sight = self._with_figures(request, figures, question == questions.EXPLAIN)
+        opening = sight.opening if kind == "markdown" else ""
+        if sight.note and not opening:
+            session.say(sight.note)
+        request = _with_prefill(request, opening or ("" if has_instruction else formats.PREFILLS.get(kind, "")))
+        outcome = stream_answer(session.find_client(), request, self._view(kind), kind)
+        reply = outcome.answer.reply
+        self._store(reply, label or question, options)
+        self._warn(questions.doubt(reply.text.removeprefix(opening), question, figures))
+        if options.use_history and kind == "markdown" and not figures:
+            self._warn(documents.check_citations(session.conversation.documents, reply.text))
+        self._offer_cell(outcome, failed_cell)
+        outcome.check()
+        return reply
+
+    def _with_figures(
+        self, request: ChatRequest, figures: Sequence[questions.Figure], is_explanation: bool
+    ) -> tuple[ChatRequest, questions.Sight]:
+        """Add the figures' facts and images to the request. The `Sight` says what was sent."""
+        if not figures:
+            return request, questions.Sight()
+        can_see = questions.can_see(self.session.find_client(), request.model)
+        sight = questions.look(figures, can_see, is_explanation)
+        extras = replace(request.extras, figures=sight.facts)
+        return replace(request, messages=sight.put_into(request.messages), extras=extras), sight
+
+    def _store(self, reply: Reply, question: str, options: Options) -> None:
+        session = self.session
+        # some IPython versions increase execution_count before the cell runs, others after
+        number = len(session.inputs) - 1
+        if reply.text:
+            session.conversation.add(Exchange(number, question, reply.text))
+        names = {"_mistral": reply} | ({options.out: reply} if options.out else {})
+        session.shell.push(names, interactive=bool(options.out))
+        if isinstance(session.namespace.get("_oh"), dict):
+            session.namespace["_oh"][number] = reply  # so that {Out[7]} is the answer given at prompt 7
+
+    def _offer_cell(self, outcome: Outcome, failed_cell: str) -> None:
+        cell = outcome.answer.next_cell
+        if failed_cell and cell.strip() == failed_cell.strip():
+            raise MistralError(UNCHANGED)
+        if cell and not outcome.is_stopped:
+            self.session.shell.set_next_input(cell, replace=False)
+
+    def _warn(self, sentence: str) -> None:
+        if sentence:
+            self.session.say(sentence)
+
+    def _view(self, kind: str) -> View:
+        if self.session.is_notebook:
+            return NotebookView(formats.make_renderer(kind), is_plain=kind == "text")
+        return TerminalView()
 
 
-def ask(client: Asked, request: ChatRequest, view: View, format: str) -> Outcome:
-    """Stream the answer into `view`. Raises `MistralError` where it fails; a stopped one comes back as it is.
-
-    An answer that was to hold code and ended in words is gone on with once, from an opened code block: what was read and
-    said is in the prefix memory, so that costs the code alone.
-    """
-    try:
-        end = _stream(client, request, view)
-        shown = formats.finish(format, view.text, end.reason, end.usage)
-        if shown.problem and format == "code" and end.reason == "stop" and not _begun(request):
-            begun = Message("assistant", (f"{view.text.rstrip()}\n\n{formats.BEGUN[format]}",))
-            end = _stream(client, replace(request, messages=(*request.messages, begun)), view)
-            shown = formats.finish(format, view.text, end.reason, end.usage)
-    except KeyboardInterrupt:
-        shown = formats.finish(format, view.text, "stopped", Usage(model=request.model or ""))
-        view.finish(shown, "stopped")
-        return Outcome(shown, stopped=True)
-    except Failure as failure:
-        view.give_up("broke off" if view.text else "no answer")
-        raise MistralError.of_failure(failure) from None
-    view.finish(shown, "cut at its longest: raise --max-tokens" if end.reason == "length" else "")
-    return Outcome(shown)
-
-
-def _begun(request: ChatRequest) -> str:
-    """The beginning of the answer that the request gives."""
-    last = request.messages[-1]
-    return last.text if last.role == "assistant" else ""
-
-
-def _stream(client: Asked, request: ChatRequest, view: View) -> End:
-    """One request's events into the view, the beginning that we gave first. Raises `Failure`."""
-    # of a beginning, the view has all but what was added now
-    begun = _begun(request).removeprefix(view.text.rstrip())
-    with closing(client.stream_chat(request)) as events:  # type: ignore[type-var]  # a generator, which has close()
-        for event in events:
-            if begun and isinstance(event, Delta | End):
-                anew = isinstance(event, Delta) and event.text.lstrip().startswith("`")
-                if not (anew and begun.lstrip().startswith("`")):  # else it opened the code block itself
-                    view.take(Delta(begun))
-                begun = ""
-            view.take(event)
-            if isinstance(event, End):
-                return event
-    raise AssertionError("a stream without an end raises")
+def _with_prefill(request: ChatRequest, prefill: str) -> ChatRequest:
+    """The request with the start of the answer, if there is one."""
+    if not prefill:
+        return request
+    return replace(request, messages=(*request.messages, Message("assistant", (prefill,))))

@@ -1,4 +1,4 @@
-"""Code, JSON, HTML and formulas out of a model's text, however it was wrapped."""
+"""Extracts code, JSON, HTML and formulas from a model's text, however they are wrapped."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MAGIC_LINE = re.compile(r"^\s*[%!].*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language in lower case, "" where none is named."""
+    """A fenced block. language: in lower case, "" if none is given."""
 
     language: str
     text: str
 
 
 def split(text: str) -> tuple[list[Block], str]:
-    """The fenced blocks of an answer, the last perhaps not closed, and the text around them."""
+    """Split an answer into its fenced blocks, the last perhaps not closed, and the text around them."""
     lines, blocks, start = text.splitlines(), [], 0
     prose: list[str] = []
     for token in _MD.parse(text):
@@ -42,23 +42,23 @@ def split(text: str) -> tuple[list[Block], str]:
     return blocks, re.sub(r"\n{3,}", "\n\n", "\n".join(prose)).strip()
 
 
-def unbegun(text: str, begun: str) -> str:
-    """`text` without the fences that we opened (`begun`) where the model did not go on in one but talked or opened its own."""
-    at = text.find(begun)
+def drop_unused_prefill(text: str, prefill: str) -> str:
+    """Remove each fence that we opened (`prefill`) if the model did not continue it, but wrote prose or opened its own."""
+    at = text.find(prefill)
     while at >= 0:
-        rest = text[at + len(begun) :]
+        rest = text[at + len(prefill) :]
         fence = _FENCE.search(rest)
-        took_part = looks_like_python(rest) if fence is None else not fence[1]
-        if took_part:
-            at += len(begun) + (fence.end() if fence else len(rest))
+        is_used = looks_like_python(rest) if fence is None else not fence[1]
+        if is_used:
+            at += len(prefill) + (fence.end() if fence else len(rest))
         else:
             text = text[:at] + rest
-        at = text.find(begun, at)
+        at = text.find(prefill, at)
     return text
 
 
 def cell_of(text: str) -> tuple[str, str]:
-    """The code of an answer as one cell, and the prose around it; "" where there is no code."""
+    """The code of an answer as one cell, and the prose around it. The code is "" if there is none."""
     blocks, prose = split(text)
     if not blocks:
         return (text.strip(), "") if looks_like_python(text) else ("", text.strip())
@@ -73,22 +73,22 @@ def cell_of(text: str) -> tuple[str, str]:
 
 
 def looks_like_python(text: str) -> bool:
-    """Whether `text` parses and does something: a lone word or a sentence in quotes is no program."""
+    """Whether `text` parses and has an effect: a lone word or a quoted sentence is not a program."""
     if "\0" in text or len(text) > 200_000:
         return False
     try:
         tree = ast.parse(_MAGIC_LINE.sub("", text).strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    idle = (ast.Name, ast.Constant, ast.Tuple, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp)
+    no_effect = (ast.Name, ast.Constant, ast.Tuple, ast.BinOp, ast.UnaryOp, ast.Compare, ast.BoolOp)
     statements = tree.body
-    return any(not (isinstance(s, ast.Expr) and isinstance(s.value, idle)) for s in statements) or bool(
+    return any(not (isinstance(s, ast.Expr) and isinstance(s.value, no_effect)) for s in statements) or bool(
         not statements and _MAGIC_LINE.search(text)
     )
 
 
-def unwrapped(text: str, languages: tuple[str, ...]) -> str:
-    """What the fence of one of `languages` (or of none) holds; the whole text where there is no such fence."""
+def unwrap(text: str, languages: tuple[str, ...]) -> str:
+    """The content of the first fence with one of `languages` or none; the whole text if there is no such fence."""
     blocks, _ = split(text)
     for block in blocks:
         if block.language in (*languages, ""):
@@ -97,18 +97,18 @@ def unwrapped(text: str, languages: tuple[str, ...]) -> str:
 
 
 def html_of(text: str) -> str:
-    """The HTML of an answer; "" where there is none."""
-    inner = unwrapped(text, ("html", "htm", "xml", "svg"))
-    start, end = inner.find("<"), inner.rfind(">")
-    return inner[start : end + 1] if 0 <= start < end else ""
+    """The HTML of an answer; "" if there is none."""
+    content = unwrap(text, ("html", "htm", "xml", "svg"))
+    start, end = content.find("<"), content.rfind(">")
+    return content[start : end + 1] if 0 <= start < end else ""
 
 
 def formulas_of(text: str) -> list[str]:
-    """The formulas of an answer, without their delimiters; the whole answer where none is delimited."""
-    inner = unwrapped(text, ("latex", "tex", "math", "katex"))
+    """The formulas of an answer, without their delimiters. Without delimiters: the whole answer if it looks like TeX."""
+    content = unwrap(text, ("latex", "tex", "math", "katex"))
     for pattern in (_DISPLAY, _INLINE):
-        found = [(m[1] or m[2]).strip() for m in pattern.finditer(inner)]
-        if found:
-            return found
-    stripped = inner.strip("$ \n")
+        formulas = [(m[1] or m[2]).strip() for m in pattern.finditer(content)]
+        if formulas:
+            return formulas
+    stripped = content.strip("$ \n")
     return [stripped] if re.search(r"[\\^_=+]", stripped) else []

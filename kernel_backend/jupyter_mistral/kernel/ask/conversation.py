@@ -1,4 +1,4 @@
-"""What was said in this kernel, and the messages of the next request. Knows no displays and no IPython."""
+"""The questions and answers of this kernel, and the messages of the next request. Knows no displays and no IPython."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...protocol.conversation import Message
-from ..documents import Paper
+from ..documents import ReadDocument
 
 SYSTEM = (
     "You are the assistant inside a Jupyter notebook. Answer the question precisely and briefly, in the language it is asked in. "
@@ -16,7 +16,7 @@ SYSTEM = (
 
 @dataclass(frozen=True)
 class Exchange:
-    """One question and its answer, with the prompt number that it was asked at."""
+    """One question and its answer, with the prompt number of the question."""
 
     number: int
     question: str
@@ -24,11 +24,11 @@ class Exchange:
 
 
 class Conversation:
-    """The exchanges of one kernel, in order."""
+    """The exchanges of one kernel, in order, and the documents that were read."""
 
     def __init__(self) -> None:
         self._exchanges: list[Exchange] = []
-        self.papers: list[Paper] = []
+        self.documents: list[ReadDocument] = []
 
     def __len__(self) -> int:
         return len(self._exchanges)
@@ -39,18 +39,20 @@ class Conversation:
     def last(self, count: int) -> list[Exchange]:
         return self._exchanges[-count:] if count > 0 else []
 
-    def add_paper(self, paper: Paper) -> None:
-        """A document for all questions that follow; one of the same name is replaced."""
-        self.papers = [*(one for one in self.papers if one.name != paper.name), paper]
+    def add_document(self, document: ReadDocument) -> None:
+        """Send `document` with all later questions. It replaces one of the same name."""
+        self.documents = [*(other for other in self.documents if other.name != document.name), document]
 
     def clear(self) -> None:
         self._exchanges.clear()
-        self.papers.clear()
+        self.documents.clear()
 
-    def to_messages(self, question: str, system: str, count: int, held: Sequence[Message] = ()) -> tuple[Message, ...]:
-        """System, what is `held` before the talk, the last `count` exchanges, the question."""
+    def to_messages(
+        self, question: str, system: str, count: int, document_messages: Sequence[Message] = ()
+    ) -> tuple[Message, ...]:
+        """System prompt, documents, the last `count` exchanges, the question."""
         messages = [Message("system", (system,))] if system else []
-        messages += held
+        messages += document_messages
         for past in self.last(count):
             messages += [Message("user", (past.question,)), Message("assistant", (past.answer,))]
         return (*messages, Message("user", (question,)))

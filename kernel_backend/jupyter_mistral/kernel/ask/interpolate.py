@@ -1,4 +1,4 @@
-"""Fill `{name}`, `{In[3]}`, `{Out[3]}` and `{Err[3]}` into a prompt; every other brace passes through untouched."""
+"""Replaces `{name}`, `{In[3]}`, `{Out[3]}` and `{Err[3]}` in a prompt; leaves every other brace as it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..variables.masking import HIDDEN, is_secret_name, mask
 
 MAX_TEXT = 50_000
 
-# an f-string's literal is code and is skipped whole; so is {{x}}; and x^{i}, x_{i}, \frac{a}{b}, ${x} are not ours
+# f-strings are code and are skipped whole; {{x}}, x^{i}, x_{i}, \frac{a}{b} and ${x} are not references either
 _FSTRING = r"""(?<![\w"'])(?:[fF][rR]?|[rR][fF])(?:\"\"\".*?\"\"\"|'''.*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
 _TEX = r"\\[A-Za-z]+\*?(?:\[[^\]\n]*\])?(?:\{[^{}\n]*\})+"
 _PLAIN = r"(?<![{$^_])\{(?P<name>[^\W\d]\w*)(?:\[(?P<number>\d{1,6})\])?\}(?!\})"
@@ -19,18 +19,18 @@ _PATTERN = re.compile(f"{_FSTRING}|{_TEX}|{_PLAIN}", re.DOTALL)
 
 
 def fill(prompt: str, lookup: Callable[[str, int | None], str | None]) -> str:
-    """`prompt` with each plain reference that `lookup(name, number)` knows replaced; None leaves the braces as they are."""
+    """Replace each reference in `prompt` that `lookup(name, number)` knows; None leaves the braces as they are."""
 
-    def found(match: re.Match[str]) -> str:
+    def replacement(match: re.Match[str]) -> str:
         name, number = match["name"], match["number"]
         text = lookup(name, int(number) if number else None) if name else None
         return match[0] if text is None else text
 
-    return _PATTERN.sub(found, prompt)
+    return _PATTERN.sub(replacement, prompt)
 
 
 class Lookup:
-    """What the references stand for: variables, and the shell's inputs, outputs and errors by prompt number."""
+    """Looks up references: variables, and the shell's inputs, outputs and errors by prompt number."""
 
     def __init__(self, namespace: Mapping[str, Any], inputs: Sequence[str], errors: Mapping[int, str]) -> None:
         self._namespace, self._inputs, self._errors = namespace, inputs, errors
@@ -40,21 +40,21 @@ class Lookup:
             return self._numbered(name, number)
         if name.startswith("_") or name not in self._namespace:
             return None
-        return shown(name, self._namespace[name])
+        return to_prompt_text(name, self._namespace[name])
 
     def _numbered(self, name: str, number: int) -> str | None:
         if name == "Err":
             return self._errors.get(number)
         if name == "In":
             return mask(self._inputs[number]) if 0 < number < len(self._inputs) else None
-        held = self._namespace.get(name)
-        if name == "Out" and isinstance(held, dict) and number in held:
-            return shown(f"Out[{number}]", held[number])
+        outputs = self._namespace.get(name)
+        if name == "Out" and isinstance(outputs, dict) and number in outputs:
+            return to_prompt_text(f"Out[{number}]", outputs[number])
         return None
 
 
-def shown(name: str, value: Any) -> str:
-    """A value as it stands in a prompt: text and numbers as they are, what is larger by its description."""
+def to_prompt_text(name: str, value: Any) -> str:
+    """A value as text for a prompt: strings and numbers verbatim, other objects as a description."""
     if isinstance(value, str) and is_secret_name(name):
         return HIDDEN
     if type(value) in (int, float, bool, complex):
@@ -62,6 +62,6 @@ def shown(name: str, value: Any) -> str:
     text = getattr(value, "text", None) if type(value).__module__.startswith("jupyter_mistral.") else None
     text = text if isinstance(text, str) else value
     if isinstance(text, str):
-        cut = text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}\n… ({len(text) - MAX_TEXT:,} characters more)"
-        return mask(cut)
+        omitted = f"\n… ({len(text) - MAX_TEXT:,} characters more)" if len(text) > MAX_TEXT else ""
+        return mask(text[:MAX_TEXT] + omitted)
     return describe(name, value, 4000)

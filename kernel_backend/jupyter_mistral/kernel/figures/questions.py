@@ -13,7 +13,7 @@ from ...protocol.conversation import Message
 from ...protocol.images import MAX_IMAGE_BYTES, MAX_IMAGES, Image
 from ..errors import MistralError
 from ..host.client import Client
-from ..line.arguments import reference
+from ..line.subcommands import parse_reference
 from . import Facts, describe
 from .history import Seen, is_figure, last_figure, shown_by
 from .reader import kinds
@@ -143,7 +143,7 @@ def find(words: Sequence[str], shell: Any) -> list[Figure]:
     """The figures that `--see` names: a prompt number, a variable, or a picture's file. Raises `MistralError`."""
     found: list[Figure] = []
     for word in words:
-        number = reference(word)
+        number = parse_reference(word)
         found += _of_cell(shell, number) if number is not None else [_named(word, shell.user_ns)]
     return found
 

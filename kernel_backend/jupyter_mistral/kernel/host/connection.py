@@ -1,4 +1,4 @@
-"""Find the model host of this user from any process, or start one. Knows connection files; knows nothing of requests."""
+"""Finds the user's model host from any process, or starts one. Knows connection files; knows nothing of requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ...protocol.failures import Failure
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 IDLE_EXIT_S = 1800
 START_TIMEOUT_S = 60.0
-PROBE_S = 5.0
+PROBE_TIMEOUT_S = 5.0
 
 
 class UnixHTTPConnection(HTTPConnection):
@@ -46,7 +46,7 @@ class UnixHTTPConnection(HTTPConnection):
 
 @dataclass(frozen=True)
 class Connection:
-    """Where a host listens, and the token that opens it (good for /mistral only)."""
+    """Where a host listens, and its token (valid for /mistral only)."""
 
     pid: int
     token: str
@@ -55,17 +55,18 @@ class Connection:
 
     @classmethod
     def of_file(cls, path: Path) -> Connection | None:
-        """None where the file is gone, not ours, or not what we write."""
+        """Read a connection file; None if it is missing, not owned by us, or malformed."""
         try:
             info = path.stat()
             if hasattr(os, "getuid") and (info.st_uid != os.getuid() or stat.S_IMODE(info.st_mode) & 0o077):
                 return None
             data = json.loads(path.read_text())
-            found = cls(int(data["pid"]), str(data["token"]), str(data.get("socket") or ""), str(data.get("url") or ""))
+            socket_path, url = str(data.get("socket") or ""), str(data.get("url") or "")
+            connection = cls(int(data["pid"]), str(data["token"]), socket_path, url)
+            is_local = socket_path or urlsplit(url).hostname in LOOPBACK
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        local = found.socket or urlsplit(found.url).hostname in LOOPBACK
-        return found if local else None
+        return connection if is_local else None
 
     def open(self, timeout: float) -> HTTPConnection:
         if self.socket:
@@ -73,14 +74,14 @@ class Connection:
         parts = urlsplit(self.url)
         return HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=timeout)
 
-    def answers(self, patience: float = PROBE_S) -> bool:
-        """Whether a host lives there now; one that is silent for `patience` seconds counts as busy, not as gone."""
-        # behind a stale url another program may listen by now; a socket's path is never reused
+    def answers(self, timeout: float = PROBE_TIMEOUT_S) -> bool:
+        """Whether a host answers there. One that does not respond within `timeout` seconds counts as busy, not as gone."""
+        # another program may listen at a stale url by now; the path of a socket is never reused
         if not self.socket and not is_alive(self.pid):
             return False
-        probe = self.open(patience)
+        probe = self.open(timeout)
         try:
-            # connecting proves nothing: the kernel takes connections for a process that was killed until it has closed all it had open
+            # connecting proves nothing: the operating system accepts connections for a killed process until all its files are closed
             probe.request("HEAD", "/")
             probe.getresponse().close()
         except TimeoutError:
@@ -92,34 +93,34 @@ class Connection:
         return True
 
 
-def find_connection(environ: Mapping[str, str] = os.environ, patience: float = PROBE_S) -> Connection | None:
-    """The host of the server that started this process; else the newest one of this user that answers."""
+def find_connection(environ: Mapping[str, str] = os.environ, timeout: float = PROBE_TIMEOUT_S) -> Connection | None:
+    """The host of the server that started this process; otherwise the user's newest host that answers."""
     for path in candidates(environ):
         connection = Connection.of_file(path)
-        if connection is not None and connection.answers(patience):
+        if connection is not None and connection.answers(timeout):
             return connection
     return None
 
 
 def start_host(say: Callable[[str], None]) -> Connection:
-    """Start `python -m jupyter_mistral.server.standalone`, which outlives this process and ends when unused; wait until it answers."""
-    # what it imports; whether it needs torch is its own business, since its engine may be elsewhere
+    """Start `python -m jupyter_mistral.server.standalone` and wait until it answers. It outlives this process and exits when idle."""
+    # torch is not checked: the host may be configured to use an engine elsewhere
     if not all(find_spec(name) for name in ("jupyter_server", "httpx")):
         raise Failure(
             "engine_missing",
-            "No running model host was found, and this environment has no engine to start one.",
-            "Start JupyterLab where jupyter-mistral[engine] is installed, or run `pip install 'jupyter-mistral[engine]'` here.",
+            "No model host is running, and this environment has no engine to start one.",
+            "Start JupyterLab in an environment with jupyter-mistral[engine], or run `pip install 'jupyter-mistral[engine]'` here.",
         )
     folder = runtime_dir()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _one_at_a_time(folder / "mistral-start.lock"):
-        found = find_connection()  # another kernel may have started it while we waited
-        return found or _start(folder / "mistral-host.log", say)
+    with _exclusive(folder / "mistral-start.lock"):
+        connection = find_connection()  # another kernel may have started it while we waited
+        return connection or _start(folder / "mistral-host.log", say)
 
 
 def _start(log: Path, say: Callable[[str], None]) -> Connection:
     command = [sys.executable, "-m", "jupyter_mistral.server.standalone", "--idle-exit", str(IDLE_EXIT_S)]
-    # nothing in the notebook's folder may stand in for a module of the host
+    # no file in the notebook's folder may shadow a module of the host
     environ = {k: v for k, v in os.environ.items() if k != CONNECTION_ENV} | {"PYTHONSAFEPATH": "1"}
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         host = subprocess.Popen(
@@ -136,21 +137,21 @@ def _start(log: Path, say: Callable[[str], None]) -> Connection:
         for path in newest(runtime_dir()):
             connection = Connection.of_file(path)
             if connection is not None and connection.pid == host.pid and connection.answers():
-                say(f"Started a model host (process {host.pid}); it ends by itself after 30 minutes without use.")
+                say(f"Started a model host (process {host.pid}). It exits after 30 idle minutes.")
                 return connection
         if host.poll() is not None:
             break
         time.sleep(0.05)
     host.kill()
     host.wait()
-    raise Failure("engine_stopped", "The model host did not start.", f"Its log says why: {log}")
+    raise Failure("engine_stopped", "The model host did not start.", f"See its log: {log}")
 
 
 @contextlib.contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
+def _exclusive(path: Path) -> Iterator[None]:
     try:
         import fcntl
-    except ImportError:  # Windows: two kernels at the same moment may start two hosts
+    except ImportError:  # Windows: two kernels may start two hosts at the same time
         yield
         return
     with open(path, "w") as lock:

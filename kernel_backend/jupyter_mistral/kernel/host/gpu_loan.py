@@ -1,4 +1,4 @@
-"""Lends the model's device to this kernel: what a cell needs that runs out of GPU memory."""
+"""Releases the model's GPU memory to this kernel, and offers that when a cell runs out of GPU memory."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..variables.cell_errors import CellError
 from .client import Client
 
 OFFER = (
-    "The model shares this GPU with your kernel and holds {held} of it. `%mistral park` lends that to you: run it, then this "
-    "cell again. The next question brings the model back."
+    "The model uses {size} of the GPU memory that your kernel needs. Run `%mistral park` to release it, then run this cell "
+    "again. The next question reloads the model."
 )
 
 
 def park(client: Client) -> None:
-    """Raises `Failure`; a host without a model has nothing on the device."""
+    """Take the model's weights off the GPU. A host without a model has none there. Raises `Failure`."""
     try:
         client.post("/mistral/api/park")
     except Failure as failure:
@@ -26,31 +26,31 @@ def park(client: Client) -> None:
 
 @contextlib.contextmanager
 def lend_gpu() -> Iterator[None]:
-    """The model's weights are off the GPU within the block, and come back at its end, however it ends."""
+    """Keep the model's weights off the GPU within the block; they return when it ends, also after an error."""
     try:
         client = Client.find(start=False)
     except Failure as failure:
         if failure.code != "engine_stopped":
             raise
-        yield  # no host runs, so the device is the kernel's
+        yield  # no host is running, so the GPU is free
         return
-    is_ours = client.get("/mistral/api/status")["state"] == "ready"
+    was_loaded = client.get("/mistral/api/status")["state"] == "ready"
     park(client)
     try:
         yield
     finally:
-        if is_ours:
+        if was_loaded:
             for _ in client.load():
                 pass
 
 
-def offer(error: CellError, client: Client) -> str:
-    """What to say to an error of a cell that ran out of the memory of a GPU where the model lies too, else nothing."""
+def make_offer(error: CellError, client: Client) -> str:
+    """Suggest `%mistral park` if a cell ran out of GPU memory and the model uses some; otherwise ""."""
     text = f"{error.name} {error.message}"
     if "CUDA out of memory" not in text and "CUDA_ERROR_OUT_OF_MEMORY" not in text:
         return ""
     memory = client.get("/mistral/api/status")["memory"]
-    held = memory["weights"] + memory["kv"]
-    if not memory["device"].startswith("cuda") or not held:
+    used = memory["weights"] + memory["kv"]
+    if not memory["device"].startswith("cuda") or not used:
         return ""
-    return OFFER.format(held=f"{held / 2**30:.1f} GiB")
+    return OFFER.format(size=f"{used / 2**30:.1f} GiB")

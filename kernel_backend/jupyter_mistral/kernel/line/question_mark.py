@@ -1,4 +1,4 @@
-"""`%mistral is this right?` stays a question: IPython would take the mark for a call for help on the last word."""
+"""Keeps `%mistral is this right?` a question: IPython would take the question mark for a help request on the last word."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 from IPython.core.inputtransformer2 import TokenTransformBase
 
 
-class AskedWithAMark(TokenTransformBase):
-    """Turns such a line into the call of the magic."""
+class QuestionMarkTransform(TokenTransformBase):
+    """Turns such a line into a call of the magic."""
 
     priority = 1  # before IPython's own help syntax
 
     @classmethod
-    def find(cls, tokens_by_line: list[list[Any]]) -> AskedWithAMark | None:
+    def find(cls, tokens_by_line: list[list[Any]]) -> QuestionMarkTransform | None:
         for line in tokens_by_line:
-            words = [t for t in line if t.string.strip()]
-            if len(words) < 4 or [words[0].string, words[1].string, words[-1].string] != ["%", "mistral", "?"]:
+            tokens = [token for token in line if token.string.strip()]
+            if len(tokens) < 4 or [tokens[0].string, tokens[1].string, tokens[-1].string] != ["%", "mistral", "?"]:
                 continue
-            if words[0].start[0] == words[-1].end[0]:
-                return cls(words[0].start)
+            if tokens[0].start[0] == tokens[-1].end[0]:
+                return cls(tokens[0].start)
         return None
 
     def transform(self, lines: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Our own Markdown as text for a terminal: tables in columns, marks taken off. For the manual and the commands, never for answers."""
+"""Converts our own Markdown to terminal text: tables in columns, no bold or code marks. Not for the model's answers."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ _MARKS = re.compile(r"\*\*(.+?)\*\*|`([^`]+)`")
 
 
 def to_plain(markdown: str) -> str:
-    """`markdown` with its tables aligned and without bold and code marks."""
+    """Convert `markdown`: align its tables, and remove bold and code marks."""
     lines: list[str] = []
     table: list[str] = []
     for line in [*markdown.strip().splitlines(), ""]:
         if line.startswith("|"):
             table.append(line)
             continue
-        lines += _columns(table)
+        lines += _align(table)
         table = []
-        lines.append(_bare(line))
+        lines.append(_strip_marks(line))
     return "\n".join(lines).rstrip()
 
 
-def _columns(table: list[str]) -> list[str]:
-    rows = [[_bare(cell.strip()) for cell in _CELLS.split(line.strip()[1:-1])] for line in table]
+def _align(table: list[str]) -> list[str]:
+    rows = [[_strip_marks(cell.strip()) for cell in _CELLS.split(line.strip()[1:-1])] for line in table]
     if not rows:
         return []
-    to_right = [cell.endswith(":") for cell in rows[1]]
+    is_right = [cell.endswith(":") for cell in rows[1]]
     body = [row for i, row in enumerate(rows) if i != 1 and any(row)]
     widths = [max(len(row[i]) for row in body) for i in range(len(rows[0]))]
     return [
         "  ".join(
-            cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(row, widths, to_right, strict=True)
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, is_right, strict=True)
         ).rstrip()
         for row in body
     ]
 
 
-def _bare(text: str) -> str:
+def _strip_marks(text: str) -> str:
     return _MARKS.sub(lambda m: m[1] or m[2], text).replace("\\|", "|")

@@ -1,4 +1,4 @@
-"""The side panel's chats in a notebook output, of plain ipywidgets, so that every front end shows them. Knows no HTTP."""
+"""The side panel's chats in a notebook output, built of plain ipywidgets so that every front end shows them. Knows no HTTP."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from ...protocol.failures import Failure
 from ..errors import MistralError, Stopped
 from ..host.client import Client
 from ..variables.describe import variables
-from .chat_outputs import drawn, live
-from .chats import Begun, Chats, Saved, Told, Turn, is_stopped
+from .chat_outputs import draw_live, draw_message
+from .chats import AnswerStarted, ChatEvent, ChatMessage, Chats, SaveState, is_stopped
 from .display import HZ
 from .markdown import Markdown
 
-NEW = ""
-SETTLE_S = 0.2
-UNSAVED = "Chats are not saved at the moment: the disk is full or cannot be written. They are kept in memory."
-# each paragraph of a question reads from the side that its script begins at
+NEW = ""  # the picker's value for a new chat
+CLICK_DELAY_S = 0.2
+UNSAVED = "Chats cannot be saved: the disk is full or not writable. They are kept in memory for now."
+# each paragraph of a question is aligned to the side that its script starts from
 STYLE = """<style>.jmi-chat textarea{unicode-bidi:plaintext;text-align:start}
 .jmi-chat .jp-MistralImage .jp-MistralOutputButton{display:none}
 .jmi-asked{white-space:pre-wrap;unicode-bidi:plaintext;border-inline-start:3px solid var(--jp-brand-color1,#fa520f);padding-inline-start:.8em}</style>"""
 
 
 class ChatWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """Ask in a cell's output; the chat is the one of that name in the side panel. `send` asks from code.
+    """A chat in a cell's output, shared with the side panel. `send` asks from code.
 
-    chat: id of the chat to open; None begins a new one. sampling: such as {"max_tokens": 300}. namespace: where the variables are.
-    busy: whether an answer is being written.
+    chat: id of the chat to open; None starts a new one. sampling: such as {"max_tokens": 300}. namespace: returns the
+    variables. busy: whether an answer is being generated.
     """
 
     busy = t.Bool(False)
@@ -50,31 +50,16 @@ class ChatWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         **kwargs: Any,
     ) -> None:
         self._chats = chats or Chats()
-        self._looking = Chats(lambda: Client.find(start=False)) if chats is None else chats
+        # reading the chats never starts a host
+        self._reader = Chats(lambda: Client.find(start=False)) if chats is None else chats
         self._sampling, self._namespace = dict(sampling or {}), namespace or _user_namespace
         self.chat = chat
         self._answer_id = ""
         self._done = threading.Event()
         self._failure: Failure | None = None
         self._text = ""
-        self._is_stopping = self._is_offering = False
-        self.messages = w.VBox([])
-        self.status = w.HTML()
-        self.picker = w.Dropdown(options=[("New chat", NEW)], layout=w.Layout(flex="1 1 auto", width="auto"))
-        self.refresh_button = w.Button(
-            icon="refresh", tooltip="Read the chats again", layout=w.Layout(width="2.6em", flex="0 0 auto")
-        )
-        self.input = w.Textarea(
-            placeholder="Ask…",
-            rows=3,
-            layout=w.Layout(width="auto"),
-            continuous_update=False,  # key by key, the text would lag behind the click on Send
-        )
-        self.send_button = w.Button(description="Send", button_style="primary", icon="paper-plane", tooltip="Send")
-        self.stop_button = w.Button(description="Stop", icon="stop", disabled=True, tooltip="Stop the answer")
-        self.variables = w.Checkbox(
-            description="with the kernel's variables", value=False, indent=False, layout=w.Layout(width="auto")
-        )
+        self._is_stopping = self._is_filling_picker = False
+        self._make_controls()
         super().__init__(
             [
                 w.HTML(STYLE),
@@ -87,32 +72,54 @@ class ChatWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             **kwargs,
         )
         self.add_class("jmi-chat")
-        self.send_button.add_class("jmi-send")  # by which our JupyterLab half finds it, for Enter
-        self.send_button.on_click(lambda _: _soon(lambda: self.send(self.input.value)))
+        self._connect_controls()
+        self.refresh()
+
+    def _make_controls(self) -> None:
+        self.messages = w.VBox([])
+        self.status = w.HTML()
+        self.picker = w.Dropdown(options=[("New chat", NEW)], layout=w.Layout(flex="1 1 auto", width="auto"))
+        self.refresh_button = w.Button(
+            icon="refresh", tooltip="Refresh", layout=w.Layout(width="2.6em", flex="0 0 auto")
+        )
+        self.input = w.Textarea(
+            placeholder="Ask anything…",
+            rows=3,
+            layout=w.Layout(width="auto"),
+            continuous_update=False,  # sent key by key, the text would arrive after the click on Send
+        )
+        self.send_button = w.Button(description="Send", button_style="primary", icon="paper-plane", tooltip="Send")
+        self.stop_button = w.Button(description="Stop", icon="stop", disabled=True, tooltip="Stop the answer")
+        self.variables = w.Checkbox(
+            description="Include variables", value=False, indent=False, layout=w.Layout(width="auto")
+        )
+
+    def _connect_controls(self) -> None:
+        self.send_button.add_class("jmi-send")  # our JupyterLab extension finds it by this class, for Enter
+        self.send_button.on_click(lambda _: _call_after_typing(lambda: self.send(self.input.value)))
         self.stop_button.on_click(lambda _: self.stop())
         self.refresh_button.on_click(lambda _: self.refresh())
         self.picker.observe(lambda change: self._pick(change["new"]), "value")
-        self.refresh()
 
-    # ------------------------------------------------------------------------------------------ what a user does
+    # ------------------------------------------------------------------------------------------ the user's actions
 
     def send(self, prompt: str, wait: bool = False) -> str:
-        """Ask. wait: return the whole answer when it is there, raise `MistralError` where it fails; else return "" at once."""
+        """Ask. With `wait`, return the complete answer or raise `MistralError`; otherwise return "" at once."""
         if not prompt.strip():
             return ""
         if self.busy:
-            self._say("An answer is being written: wait for it, or stop it.")
+            self._say("An answer is being generated. Wait for it, or stop it.")
             if wait:
-                raise MistralError("This chat is still answering. Wait for the answer or stop it.", "busy")
+                raise MistralError("This chat is still answering. Wait for the answer, or stop it.", "busy")
             return ""
-        told = variables(self._namespace()) if self.variables.value else []
-        self.input.value = ""  # before the thread begins: one that fails at once gives the question back
-        self._begin(lambda: self._chats.ask(self.chat, prompt, told, self._sampling), None, prompt)
-        return self._result() if wait else ""
+        sent_variables = variables(self._namespace()) if self.variables.value else []
+        self.input.value = ""  # before the thread starts: if it fails at once, it restores the question
+        self._start(lambda: self._chats.ask(self.chat, prompt, sent_variables, self._sampling), None, prompt)
+        return self._wait_for_answer() if wait else ""
 
     def stop(self) -> None:
-        """End the answer: the model is free within a token, what is there stays."""
-        self._is_stopping = True  # for an answer that has not begun yet
+        """Stop the answer within one token; the partial answer stays."""
+        self._is_stopping = True  # for an answer that has not started yet
         if self.busy and self.chat and self._answer_id:
             try:
                 self._chats.stop(self.chat, self._answer_id)
@@ -120,11 +127,11 @@ class ChatWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
                 self._say(str(failure))
 
     def refresh(self) -> None:
-        """Read the list and the open chat again; follow an answer that is being written elsewhere."""
+        """Reload the list and the open chat, and follow an answer that is being generated elsewhere."""
         if self.busy:
             return
         try:
-            self._list()
+            self._reload_list()
             if self.chat is not None:
                 self._open(self.chat)
             self.status.value = ""
@@ -133,47 +140,45 @@ class ChatWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     # ------------------------------------------------------------------------------------------ chats
 
-    def _list(self) -> None:
-        rows = self._looking.rows()
-        known = {chat for chat, _ in rows}
-        if self.chat is not None and self.chat not in known:
+    def _reload_list(self) -> None:
+        titles = self._reader.list_titles()
+        if self.chat is not None and self.chat not in {chat for chat, _ in titles}:
             self.chat, self.messages.children = None, ()
-        options = [("New chat", NEW), *((title or "Untitled", chat) for chat, title in rows)]
-        self._offer(options)
+        self._fill_picker([("New chat", NEW), *((title or "Untitled", chat) for chat, title in titles)])
 
-    def _offer(self, options: list[tuple[str, str]]) -> None:
-        """Fill the picker and point it at the open chat, without opening anything."""
-        self._is_offering = True
-        self.picker.options = _distinct(options)
+    def _fill_picker(self, options: list[tuple[str, str]]) -> None:
+        """Set the picker's options and select the open chat, without opening another."""
+        self._is_filling_picker = True
+        self.picker.options = _number_duplicates(options)
         self.picker.value = self.chat or NEW
-        self._is_offering = False
+        self._is_filling_picker = False
 
     def _pick(self, chat: str) -> None:
-        if self._is_offering or self.busy or (chat or None) == self.chat:
+        if self._is_filling_picker or self.busy or (chat or None) == self.chat:
             return
         self.chat = chat or None
         self.messages.children = ()
         self.refresh()
 
     def _open(self, chat: str) -> None:
-        turns = self._looking.read(chat)
-        self.messages.children = tuple(w.Output(outputs=drawn(turn)) for turn in turns)
-        if turns and turns[-1].state == "streaming":
-            last = turns[-1]
-            self._begin(lambda: self._chats.follow(chat, last.id), self.messages.children[-1], "")
+        messages = self._reader.read(chat)
+        self.messages.children = tuple(w.Output(outputs=draw_message(message)) for message in messages)
+        if messages and messages[-1].state == "streaming":
+            last = messages[-1]
+            self._start(lambda: self._chats.follow(chat, last.id), self.messages.children[-1], "")
             self._answer_id = last.id
 
     # ------------------------------------------------------------------------------------------ the answer
 
-    def _begin(self, told: Callable[[], Iterator[Told]], answer: w.Output | None, prompt: str) -> None:
+    def _start(self, open_stream: Callable[[], Iterator[ChatEvent]], answer: w.Output | None, prompt: str) -> None:
         self._failure, self._text, self._answer_id, self._is_stopping = None, "", "", False
         self._show_busy(True)
         self._done = threading.Event()
-        threading.Thread(target=self._work, args=(told, answer, prompt, self._done), daemon=True).start()
+        threading.Thread(target=self._run, args=(open_stream, answer, prompt, self._done), daemon=True).start()
 
-    def _result(self) -> str:
-        # an event and not the thread's join, which takes a living thread for an ended one once it was interrupted
-        # (Python 3.11 and older); in steps, so that the kernel's interrupt comes through
+    def _wait_for_answer(self) -> str:
+        # An event instead of the thread's join: until Python 3.11, an interrupted join marks a running thread as ended.
+        # It waits in steps so that the kernel's interrupt gets through.
         try:
             while not self._done.wait(0.1):
                 pass
@@ -185,80 +190,87 @@ class ChatWidget(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             raise MistralError.of_failure(self._failure)
         return self._text
 
-    def _work(
-        self, told: Callable[[], Iterator[Told]], answer: w.Output | None, prompt: str, done: threading.Event
+    def _run(
+        self,
+        open_stream: Callable[[], Iterator[ChatEvent]],
+        answer: w.Output | None,
+        prompt: str,
+        done: threading.Event,
     ) -> None:
-        last, draw = 0.0, Markdown()
+        last_drawn, draw = 0.0, Markdown()
         usage = None
         try:
-            for event in told():
-                if isinstance(event, Begun):
-                    answer = self._add(event)
-                elif isinstance(event, Saved):
-                    self._say("" if event.saved else UNSAVED)
+            for event in open_stream():
+                if isinstance(event, AnswerStarted):
+                    answer = self._add_messages(event)
+                elif isinstance(event, SaveState):
+                    self._say("" if event.is_saved else UNSAVED)
                 elif isinstance(event, Delta):
                     self._text += event.text
                 elif isinstance(event, End):
                     usage = event.usage
-                if answer is not None and time.monotonic() - last >= 1 / HZ:
-                    last = time.monotonic()
-                    answer.outputs = live(draw, self._text, event)
+                if answer is not None and time.monotonic() - last_drawn >= 1 / HZ:
+                    last_drawn = time.monotonic()
+                    answer.outputs = draw_live(draw, self._text, event)
         except Failure as failure:
             self._failure = failure
-        except Exception:  # the edge: a thread that dies in silence would leave the chat busy for ever
-            self._failure = Failure("internal", "The chat broke off by a fault of Jupyter Mistral.", "Ask again.")
+        except Exception:  # the thread's edge: without this, an unexpected error would leave the chat busy for ever
+            self._failure = Failure("internal", "The chat failed because of an error in Jupyter Mistral.", "Try again.")
             raise
         finally:
-            self._end(answer, prompt, usage)
+            self._finish(answer, prompt, usage)
             done.set()
 
-    def _add(self, begun: Begun) -> w.Output:
-        self.chat, self._answer_id = begun.chat, begun.answer.id
-        answer = w.Output(outputs=drawn(begun.answer))
-        self.messages.children = (*self.messages.children, w.Output(outputs=drawn(begun.question)), answer)
-        self._say("" if begun.saved else UNSAVED)
+    def _add_messages(self, started: AnswerStarted) -> w.Output:
+        """Append the stored question and its answer; return the answer's output."""
+        self.chat, self._answer_id = started.chat, started.answer.id
+        question = w.Output(outputs=draw_message(started.question))
+        answer = w.Output(outputs=draw_message(started.answer))
+        self.messages.children = (*self.messages.children, question, answer)
+        self._say("" if started.is_saved else UNSAVED)
         new, *others = self.picker.options
-        if begun.chat not in [chat for _, chat in others]:
-            self._offer([new, (begun.title or "Untitled", begun.chat), *others])
+        if started.chat not in [chat for _, chat in others]:
+            self._fill_picker([new, (started.title or "Untitled", started.chat), *others])
         if self._is_stopping:
             self.stop()
         return answer
 
-    def _end(self, answer: w.Output | None, prompt: str, usage: Any) -> None:
+    def _finish(self, answer: w.Output | None, prompt: str, usage: Any) -> None:
         failure = self._failure
         if failure is not None and (answer is None or failure.code == "not_found"):
             self._say(str(failure))
-            self.input.value = self.input.value or prompt  # nothing typed is lost
+            self.input.value = self.input.value or prompt  # so that the question is not lost
         else:
             state = "done" if failure is None else "interrupted" if is_stopped(failure) or self._text else "failed"
             note = "" if failure is None or is_stopped(failure) else str(failure)
             assert answer is not None
-            answer.outputs = drawn(Turn(self._answer_id, "assistant", self._text, state, usage=usage, note=note))
+            message = ChatMessage(self._answer_id, "assistant", self._text, state, usage=usage, note=note)
+            answer.outputs = draw_message(message)
         self._show_busy(False)
 
-    def _show_busy(self, busy: bool) -> None:
-        self.busy = busy
-        self.send_button.disabled = self.picker.disabled = self.refresh_button.disabled = busy
-        self.stop_button.disabled = not busy
+    def _show_busy(self, is_busy: bool) -> None:
+        self.busy = is_busy
+        self.send_button.disabled = self.picker.disabled = self.refresh_button.disabled = is_busy
+        self.stop_button.disabled = not is_busy
 
     def _say(self, sentence: str) -> None:
         self.status.value = f'<span class="jmi-warn" dir="auto">{escape(sentence)}</span>' if sentence else ""
 
 
 def show(chat: str | None = None) -> None:
-    """Display a chat below the cell: the one of that id, else the newest. What `%mistral chat` does."""
+    """Display a chat below the cell: the one with that id, else the newest. `%mistral chat` calls this."""
     from IPython.display import display
 
     if chat is None:
-        with suppress(Failure):  # no host runs yet: the first question starts one
-            chat = next((found for found, _ in Chats(lambda: Client.find(start=False)).rows()), None)
+        with suppress(Failure):  # no host is running: the first question starts one
+            chat = next((chat_id for chat_id, _ in Chats(lambda: Client.find(start=False)).list_titles()), None)
     display(ChatWidget(chat))
 
 
-def _soon(call: Callable[[], object]) -> None:
-    """A click may overtake the text that was typed before it, while the kernel was busy: give that a moment to come."""
+def _call_after_typing(call: Callable[[], object]) -> None:
+    """Delay `call`: while the kernel was busy, a click may overtake the text that was typed before it."""
     try:
-        asyncio.get_running_loop().call_later(SETTLE_S, call)
+        asyncio.get_running_loop().call_later(CLICK_DELAY_S, call)
     except RuntimeError:  # no front end: a call from code
         call()
 
@@ -270,11 +282,11 @@ def _user_namespace() -> dict[str, Any]:
     return dict(shell.user_ns) if shell is not None else {}
 
 
-def _distinct(options: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """A dropdown shows labels only: the same title twice gets a number."""
-    seen: dict[str, int] = {}
-    found = []
+def _number_duplicates(options: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Number repeated titles, since a dropdown shows nothing but labels."""
+    counts: dict[str, int] = {}
+    numbered = []
     for label, chat in options:
-        seen[label] = seen.get(label, 0) + 1
-        found.append((label if seen[label] == 1 else f"{label} ({seen[label]})", chat))
-    return found
+        counts[label] = counts.get(label, 0) + 1
+        numbered.append((label if counts[label] == 1 else f"{label} ({counts[label]})", chat))
+    return numbered

@@ -1,4 +1,4 @@
-"""The user's saved chats, as the side panel shows them: list, read, ask, follow, stop. Knows the host's addresses, no widgets."""
+"""The user's saved chats, shared with the side panel: list, read, ask, follow, stop. Knows the host's routes, no widgets."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ CHATS = "/mistral/api/chats"
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One stored message. state: done, streaming, interrupted, failed. note: why there is no more of it."""
+class ChatMessage:
+    """One stored message. state: done, streaming, interrupted, failed. note: why the answer is incomplete."""
 
     id: str
     role: str
     text: str
     state: str = "done"
-    pictures: tuple[Image, ...] = ()
+    images: tuple[Image, ...] = ()
     usage: Usage | None = None
     note: str = ""
 
     @classmethod
-    def of_dict(cls, data: Mapping[str, Any]) -> Turn:
+    def of_dict(cls, data: Mapping[str, Any]) -> ChatMessage:
         content = data.get("content") or []
         usage, failure = data.get("usage"), data.get("failure") or {}
         return cls(
@@ -37,50 +37,50 @@ class Turn:
             role=str(data["role"]),
             text="".join(part for part in content if isinstance(part, str)),
             state=str(data.get("state") or "done"),
-            pictures=tuple(_picture(part) for part in content if not isinstance(part, str)),
+            images=tuple(_image(part) for part in content if not isinstance(part, str)),
             usage=Usage.of_dict(usage) if usage else None,
             note=str(failure.get("message") or ""),
         )
 
 
-def _picture(part: Any) -> Image:
-    return Image.of_url(str(part["image_url"]["url"]), "A stored picture")
+def _image(part: Any) -> Image:
+    return Image.of_url(str(part["image_url"]["url"]), "A stored image")
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A question was stored: in which chat, and as what."""
+class AnswerStarted:
+    """The host stored the question and started the answer. is_saved: whether both are on disk."""
 
     chat: str
     title: str
-    question: Turn
-    answer: Turn
-    saved: bool
+    question: ChatMessage
+    answer: ChatMessage
+    is_saved: bool
 
 
 @dataclass(frozen=True)
-class Saved:
-    """Whether the disk has the chat."""
+class SaveState:
+    """Whether the chat is saved on disk."""
 
-    saved: bool
+    is_saved: bool
 
 
-Told: TypeAlias = Event | Begun | Saved
+ChatEvent: TypeAlias = Event | AnswerStarted | SaveState
 
 
 class Chats:
-    """`find` gives a client for each call: the host may have been restarted since the last."""
+    """The chats of the host. `find` makes a client for each call, since the host may have been restarted in between."""
 
     def __init__(self, find: Callable[[], Client] = Client.find) -> None:
         self._find = find
 
-    def rows(self) -> list[tuple[str, str]]:
+    def list_titles(self) -> list[tuple[str, str]]:
         """(id, title) of each chat, the newest first. Raises `Failure`."""
-        return [(str(c["id"]), str(c["title"])) for c in self._find().get(CHATS)["chats"]]
+        return [(str(chat["id"]), str(chat["title"])) for chat in self._find().get(CHATS)["chats"]]
 
-    def read(self, chat: str) -> list[Turn]:
-        """Raises `Failure`."""
-        return [Turn.of_dict(message) for message in self._find().get(f"{CHATS}/{chat}")["messages"]]
+    def read(self, chat: str) -> list[ChatMessage]:
+        """The messages of a chat. Raises `Failure`."""
+        return [ChatMessage.of_dict(message) for message in self._find().get(f"{CHATS}/{chat}")["messages"]]
 
     def ask(
         self,
@@ -88,8 +88,11 @@ class Chats:
         text: str,
         variables: Sequence[Mapping[str, str]] = (),
         sampling: Mapping[str, Any] | None = None,
-    ) -> Iterator[Told]:
-        """`Begun`, then events up to the `End`; chat None starts a new one. Leaving lets the host go on for ten seconds."""
+    ) -> Iterator[ChatEvent]:
+        """Stream `AnswerStarted`, then events up to the `End`. chat: None starts a new one.
+
+        After a disconnect, the host continues for ten seconds.
+        """
         client = self._find()
         if chat is None:
             chat = str(client.post(CHATS)["id"])
@@ -97,26 +100,27 @@ class Chats:
         if variables:
             extras["variables"] = list(variables)
         body = {**(sampling or {}), "content": [text], "mistral": extras}
-        yield from _told(chat, client.chunks("POST", f"{CHATS}/{chat}/ask", body))
+        yield from _to_events(chat, client.chunks("POST", f"{CHATS}/{chat}/ask", body))
 
-    def follow(self, chat: str, message: str) -> Iterator[Told]:
-        """An answer that is being written: what there is of it as one piece, then the rest."""
-        yield from _told(chat, self._find().chunks("GET", f"{CHATS}/{chat}/messages/{message}/stream"))
+    def follow(self, chat: str, message: str) -> Iterator[ChatEvent]:
+        """Stream an answer that is being generated: the text so far as one piece, then the rest."""
+        yield from _to_events(chat, self._find().chunks("GET", f"{CHATS}/{chat}/messages/{message}/stream"))
 
     def stop(self, chat: str, message: str) -> None:
-        """End an answer; its stream ends with `cancelled`. Raises `Failure`."""
+        """Stop an answer; its stream ends with `cancelled`. Raises `Failure`."""
         self._find().post(f"{CHATS}/{chat}/messages/{message}/stop")
 
 
-def _told(chat: str, chunks: Iterator[dict[str, Any]]) -> Iterator[Told]:
-    with closing(chunks) as read:  # type: ignore[type-var]  # a generator, which has close()
-        for chunk in read:
-            mine = chunk.get("mistral") or {}
-            if mine.get("event") == "message":
-                question, answer = Turn.of_dict(mine["user"]), Turn.of_dict(mine["assistant"])
-                yield Begun(chat, str(mine.get("title") or ""), question, answer, bool(mine.get("saved", True)))
-            elif mine.get("event") == "saved":
-                yield Saved(bool(mine.get("saved")))
+def _to_events(chat: str, chunks: Iterator[dict[str, Any]]) -> Iterator[ChatEvent]:
+    with closing(chunks) as stream:  # type: ignore[type-var]  # a generator, which has close()
+        for chunk in stream:
+            extension = chunk.get("mistral") or {}
+            if extension.get("event") == "message":
+                question, answer = (ChatMessage.of_dict(extension[role]) for role in ("user", "assistant"))
+                title, is_saved = str(extension.get("title") or ""), bool(extension.get("saved", True))
+                yield AnswerStarted(chat, title, question, answer, is_saved)
+            elif extension.get("event") == "saved":
+                yield SaveState(bool(extension.get("saved")))
             else:
                 event = of_chunk(chunk)
                 if event is not None:
@@ -124,5 +128,5 @@ def _told(chat: str, chunks: Iterator[dict[str, Any]]) -> Iterator[Told]:
 
 
 def is_stopped(failure: Failure) -> bool:
-    """Whether a stream ended because somebody wanted it to."""
+    """Whether a stream ended because the user stopped it."""
     return failure.code == "cancelled"

@@ -1,4 +1,4 @@
-"""An answer while it comes: one output in a notebook, updated in place; text as it comes in a terminal."""
+"""Shows an answer while it is generated: one output updated in place in a notebook, streamed text in a terminal."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from html import escape
 from typing import Any, Protocol, TextIO
 
 from ...protocol.events import Delta, Event, Loading, Queued, Reading, Usage
-from ..ask.formats import Shown, to_bundle
-from ..ask.reply import provenance
+from ..ask.formats import FormattedAnswer
+from ..ask.reply import provenance, to_bundle
 from .highlight import CONTROL
 from .style import frame
 
 HZ = 8.0
 _STAGES = {
     "download": "Downloading the model",
-    "quantize": "Quantizing to 4 bit",
+    "quantize": "Quantizing to 4-bit",
     "load": "Loading the model",
     "warm": "Warming up",
 }
@@ -33,39 +33,38 @@ class View(Protocol):
     text: str
 
     def take(self, event: Event) -> None:
-        """Show what has come."""
+        """Show the next event."""
 
-    def finish(self, shown: Shown, note: str = "") -> None:
-        """Show the whole answer; `note` stands before the figures under it."""
+    def finish(self, answer: FormattedAnswer, note: str = "") -> None:
+        """Show the complete answer; `note` precedes the receipt below it."""
 
     def give_up(self, note: str) -> None:
-        """Keep what has come, marked with `note`."""
+        """Keep the partial answer, marked with `note`."""
 
 
 def progress_of(event: Event) -> tuple[str, float | None]:
-    """A sentence and a fraction of 1, where it is known."""
+    """Describe progress as a sentence and a fraction from 0 to 1 (None: unknown)."""
     if isinstance(event, Queued):
-        ahead = "1 request is" if event.position == 1 else f"{event.position} requests are"
-        return f"Waiting: {ahead} ahead", None
+        return f"Waiting for {event.position} request{'' if event.position == 1 else 's'}", None
     if isinstance(event, Loading):
-        share = "" if event.fraction is None else f" {event.fraction:.0%}"
-        return f"{_STAGES[event.stage]}{share}{_left(event.eta_s)}", event.fraction
+        percent = "" if event.fraction is None else f" {event.fraction:.0%}"
+        return f"{_STAGES[event.stage]}{percent}{_time_left(event.eta_s)}", event.fraction
     if isinstance(event, Reading):
-        reused = f", {event.reused:,} of them reused" if event.reused else ""
+        cached = f" ({event.reused:,} cached)" if event.reused else ""
         fraction = event.done / event.total if event.total else None
         part = f"part {event.part} of {event.parts}, " if event.parts else ""
-        return f"Reading {part}{event.done:,} of {event.total:,} tokens{reused}{_left(event.eta_s)}", fraction
+        return f"Reading {part}{event.done:,} of {event.total:,} tokens{cached}{_time_left(event.eta_s)}", fraction
     return "", None
 
 
-def _left(seconds: float | None) -> str:
+def _time_left(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds) or seconds < 1:
         return ""
     return f", {seconds:.0f} s left" if seconds < 90 else f", {seconds / 60:.0f} min left"
 
 
 def receipt(usage: Usage) -> list[str]:
-    """What an answer cost, in a few words each."""
+    """The model and its speed for one answer, in a few words each."""
     parts = [usage.model] if usage.model else []
     if usage.quantization:
         kind = usage.quantization
@@ -75,48 +74,45 @@ def receipt(usage: Usage) -> list[str]:
     if usage.tokens_per_second:
         parts.append(f"{usage.tokens_per_second:.3g} tokens/s")
     if usage.prompt_tokens:
-        reused = f" ({usage.cached_tokens:,} reused)" if usage.cached_tokens else ""
-        parts.append(f"{usage.prompt_tokens:,} read{reused}, {usage.completion_tokens:,} written")
+        cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
+        parts.append(f"{usage.prompt_tokens:,} prompt tokens{cached}, {usage.completion_tokens:,} generated")
     if usage.energy_j:
         parts.append(f"{usage.energy_j:.3g} J")
     return parts
 
 
 def bar(text: str, fraction: float | None) -> str:
-    """A progress bar and its sentence, as HTML."""
-    share = (
-        ""
-        if fraction is None
-        else f'<span class="jmi-bar"><span style="width:{min(max(fraction, 0), 1):.1%}"></span></span>'
-    )
-    return share + escape(text)
+    """Build the HTML of a progress bar and its sentence. fraction: None for no bar."""
+    if fraction is None:
+        return escape(text)
+    return f'<span class="jmi-bar"><span style="width:{min(max(fraction, 0), 1):.1%}"></span></span>{escape(text)}'
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let the block end before an interrupt that comes meanwhile raises."""
+def defer_interrupt() -> Iterator[None]:
+    """Complete the block before an interrupt that arrives meanwhile is raised."""
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
         return
-    came: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    interrupts: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-    if came:
+    if interrupts:
         raise KeyboardInterrupt
 
 
 class NotebookView:
-    """One display, updated in place at most `hz` times a second."""
+    """One display, updated in place at most `HZ` times a second."""
 
     def __init__(
-        self, draw: Callable[[str], str], plain: bool = False, clock: Callable[[], float] = time.monotonic
+        self, draw: Callable[[str], str], is_plain: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.text = ""
-        self._draw, self._plain, self._clock = draw, plain, clock
+        self._draw, self._is_plain, self._clock = draw, is_plain, clock
         self._handle: Any = None
         self._foot = ""
         self._shown_at = -math.inf
@@ -131,15 +127,13 @@ class NotebookView:
         if self._clock() - self._shown_at >= 1 / HZ:
             self._show(self._live())
 
-    def finish(self, shown: Shown, note: str = "") -> None:
-        usage = shown.reply.usage
-        figures = "<i>·</i>".join(map(escape, receipt(usage)))
-        foot = (
-            f'<span class="jmi-warn">{escape(note)}</span>{"<i>·</i>" if figures else ""}{figures}' if note else figures
-        )
-        if usage.left_out:
-            foot += f"<br>Left out to fit: {escape(', '.join(usage.left_out))}"
-        self._show(to_bundle(shown.reply, shown.body, foot), {"jupyter_mistral": provenance(shown.reply)})
+    def finish(self, answer: FormattedAnswer, note: str = "") -> None:
+        reply = answer.reply
+        notes = [f'<span class="jmi-warn">{escape(note)}</span>'] if note else []
+        foot = "<i>·</i>".join([*notes, *map(escape, receipt(reply.usage))])
+        if reply.usage.left_out:
+            foot += f"<br>Omitted to fit the context: {escape(', '.join(reply.usage.left_out))}"
+        self._show(to_bundle(reply, answer.body, foot), {"jupyter_mistral": provenance(reply)})
 
     def give_up(self, note: str) -> None:
         if self._handle is not None or self.text:
@@ -147,14 +141,14 @@ class NotebookView:
             self._show({"text/html": frame(self._draw(self.text), mark), "text/plain": self.text or note})
 
     def _live(self) -> dict[str, str]:
-        if self._plain and self.text:
+        if self._is_plain and self.text:
             return {"text/plain": CONTROL.sub("", self.text)}
-        return {"text/html": frame(self._draw(self.text), self._foot, live=True), "text/plain": self.text or "…"}
+        return {"text/html": frame(self._draw(self.text), self._foot, is_live=True), "text/plain": self.text or "…"}
 
     def _show(self, bundle: dict[str, str], metadata: dict[str, Any] | None = None) -> None:
         from IPython.display import display
 
-        with uninterrupted():  # an output that is published while its handle is lost would stay for ever as it is
+        with defer_interrupt():  # an output that is published while its handle is lost could never be updated again
             if self._handle is None:
                 self._handle = display(bundle, raw=True, display_id=True, metadata=metadata or {})
             else:
@@ -163,13 +157,13 @@ class NotebookView:
 
 
 class TerminalView:
-    """Text as it comes; progress on one line that is written over, and only where somebody is looking."""
+    """Streamed text; progress on one line that is overwritten, on interactive terminals only."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self.text = ""
         self._out = out or sys.stdout
-        self._wide = self._out.isatty()
-        self._has_line = False
+        self._is_interactive = self._out.isatty()
+        self._has_progress_line = False
 
     def take(self, event: Event) -> None:
         if isinstance(event, Delta):
@@ -177,20 +171,20 @@ class TerminalView:
             self.text += event.text
             # control codes in a model's text could repaint the terminal
             self._write(CONTROL.sub("", event.text))
-        elif self._wide and not self.text:
+        elif self._is_interactive and not self.text:
             self._clear()
             sentence, _ = progress_of(event)
             if sentence:
                 self._write(f"\x1b[2m{sentence}\x1b[0m")
-                self._has_line = True
+                self._has_progress_line = True
 
-    def finish(self, shown: Shown, note: str = "") -> None:
+    def finish(self, answer: FormattedAnswer, note: str = "") -> None:
         self._clear()
-        usage = shown.reply.usage
-        left_out = [f"left out to fit: {', '.join(usage.left_out)}"] if usage.left_out else []
-        foot = " · ".join([*([note] if note else []), *receipt(usage), *left_out])
+        usage = answer.reply.usage
+        omitted = [f"omitted to fit the context: {', '.join(usage.left_out)}"] if usage.left_out else []
+        foot = " · ".join([*([note] if note else []), *receipt(usage), *omitted])
         self._end_line()
-        self._write((f"\x1b[2m{foot}\x1b[0m" if self._wide else foot) + "\n")
+        self._write((f"\x1b[2m{foot}\x1b[0m" if self._is_interactive else foot) + "\n")
 
     def give_up(self, note: str) -> None:
         self._clear()
@@ -203,9 +197,9 @@ class TerminalView:
             self._write("\n")
 
     def _clear(self) -> None:
-        if self._has_line:
+        if self._has_progress_line:
             self._write("\r\x1b[2K")
-            self._has_line = False
+            self._has_progress_line = False
 
     def _write(self, text: str) -> None:
         self._out.write(text)

@@ -1,4 +1,4 @@
-"""Code -> HTML with a handful of classes (`style.py` colours them). Hidden direction marks are made visible."""
+"""Converts code to HTML with a handful of classes, which `style.py` colours. Makes hidden direction marks visible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Keyword, Name, Number, Operator, String, _TokenType
 from pygments.util import ClassNotFound
 
-LONGEST = 200_000
+MAX_LENGTH = 200_000
 
 _CLASSES: tuple[tuple[_TokenType, str], ...] = (
     (Comment, "c"),
@@ -25,17 +25,17 @@ _CLASSES: tuple[tuple[_TokenType, str], ...] = (
     (Name.Builtin, "b"),
     (Name.Tag, "k"),
 )
-# codes that could repaint a terminal; everything but line ends and tabs
+# control codes that could repaint a terminal: all except line ends and tabs
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-# those, and marks that make code read otherwise than it runs; joiners stay, since emoji and Persian need them
+# control codes, and marks that make code look different from what it runs; joiners stay, emoji and Persian need them
 HIDDEN_MARKS = re.compile("[\u200b\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @lru_cache(256)
 def highlight(code: str, language: str) -> str:
-    """Escaped HTML of `code`, spans around what has a colour."""
+    """Escape `code` and wrap coloured tokens in spans."""
     code = code.replace("\r\n", "\n")
-    lexer = _lexer(language) if len(code) <= LONGEST else None
+    lexer = _lexer(language) if len(code) <= MAX_LENGTH else None
     if lexer is None:
         return _escaped(code)
     return "".join(_span(kind, text) for kind, text in lexer.get_tokens(code))

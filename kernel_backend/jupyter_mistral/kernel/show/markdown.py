@@ -1,7 +1,7 @@
-"""Model text -> HTML that is safe in a trusted notebook output. Knows Markdown; knows nothing of displays.
+"""Converts the model's Markdown to HTML that is safe in a trusted notebook output. Knows nothing of displays.
 
-JupyterLab sanitizes neither text/markdown nor text/html of an output made in the running session, and the model's text may hold what a
-hostile cell output told it. So: no raw HTML, no pictures, links to http, https and mailto only, and of mathematics only harmless macros.
+JupyterLab sanitizes neither text/markdown nor text/html in the outputs of a running session, and the model's text may repeat a
+hostile cell output. So there is no raw HTML, no images, only http, https and mailto links, and only harmless TeX macros.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from .highlight import CONTROL, highlight
 
-LONGEST_TEX = 4000
+MAX_TEX = 4000
 Env = MutableMapping[str, Any]
 
-# macros that make links, styles, ids, definitions that outlive the answer, or boxes of any size
+# macros that create links, styles, ids, definitions that outlive the answer, or boxes of any size
 _BAD_TEX = re.compile(
     r"""\\(?:href|url|require|unicode|class|style|css[A-Za-z]*|id|data|html[A-Za-z]*|include[A-Za-z]*|input|mmlToken|mathtip|texttip|tooltip
     |toggle|bbox|def|gdef|edef|xdef|let|futurelet|(?:re)?newcommand|providecommand|(?:re)?newenvironment|DeclareMathOperator|DeclarePairedDelimiters?X?[A-Za-z]*
@@ -38,21 +38,21 @@ _BLOCKS = ("paragraph", "heading", "list_item", "bullet_list", "ordered_list", "
 
 
 def is_safe_tex(tex: str) -> bool:
-    """Whether the front end's typesetter may be given `tex`."""
-    return len(tex) <= LONGEST_TEX and not _BAD_TEX.search(tex) and "$" not in tex
+    """Whether the front end may typeset `tex`."""
+    return len(tex) <= MAX_TEX and not _BAD_TEX.search(tex) and "$" not in tex
 
 
 def to_math(tex: str, display: bool) -> str:
-    """TeX for the front end's typesetter, or as code where it is not safe."""
+    """Mark TeX for the front end's typesetter, or show it as code if it is not safe."""
     mark = "$$" if display else "$"
     if not is_safe_tex(tex):
         return f'<code dir="ltr">{escape(mark + tex + mark)}</code>'
-    # all else in an answer is closed to the typesetter: see `to_html`
+    # the typesetter ignores everything else in an answer: see `style.frame`
     return f'<span class="mathjax_process tex2jax_process" dir="ltr">{mark}{escape(tex)}{mark}</span>'
 
 
 def to_code(code: str, language: str = "") -> str:
-    """A block of code."""
+    """Build the HTML of a code block."""
     return f'<pre dir="ltr"><code>{highlight(code.rstrip(), language)}</code></pre>\n'
 
 
@@ -65,13 +65,13 @@ def is_safe_link(url: str) -> bool:
 
 
 class Markdown:
-    """Renders a text that grows: blocks that are whole are rendered once, only the last one again."""
+    """Renders a growing text: complete blocks are rendered once, only the last one again."""
 
     def __init__(self) -> None:
         self._source = self._html = ""
 
     def __call__(self, text: str) -> str:
-        """HTML of all of `text`."""
+        """Render `text` as HTML."""
         text = CONTROL.sub("", text.replace("\r\n", "\n"))
         if not text.startswith(self._source):
             self._source = self._html = ""
@@ -80,7 +80,7 @@ class Markdown:
         starts = [t.map[0] for t in tokens if t.map and t.level == 0 and t.nesting >= 0]
         if len(starts) < 2:
             return self._html + _render(tokens)
-        # text that is still to come changes the last block only
+        # later text can change only the last block
         cut = next(i for i, t in enumerate(tokens) if t.map and t.level == 0 and t.map[0] == starts[-1])
         offset = sum(len(line) for line in tail.splitlines(keepends=True)[: starts[-1]])
         self._html += _render(tokens[:cut])
@@ -89,7 +89,7 @@ class Markdown:
 
 
 def to_html(text: str) -> str:
-    """HTML of a whole text."""
+    """Render a complete text as HTML."""
     return Markdown()(text)
 
 
@@ -101,9 +101,11 @@ def _render(tokens: Sequence[Token]) -> str:
 
 
 def _open(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: Env) -> str:
-    tokens[i].attrSet("dir", "auto")  # Arabic and Hebrew answers read from the right, block by block
+    tokens[i].attrSet("dir", "auto")  # Arabic and Hebrew blocks read from right to left
     if tokens[i].type == "heading_open":
-        tokens[i].attrSet("class", "jp-toc-ignore")  # the table of contents is the notebook's, not the answer's
+        tokens[i].attrSet(
+            "class", "jp-toc-ignore"
+        )  # the answer's headings do not belong in the notebook's table of contents
     return self.renderToken(tokens, i, options, env)
 
 
@@ -113,7 +115,7 @@ def _link(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsD
 
 
 def _image(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: Env) -> str:
-    return f"[picture: {escape(tokens[i].content)}]"
+    return f"[image: {escape(tokens[i].content)}]"
 
 
 def _fence(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: Env) -> str:
@@ -126,7 +128,7 @@ def _code_inline(self: RendererHTML, tokens: Sequence[Token], i: int, options: O
 
 def _math(self: RendererHTML, tokens: Sequence[Token], i: int, options: OptionsDict, env: Env) -> str:
     content, display = tokens[i].content.strip(), tokens[i].type != "math_inline"
-    if "`" in content:  # two prices around a piece of code
+    if "`" in content:  # two prices with code in between
         return escape(f"${content}$")
     return to_math(content, display)
 
@@ -136,7 +138,7 @@ def _math_block(self: RendererHTML, tokens: Sequence[Token], i: int, options: Op
 
 
 def _bracket_inline(state: StateInline, silent: bool) -> bool:
-    r"""`\(x\)` and `\[x\]`, which models write more often than dollars."""
+    r"""Parse `\(x\)` and `\[x\]`, which models write more often than dollars."""
     opening = state.src[state.pos : state.pos + 2]
     if opening not in (r"\(", r"\["):
         return False
@@ -151,7 +153,7 @@ def _bracket_inline(state: StateInline, silent: bool) -> bool:
 
 
 def _bracket_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    r"""`\[`, lines, `\]`."""
+    r"""Parse `\[`, lines, `\]`."""
     if state.is_code_block(start) or not state.src.startswith(r"\[", state.bMarks[start] + state.tShift[start]):
         return False
     for line in range(start, end):
@@ -168,7 +170,7 @@ def _bracket_block(state: StateBlock, start: int, end: int, silent: bool) -> boo
 def _parser() -> MarkdownIt:
     md = MarkdownIt("commonmark", {"html": False, "linkify": False})
     md.enable(["table", "strikethrough"])
-    # references reach across blocks: `[cell 12]` stays text, and blocks can be rendered one by one
+    # link references span blocks: without them `[cell 12]` stays text, and blocks can be rendered one by one
     md.disable(["reference", "html_block", "html_inline"])
     md.use(dollarmath_plugin, allow_space=False, allow_digits=False, allow_labels=False, double_inline=True)
     md.use(amsmath_plugin)

@@ -1,9 +1,9 @@
-"""How an answer looks in a notebook: one small style sheet, in the front end's own colours, light and dark."""
+"""The style sheet of answers in a notebook, in the front end's own colours, light and dark."""
 
 from __future__ import annotations
 
-# the doubled class outweighs the front end's own rules for the same elements
-# what a theme does not define falls back to tones that read on white and on black
+# The doubled class overrides the front end's own rules for the same elements.
+# Colours that a theme does not define fall back to tones that are readable on white and on black.
 STYLE = """<style>
 .jmi{max-width:60em;line-height:1.55}
 .jmi-body>:first-child{margin-top:0}.jmi-body>:last-child{margin-bottom:0}
@@ -36,9 +36,9 @@ STYLE = """<style>
 </style>"""
 
 
-def frame(body: str, foot: str = "", live: bool = False) -> str:
-    """The HTML of one output. Only what `render.to_math` passed is open to the front end's typesetter."""
-    mark = " jmi-live" if live else ""
+def frame(body: str, foot: str = "", is_live: bool = False) -> str:
+    """Build the HTML of one output. The front end typesets only the TeX that `markdown.to_math` allowed."""
+    mark = " jmi-live" if is_live else ""
     below = f'<div class="jmi-foot{mark}">{foot}</div>' if foot else ""
     above = f'<div class="jmi-body">{body}</div>' if body else ""
     return f'{STYLE}<div class="jmi mathjax_ignore tex2jax_ignore">{above}{below}</div>'

@@ -1,4 +1,4 @@
-"""The errors of this kernel by prompt number: the cell, a short traceback without colours, the variables of the failing function."""
+"""Records the errors of this kernel by prompt number: the cell, a short traceback, and the failing function's variables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import MistralError, Stopped
 from .describe import variables
 from .masking import mask
 
-KEPT = 100
+MAX_ERRORS = 100
 MAX_MESSAGE = 2000
 MAX_FRAMES = 12
 LOCALS_BUDGET_S = 0.05
@@ -27,7 +27,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 @dataclass(frozen=True)
 class CellError:
-    """What failed in one cell. variables: of the function that failed; names: what the cell and the failing line speak of."""
+    """The error of one cell. variables: of the function that failed. names: that appear in the cell and the failing line."""
 
     number: int
     name: str
@@ -64,32 +64,37 @@ class Errors(Mapping[int, str]):
         return self._errors.get(number)
 
     def record(self, number: int, cell: str, error: BaseException, cell_name: Callable[[str], str]) -> None:
-        """Keep `error` as text: no frame, and so no variable of the user, is held. `cell_name(file)` is "" outside of cells."""
+        """Store `error` as text, without frames, so that the user's objects are not kept alive.
+
+        `cell_name(file)` is "" for a file that is not a cell.
+        """
         if isinstance(error, MistralError | Stopped | KeyboardInterrupt) or type(error).__name__ == "UsageError":
             return
         frames = list(_frames(error.__traceback__, cell_name))
-        own = [(frame, line) for frame, line in frames if cell_name(frame.f_code.co_filename)]
-        inner = own[-1][0] if own else None
-        line = linecache.getline(inner.f_code.co_filename, own[-1][1]) if inner else ""
-        local = inner.f_locals if inner is not None and inner.f_code.co_name != "<module>" else {}
-        named = [name for name in _NAME.findall(line) if name in local]
-        named += [name for name in local if name not in named]
+        cell_frames = [(frame, number) for frame, number in frames if cell_name(frame.f_code.co_filename)]
+        innermost = cell_frames[-1][0] if cell_frames else None
+        line = linecache.getline(innermost.f_code.co_filename, cell_frames[-1][1]) if innermost else ""
+        is_function = innermost is not None and innermost.f_code.co_name != "<module>"
+        local_variables = innermost.f_locals if innermost is not None and is_function else {}
+        # those in the failing line come first
+        names = [name for name in _NAME.findall(line) if name in local_variables]
+        names += [name for name in local_variables if name not in names]
         self._errors[number] = CellError(
             number,
             type(error).__name__,
             _message(error),
             cell,
-            mask(_short(error, frames, cell_name)),
-            tuple(variables(local, named, 12, LOCALS_BUDGET_S)),
+            mask(_format_traceback(error, frames, cell_name)),
+            tuple(variables(local_variables, names, 12, LOCALS_BUDGET_S)),
             tuple(dict.fromkeys([*_NAME.findall(line), *names_of(cell)])),
         )
         self._errors.move_to_end(number)
-        while len(self._errors) > KEPT:
+        while len(self._errors) > MAX_ERRORS:
             self._errors.popitem(last=False)
 
 
 def names_of(code: str) -> list[str]:
-    """The names that `code` reads or sets; any word of it where it does not parse."""
+    """The names that `code` reads or sets; every word of it if it does not parse."""
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError):
@@ -98,26 +103,28 @@ def names_of(code: str) -> list[str]:
 
 
 def _frames(tb: TracebackType | None, cell_name: Callable[[str], str]) -> Iterator[tuple[FrameType, int]]:
-    """Frames from the cell on: IPython's own are above it."""
-    walked = list(traceback.walk_tb(tb))
-    first = next((i for i, (frame, _) in enumerate(walked) if cell_name(frame.f_code.co_filename)), len(walked))
-    yield from walked[first:]
+    """The frames from the cell on, without those of IPython that called it."""
+    frames = list(traceback.walk_tb(tb))
+    first = next((i for i, (frame, _) in enumerate(frames) if cell_name(frame.f_code.co_filename)), len(frames))
+    yield from frames[first:]
 
 
-def _short(error: BaseException, frames: list[tuple[FrameType, int]], cell_name: Callable[[str], str]) -> str:
+def _format_traceback(
+    error: BaseException, frames: list[tuple[FrameType, int]], cell_name: Callable[[str], str]
+) -> str:
     lines: list[str] = []
-    skipped = 0
-    kept = _worth_showing(frames, cell_name)
+    omitted = 0
+    shown = _relevant_frames(frames, cell_name)
     for i, (frame, number) in enumerate(frames):
-        if i not in kept:
-            skipped += 1
+        if i not in shown:
+            omitted += 1
             continue
-        if skipped:
-            lines.append(f"  … {skipped} frames of libraries")
-            skipped = 0
+        if omitted:
+            lines.append(f"  … {omitted} library frames")
+            omitted = 0
         code = frame.f_code
-        where = cell_name(code.co_filename) or code.co_filename.replace("\\", "/").split("site-packages/")[-1]
-        lines.append(f"  {where}, line {number}, in {code.co_name}")
+        file = cell_name(code.co_filename) or code.co_filename.replace("\\", "/").split("site-packages/")[-1]
+        lines.append(f"  {file}, line {number}, in {code.co_name}")
         source = linecache.getline(code.co_filename, number).strip()
         if source:
             lines.append(f"    {source[:200]}")
@@ -125,35 +132,36 @@ def _short(error: BaseException, frames: list[tuple[FrameType, int]], cell_name:
     return "\n".join([*head, *lines, *_causes(error), _message(error)])
 
 
-def _worth_showing(frames: list[tuple[FrameType, int]], cell_name: Callable[[str], str]) -> set[int]:
-    """The user's own frames, and of each run of library frames the first and the last."""
-    own = [bool(cell_name(frame.f_code.co_filename)) for frame, _ in frames]
-    edges = [
-        i
-        for i, mine in enumerate(own)
-        if mine or (i and own[i - 1]) or i + 1 == len(own) or (i + 1 < len(own) and own[i + 1])
-    ]
-    return {*edges[: MAX_FRAMES // 2], *edges[-MAX_FRAMES // 2 :]}
+def _relevant_frames(frames: list[tuple[FrameType, int]], cell_name: Callable[[str], str]) -> set[int]:
+    """Indexes of the user's frames, and of the first and last frame of each run of library frames."""
+    is_cell = [bool(cell_name(frame.f_code.co_filename)) for frame, _ in frames]
+    last = len(is_cell) - 1
+    relevant = [i for i in range(len(is_cell)) if i == last or is_cell[i] or (i and is_cell[i - 1]) or is_cell[i + 1]]
+    return {*relevant[: MAX_FRAMES // 2], *relevant[-MAX_FRAMES // 2 :]}
 
 
 def _causes(error: BaseException) -> list[str]:
     lines: list[str] = []
-    seen = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    while seen is not None and len(lines) < 3:
-        lines.append(f"  caused by {_message(seen)}")
-        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    cause = _cause(error)
+    while cause is not None and len(lines) < 3:
+        lines.append(f"  caused by {_message(cause)}")
+        cause = _cause(cause)
     return lines
 
 
+def _cause(error: BaseException) -> BaseException | None:
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
 def _message(error: BaseException) -> str:
-    """Type and message as Python shows them; for a syntax error with the line and the caret."""
+    """Type and message as Python prints them, for a syntax error with the line and the caret."""
     text = "".join(traceback.TracebackException(type(error), error, None).format_exception_only()).rstrip()
     text = mask(_COLOURS.sub("", text))
     return text if len(text) <= MAX_MESSAGE else f"{text[: MAX_MESSAGE // 2]} … {text[-MAX_MESSAGE // 2 :]}"
 
 
 def to_prompt(error: CellError, namespace: Mapping[str, Any]) -> str:
-    """The error as a model should read it: cell, traceback, and the variables that it speaks of."""
+    """The error as part of a prompt: the cell, the traceback, and the variables that they mention."""
     parts = [
         f"Cell In[{error.number}]:\n```python\n{mask(error.cell.strip())}\n```",
         f"It failed:\n```\n{error.traceback}\n```",

@@ -1,6 +1,6 @@
-"""What the variables of the user's kernel hold, in a few lines each: bounded in size and time, secrets hidden, no user code run.
+"""Describes the user's variables in a few lines each: bounded in size and time, with secrets hidden, without running user code.
 
-The libraries are looked at through their objects (duck typed), never imported here.
+Objects of libraries are recognized by their type's name; no library is imported here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_TEXT = 160
 SAMPLE = 5
 MAX_DEPTH = 2
 
-# types whose repr is Python's own: short or cut, never a user's code
+# types whose repr is short and never runs user code
 _PLAIN = (
     *(bool, int, float, complex, type(None), decimal.Decimal, fractions.Fraction, uuid.UUID, range, slice),
     *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone),
@@ -33,7 +33,7 @@ _PLAIN = (
 )
 _SKIPPED = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
 _BRACKETS = {tuple: ("(", ")"), set: ("{", "}"), frozenset: ("{", "}")}
-# names that IPython keeps in the user's namespace
+# IPython's own names in the user's namespace
 _IPYTHON = {"In", "Out", "Err", "exit", "quit", "get_ipython", "open", "display"}
 
 
@@ -44,20 +44,19 @@ def variables(
     budget_s: float = BUDGET_S,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[dict[str, str]]:
-    """`{"name", "type", "summary"}` of up to `limit` variables: of `names` in their order, else all, the newest first.
+    """Describe up to `limit` variables as `{"name", "type", "summary"}`: those in `names`, else all, the newest first.
 
-    Modules, functions, classes, private names and IPython's own are left out. Once `budget_s` is spent, types only.
+    Modules, functions, classes, private names and IPython's own names are left out. After `budget_s`, summaries are empty.
     """
     deadline = clock() + budget_s
-    chosen = _chosen(namespace, names)
-    found = []
-    for name, value in list(chosen)[:limit]:
+    descriptions = []
+    for name, value in list(_select(namespace, names))[:limit]:
         summary = summarize(name, value) if clock() < deadline else ""
-        found.append({"name": name, "type": type_name(value), "summary": summary})
-    return found
+        descriptions.append({"name": name, "type": type_name(value), "summary": summary})
+    return descriptions
 
 
-def _chosen(namespace: Mapping[str, Any], names: Collection[str] | None) -> Iterator[tuple[str, Any]]:
+def _select(namespace: Mapping[str, Any], names: Collection[str] | None) -> Iterator[tuple[str, Any]]:
     items = list(namespace.items())
     pairs = reversed(items) if names is None else ((n, namespace[n]) for n in names if n in namespace)
     for name, value in pairs:
@@ -66,22 +65,22 @@ def _chosen(namespace: Mapping[str, Any], names: Collection[str] | None) -> Iter
         yield name, value
 
 
-def describe(name: str, value: Any, longest: int = MAX_SUMMARY) -> str:
-    """A variable as a model should read it: its type and what it holds, `longest` characters at most."""
-    summary = summarize(name, value, longest)
+def describe(name: str, value: Any, max_length: int = MAX_SUMMARY) -> str:
+    """Describe a variable for a model: its type and a summary of `max_length` characters at most."""
+    summary = summarize(name, value, max_length)
     return f"{name}: {type_name(value)}" + (f" = {summary}" if summary else "")
 
 
-def summarize(name: str, value: Any, longest: int = MAX_SUMMARY) -> str:
-    """What `value` holds; `‹hidden›` where the name promises a secret. Never raises, whatever the value does."""
+def summarize(name: str, value: Any, max_length: int = MAX_SUMMARY) -> str:
+    """Summarize `value`; `‹hidden›` if the name suggests a secret. Never raises, whatever the value does."""
     if is_secret_name(name) and isinstance(value, str | bytes | Mapping | Sequence):
         return HIDDEN
     try:
-        text = _honoured(value) or _summary(value, 0)
-    except Exception:  # a value whose own attributes raise: its type must do
+        text = _own_summary(value) or _summary(value, 0)
+    except Exception:  # the value's attributes raise: its type must suffice
         text = ""
     text = mask(text)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 def type_name(value: Any) -> str:
@@ -91,24 +90,24 @@ def type_name(value: Any) -> str:
     return name if module in ("builtins", "__main__") or name == "DataFrame" else f"{module}.{name}"
 
 
-def _honoured(value: Any) -> str:
-    """What the class itself wants a model to read (`_repr_llm_`)."""
-    own = getattr(type(value), "_repr_llm_", None)
-    text = own(value) if callable(own) else ""
+def _own_summary(value: Any) -> str:
+    """The summary that the class itself provides for models (`_repr_llm_`)."""
+    repr_llm = getattr(type(value), "_repr_llm_", None)
+    text = repr_llm(value) if callable(repr_llm) else ""
     return text if isinstance(text, str) else ""
 
 
 def _summary(value: Any, depth: int) -> str:
     kind = type(value)
     if kind is int:
-        return str(value) if value.bit_length() < 500 else f"a whole number of {value.bit_length()} bits"
+        return str(value) if value.bit_length() < 500 else f"an integer of {value.bit_length()} bits"
     if kind in _PLAIN:
         return repr(value)
     if isinstance(value, enum.Enum):
         return f"{kind.__name__}.{value.name}"
     if kind in (str, bytes, bytearray):
         return _text(value, depth)
-    table = frames.summary(value)
+    table = frames.summarize(value)
     if table:
         return table
     if kind is dict or (isinstance(value, dict) and kind.__module__ in ("collections", "builtins")):
@@ -119,11 +118,11 @@ def _summary(value: Any, depth: int) -> str:
 
 
 def _text(value: str | bytes | bytearray, depth: int) -> str:
-    longest = MAX_TEXT if depth == 0 else MAX_TEXT // 3
-    if len(value) <= longest:
+    max_length = MAX_TEXT if depth == 0 else MAX_TEXT // 3
+    if len(value) <= max_length:
         return repr(value)
     unit = "characters" if isinstance(value, str) else "bytes"
-    return f"{value[:longest]!r}… ({len(value):,} {unit})"
+    return f"{value[:max_length]!r}… ({len(value):,} {unit})"
 
 
 def _dict(value: Mapping[Any, Any], depth: int) -> str:
@@ -131,9 +130,9 @@ def _dict(value: Mapping[Any, Any], depth: int) -> str:
         return f"{{… {len(value)} keys}}" if value else "{}"
     parts = []
     for key in list(value)[: 4 * SAMPLE if depth == 0 else SAMPLE]:
-        held = value[key]
-        shown = HIDDEN if isinstance(key, str) and is_secret_name(key) else _summary(held, depth + 1)
-        parts.append(f"{_summary(key, depth + 1)}: {shown or type_name(held)}")
+        item = value[key]
+        summary = HIDDEN if isinstance(key, str) and is_secret_name(key) else _summary(item, depth + 1)
+        parts.append(f"{_summary(key, depth + 1)}: {summary or type_name(item)}")
     more = f", … {len(value):,} keys" if len(value) > len(parts) else ""
     return "{" + ", ".join(parts) + more + "}"
 
@@ -152,32 +151,31 @@ def _items(value: Collection[Any], depth: int) -> str:
 
 
 def _object(value: Any, depth: int) -> str:
-    """A plain object: its attributes as they stand in `__dict__`, no property and no `__repr__` called."""
+    """A plain object: the attributes in its `__dict__` and slots, without calling a property or `__repr__`."""
     if depth >= MAX_DEPTH:
         return type_name(value)
-    held = _attributes(value)
-    shown = {k: v for k, v in held.items() if not k.startswith("_") and not isinstance(v, _SKIPPED)}
-    if not shown:
+    attributes = _attributes(value)
+    public = {k: v for k, v in attributes.items() if not k.startswith("_") and not isinstance(v, _SKIPPED)}
+    if not public:
         return "" if depth == 0 else type_name(value)
     parts = [
         f"{k}={HIDDEN if is_secret_name(k) else _summary(v, depth + 1) or type_name(v)}"
-        for k, v in list(shown.items())[: 2 * SAMPLE]
+        for k, v in list(public.items())[: 2 * SAMPLE]
     ]
-    more = f", … {len(shown)} attributes" if len(shown) > len(parts) else ""
+    more = f", … {len(public)} attributes" if len(public) > len(parts) else ""
     return f"{type(value).__name__}({', '.join(parts)}{more})"
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    held: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     slots = getattr(type(value), "__slots__", ())
     names: list[str] = [slots] if isinstance(slots, str) else list(slots)
     for slot in names:
         try:
-            held[slot] = object.__getattribute__(value, slot)
+            attributes[slot] = object.__getattribute__(value, slot)
         except AttributeError:
             continue
     try:
-        own = object.__getattribute__(value, "__dict__")
+        return attributes | dict(object.__getattribute__(value, "__dict__"))
     except AttributeError:
-        own = {}
-    return held | dict(own)
+        return attributes

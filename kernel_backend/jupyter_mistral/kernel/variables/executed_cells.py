@@ -1,4 +1,4 @@
-"""The notebook as a kernel can know it: what it executed, and the saved file where there is one. For `--context`.
+"""Reconstructs the notebook in a kernel, for `--context`: from the executed cells, and from the saved file if there is one.
 
 Secrets are masked where prompts are built (`context/secrets/mask.py`).
 """
@@ -21,8 +21,8 @@ _TEXT_TYPES = ("text/plain", "text/markdown", "text/html", "text/latex", "applic
 
 
 @dataclass(frozen=True)
-class Executed:
-    """A cell that ran: prompt number, source as typed, its value and its error where there was one."""
+class ExecutedCell:
+    """A cell that ran: prompt number, source as typed, and its value and error if there were any."""
 
     number: int
     source: str
@@ -30,18 +30,18 @@ class Executed:
     error: str = ""
 
 
-def seen_from(
-    executed: Sequence[Executed], current: str, path: Path | None, scope: Scope
+def to_notebook(
+    executed: Sequence[ExecutedCell], current: str, path: Path | None, scope: Scope
 ) -> tuple[dict[str, Any] | None, int | None]:
-    """The notebook for a question in the cell `current`, which is left out, and the index of the cell above it.
+    """The notebook without the cell `current`, which asks, and the index of the cell above it; None if there are no cells.
 
-    The saved file gives order, Markdown cells and printed output, what ran gives everything newer. None where there is no cell.
+    The saved file supplies the order, the Markdown cells and the printed output; the executed cells supply everything newer.
     """
-    saved = _read(path) if path else None
-    cells = _of_file(saved, executed, current, scope) if saved else [_of_executed(e) for e in executed]
-    if not cells:
-        return None, None
-    above, below = cells if isinstance(cells, tuple) else (cells, [])
+    saved = _read_cells(path) if path else None
+    if saved:
+        above, below = _split_at_current(saved, executed, current)
+    else:
+        above, below = [_of_executed(cell) for cell in executed], []
     focus = len(above) - 1 if above else 0
     notebook = {"cells": above + (below if scope == "notebook" else []), "language": "python"}
     if not notebook["cells"]:
@@ -49,15 +49,15 @@ def seen_from(
     return (notebook | {"path": path.name} if path else notebook), focus
 
 
-def path_of(namespace: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The notebook's file: where the Jupyter server or VS Code tells it."""
-    for told in (namespace.get("__vsc_ipynb_file__"), environ.get("JPY_SESSION_NAME")):
-        if isinstance(told, str) and told.endswith(".ipynb") and Path(told).is_file():
-            return Path(told)
+def find_notebook(namespace: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The notebook's file, as announced by the Jupyter server or VS Code; None if it is unknown."""
+    for name in (namespace.get("__vsc_ipynb_file__"), environ.get("JPY_SESSION_NAME")):
+        if isinstance(name, str) and name.endswith(".ipynb") and Path(name).is_file():
+            return Path(name)
     return None
 
 
-def _read(path: Path) -> list[dict[str, Any]] | None:
+def _read_cells(path: Path) -> list[dict[str, Any]] | None:
     try:
         if path.stat().st_size > MAX_FILE:
             return None
@@ -66,57 +66,56 @@ def _read(path: Path) -> list[dict[str, Any]] | None:
         return None
     if not isinstance(cells, list):
         return None
-    good = [c for c in cells if isinstance(c, dict) and c.get("cell_type") in ("code", "markdown", "raw")]
-    return good or None
+    valid = [c for c in cells if isinstance(c, dict) and c.get("cell_type") in ("code", "markdown", "raw")]
+    return valid or None
 
 
-def _of_file(
-    saved: list[dict[str, Any]], executed: Sequence[Executed], current: str, scope: Scope
+def _split_at_current(
+    saved: list[dict[str, Any]], executed: Sequence[ExecutedCell], current: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Cells above and below the current one."""
+    """The cells above and below the current one."""
     sources = [_source(cell).strip() for cell in saved]
-    runs = {e.source.strip(): e for e in executed}
+    runs = {cell.source.strip(): cell for cell in executed}
     if current.strip() in sources:
-        at = len(sources) - 1 - sources[::-1].index(current.strip())
-        end = at + 1
-    else:  # not saved since it was written: it stands below what ran last
-        at = max((i + 1 for i, s in enumerate(sources) if s in runs), default=len(sources))
-        end = at
-    cells = [_fresh(cell, runs.get(source)) for cell, source in zip(saved, sources, strict=True)]
-    unsaved = [_of_executed(e) for e in executed if e.source.strip() not in sources]
-    return cells[:at] + unsaved, cells[end:]
+        start = len(sources) - 1 - sources[::-1].index(current.strip())
+        end = start + 1
+    else:  # the file does not contain it yet: assume that it is below the last cell that ran
+        start = end = max((i + 1 for i, source in enumerate(sources) if source in runs), default=len(sources))
+    cells = [_update(cell, runs.get(source)) for cell, source in zip(saved, sources, strict=True)]
+    unsaved = [_of_executed(cell) for cell in executed if cell.source.strip() not in sources]
+    return cells[:start] + unsaved, cells[end:]
 
 
-def _fresh(cell: dict[str, Any], run: Executed | None) -> dict[str, Any]:
-    """A saved cell; with the outputs of its last run where the file's are older."""
+def _update(cell: dict[str, Any], run: ExecutedCell | None) -> dict[str, Any]:
+    """A saved cell, with the outputs of its last run if the saved ones are older."""
     if cell["cell_type"] != "code":
         return {"cell_type": cell["cell_type"], "metadata": {}, "source": _source(cell)}
     if run is not None and cell.get("execution_count") != run.number:
         return _of_executed(run)
-    outputs = [_lean(o) for o in cell.get("outputs") or () if isinstance(o, dict)]
+    outputs = [_shorten_output(o) for o in cell.get("outputs") or () if isinstance(o, dict)]
     return _cell(_source(cell), cell.get("execution_count"), outputs)
 
 
-def _lean(output: dict[str, Any]) -> dict[str, Any]:
-    """An output with its texts cut and pictures as their size in bytes."""
+def _shorten_output(output: dict[str, Any]) -> dict[str, Any]:
+    """An output with its texts cut, and with each image replaced with its size in bytes."""
     kind = output.get("output_type")
     if kind == "stream":
         return {
             "output_type": "stream",
             "name": output.get("name", "stdout"),
-            "text": _cut(_joined(output.get("text"))),
+            "text": _cut(_join(output.get("text"))),
         }
     if kind == "error":
         return {k: output.get(k, "") for k in ("output_type", "ename", "evalue")} | {
-            "traceback": [_cut(_joined(output.get("traceback"), "\n"))]
+            "traceback": [_cut(_join(output.get("traceback"), "\n"))]
         }
     data = output.get("data") or {}
-    lean: dict[str, Any] = {k: _cut(_joined(v)) for k, v in data.items() if k in _TEXT_TYPES}
-    lean |= {k: len(_joined(v)) * 3 // 4 for k, v in data.items() if k.startswith("image/")}
-    return {"output_type": "display_data", "data": lean, "metadata": {}}
+    short: dict[str, Any] = {k: _cut(_join(v)) for k, v in data.items() if k in _TEXT_TYPES}
+    short |= {k: len(_join(v)) * 3 // 4 for k, v in data.items() if k.startswith("image/")}
+    return {"output_type": "display_data", "data": short, "metadata": {}}
 
 
-def _of_executed(run: Executed) -> dict[str, Any]:
+def _of_executed(run: ExecutedCell) -> dict[str, Any]:
     outputs: list[dict[str, Any]] = []
     if run.value is not None:
         text = summarize(f"Out[{run.number}]", run.value, 2000) or type_name(run.value)
@@ -139,12 +138,12 @@ def _cell(source: str, number: int | None, outputs: list[dict[str, Any]]) -> dic
 
 
 def _source(cell: Mapping[str, Any]) -> str:
-    return _joined(cell.get("source"))
+    return _join(cell.get("source"))
 
 
-def _joined(value: Any, between: str = "") -> str:
+def _join(value: Any, separator: str = "") -> str:
     if isinstance(value, list):
-        return between.join(map(str, value))
+        return separator.join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value)
 
 

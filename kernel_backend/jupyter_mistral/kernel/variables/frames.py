@@ -1,4 +1,4 @@
-"""Tables and arrays in a few lines: pandas, polars, numpy, torch, xarray and what looks like them, never imported here."""
+"""Describes data frames and arrays of pandas, polars, numpy, torch and xarray in a few lines. Imports none of them."""
 
 from __future__ import annotations
 
@@ -8,48 +8,47 @@ from typing import Any
 from .masking import HIDDEN, is_secret_column
 
 MAX_COLUMNS = 40
-MAX_CELL = 40
+MAX_CELL = 40  # characters
 ROWS = 3
-MAX_ROW = 12  # cells of a row
-SAMPLED = 200_000  # rows from which shares and ranges are taken; of more every n-th
-BIG = 10_000_000  # elements from which on no minimum and maximum are taken
+MAX_ROW = 12  # cells shown per row
+MAX_SAMPLE = 200_000  # rows for null shares and ranges; of a longer table, every n-th row
+MAX_ELEMENTS = 10_000_000  # of an array whose minimum and maximum are computed
 
 
-def summary(value: Any) -> str:
-    """What a table or array holds; empty for anything else."""
-    kind = type(value)
-    for base in kind.__mro__:
-        reader = _READERS.get(((base.__module__ or "").split(".")[0], base.__name__))
-        if reader:
-            return reader(value)
+def summarize(value: Any) -> str:
+    """Summarize a data frame or array; "" for anything else."""
+    for base in type(value).__mro__:
+        describe = _DESCRIBERS.get(((base.__module__ or "").split(".")[0], base.__name__))
+        if describe:
+            return describe(value)
     return ""
 
 
 def _pandas_frame(frame: Any) -> str:
     rows, columns = frame.shape
-    part = frame.iloc[:: _step(rows)]  # a view: no table is copied
-    lines = [f"{rows:,} rows × {columns:,} columns{_sampled(rows)}, index {_pandas_index(frame.index)}"]
+    sample = frame.iloc[:: _sample_step(rows)]  # a view, not a copy
+    lines = [f"{rows:,} rows × {columns:,} columns{_sample_note(rows)}, index {_pandas_index(frame.index)}"]
     for i in range(min(columns, MAX_COLUMNS)):
-        name = _cut(frame.columns[i])
-        facts = HIDDEN if is_secret_column(name) else _pandas_column(part.iloc[:, i])
+        name = _format_cell(frame.columns[i])
+        facts = HIDDEN if is_secret_column(name) else _pandas_column(sample.iloc[:, i])
         lines.append(f"- {name} ({frame.dtypes.iloc[i]}): {facts}")
     if columns > MAX_COLUMNS:
         lines.append(f"- … {columns - MAX_COLUMNS:,} more columns")
     return "\n".join([*lines, *_rows(frame.columns, frame.head(ROWS).itertuples(index=False, name=None))])
 
 
-def _step(rows: int) -> int:
-    return max(1, -(-rows // SAMPLED))
+def _sample_step(rows: int) -> int:
+    return max(1, -(-rows // MAX_SAMPLE))
 
 
-def _sampled(rows: int) -> str:
-    return f" (shares and ranges from every {_step(rows)}th row)" if _step(rows) > 1 else ""
+def _sample_note(rows: int) -> str:
+    return f" (null shares and ranges from every {_sample_step(rows)}th row)" if _sample_step(rows) > 1 else ""
 
 
 def _pandas_index(index: Any) -> str:
     if not len(index):
         return "empty"
-    return f"{type(index).__name__} {_cut(index[0])} … {_cut(index[-1])}"
+    return f"{type(index).__name__} {_format_cell(index[0])} … {_format_cell(index[-1])}"
 
 
 def _pandas_column(column: Any) -> str:
@@ -57,22 +56,21 @@ def _pandas_column(column: Any) -> str:
     facts = [f"{nulls / len(column):.0%} null"] if nulls and len(column) else []
     kind = column.dtype.kind if hasattr(column.dtype, "kind") else "O"
     if kind in "iufM" and nulls < len(column):
-        facts.append(f"{_cut(column.min())} … {_cut(column.max())}")
+        facts.append(f"{_format_cell(column.min())} … {_format_cell(column.max())}")
     elif nulls < len(column):
-        seen = column.dropna().head(50)
-        # unhashable cells (lists, dicts) have no unique()
-        values = list(dict.fromkeys(_cut(v) for v in seen))
+        # not unique(), which fails for unhashable cells such as lists and dicts
+        values = list(dict.fromkeys(_format_cell(v) for v in column.dropna().head(50)))
         facts.append(", ".join(values[:4]) + (", …" if len(values) > 4 else ""))
     return "; ".join(facts) or "all null" if len(column) else "empty"
 
 
 def _pandas_series(series: Any) -> str:
-    part = series.iloc[:: _step(len(series))]
-    name = f"{_cut(series.name)}, " if series.name is not None else ""
-    head = ", ".join(_cut(v) for v in series.head(5))
+    sample = series.iloc[:: _sample_step(len(series))]
+    name = f"{_format_cell(series.name)}, " if series.name is not None else ""
+    head = ", ".join(_format_cell(v) for v in series.head(5))
     return (
-        f"{name}{len(series):,} values of {series.dtype}{_sampled(len(series))}; index {_pandas_index(series.index)}; "
-        f"{_pandas_column(part)}; first: {head}"
+        f"{name}{len(series):,} values of {series.dtype}{_sample_note(len(series))}; index {_pandas_index(series.index)}; "
+        f"{_pandas_column(sample)}; first: {head}"
     )
 
 
@@ -82,14 +80,14 @@ def _pandas_index_value(index: Any) -> str:
 
 def _polars_frame(frame: Any) -> str:
     rows, columns = frame.height, frame.width
-    part = frame.gather_every(_step(rows))
-    lines = [f"{rows:,} rows × {columns:,} columns (polars){_sampled(rows)}"]
-    for column in part.iter_columns():
+    sample = frame.gather_every(_sample_step(rows))
+    lines = [f"{rows:,} rows × {columns:,} columns (polars){_sample_note(rows)}"]
+    for column in sample.iter_columns():
         if len(lines) > MAX_COLUMNS:
             lines.append(f"- … {columns - MAX_COLUMNS:,} more columns")
             break
         facts = HIDDEN if is_secret_column(column.name) else _polars_column(column)
-        lines.append(f"- {_cut(column.name)} ({column.dtype}): {facts}")
+        lines.append(f"- {_format_cell(column.name)} ({column.dtype}): {facts}")
     return "\n".join([*lines, *_rows(frame.columns, frame.head(ROWS).iter_rows())])
 
 
@@ -98,15 +96,15 @@ def _polars_column(column: Any) -> str:
     facts = [f"{nulls / len(column):.0%} null"] if nulls and len(column) else []
     if nulls < len(column):
         if column.dtype.is_numeric() or column.dtype.is_temporal():
-            facts.append(f"{_cut(column.min())} … {_cut(column.max())}")
+            facts.append(f"{_format_cell(column.min())} … {_format_cell(column.max())}")
         else:
-            facts.append(", ".join(dict.fromkeys(_cut(v) for v in column.drop_nulls().head(4).to_list())))
+            facts.append(", ".join(dict.fromkeys(_format_cell(v) for v in column.drop_nulls().head(4).to_list())))
     return "; ".join(facts) or "empty"
 
 
 def _polars_series(series: Any) -> str:
-    head = ", ".join(_cut(v) for v in series.head(5).to_list())
-    return f"{_cut(series.name)}, {len(series):,} values of {series.dtype}; {_polars_column(series)}; first: {head}"
+    head = ", ".join(_format_cell(v) for v in series.head(5).to_list())
+    return f"{_format_cell(series.name)}, {len(series):,} values of {series.dtype}; {_polars_column(series)}; first: {head}"
 
 
 def _polars_lazy(frame: Any) -> str:
@@ -116,28 +114,31 @@ def _polars_lazy(frame: Any) -> str:
 
 def _numpy_array(array: Any) -> str:
     facts = [f"shape {tuple(array.shape)}, {array.dtype}"]
-    if array.size and array.dtype.kind in "iuf" and array.size <= BIG:
-        facts.append(f"{_cut(array.min())} … {_cut(array.max())}, mean {float(array.mean()):.4g}")
+    if array.size and array.dtype.kind in "iuf" and array.size <= MAX_ELEMENTS:
+        facts.append(f"{_format_cell(array.min())} … {_format_cell(array.max())}, mean {float(array.mean()):.4g}")
     if array.size and array.dtype.kind in "biufSUM":
-        first = [_cut(v) for v in array.flat[:5]]
-        facts.append("first: " + ", ".join(first))
+        facts.append("first: " + ", ".join(_format_cell(v) for v in array.flat[:5]))
     return "; ".join(facts)
 
 
 def _numpy_scalar(value: Any) -> str:
-    return f"{_cut(value)} ({value.dtype})"
+    return f"{_format_cell(value)} ({value.dtype})"
 
 
 def _torch_tensor(tensor: Any) -> str:
     facts = [f"shape {tuple(tensor.shape)}, {str(tensor.dtype).removeprefix('torch.')} on {tensor.device}"]
     if tensor.requires_grad:
         facts.append("requires grad")
-    # a value on another device would make its queue wait
-    if str(tensor.device) == "cpu" and 0 < tensor.numel() <= BIG and tensor.layout.__repr__() == "torch.strided":
+    # reading a value from another device would synchronize its queue
+    if (
+        str(tensor.device) == "cpu"
+        and 0 < tensor.numel() <= MAX_ELEMENTS
+        and tensor.layout.__repr__() == "torch.strided"
+    ):
         flat = tensor.detach().reshape(-1)
-        facts.append("first: " + ", ".join(_cut(v) for v in flat[:5].tolist()))
+        facts.append("first: " + ", ".join(_format_cell(v) for v in flat[:5].tolist()))
         if tensor.is_floating_point() or not tensor.is_complex():
-            facts.append(f"{_cut(flat.min().item())} … {_cut(flat.max().item())}")
+            facts.append(f"{_format_cell(flat.min().item())} … {_format_cell(flat.max().item())}")
     return "; ".join(facts)
 
 
@@ -152,22 +153,23 @@ def _xarray_array(array: Any) -> str:
     return f"({sizes}), {array.dtype}; coordinates: {', '.join(map(str, array.coords)) or 'none'}"
 
 
-def _xarray_set(data: Any) -> str:
+def _xarray_dataset(data: Any) -> str:
     sizes = ", ".join(f"{n} {s}" for n, s in data.sizes.items())
-    held = ", ".join(f"{n} {v.dims} {v.dtype}" for n, v in list(data.data_vars.items())[:MAX_COLUMNS])
-    return f"({sizes}); variables: {held}; coordinates: {', '.join(map(str, data.coords)) or 'none'}"
+    arrays = ", ".join(f"{n} {v.dims} {v.dtype}" for n, v in list(data.data_vars.items())[:MAX_COLUMNS])
+    return f"({sizes}); variables: {arrays}; coordinates: {', '.join(map(str, data.coords)) or 'none'}"
 
 
 def _rows(names: Iterable[Any], rows: Iterable[tuple[Any, ...]]) -> list[str]:
-    hidden = [is_secret_column(_cut(name)) for name in list(names)[:MAX_ROW]]
+    is_hidden = [is_secret_column(_format_cell(name)) for name in list(names)[:MAX_ROW]]
     lines = [
-        " | ".join(HIDDEN if secret else _cut(cell) for cell, secret in zip(row, hidden, strict=False)) for row in rows
+        " | ".join(HIDDEN if hide else _format_cell(cell) for cell, hide in zip(row, is_hidden, strict=False))
+        for row in rows
     ]
     return ["first rows:", *lines] if lines else []
 
 
-def _cut(value: Any) -> str:
-    """One cell's value: Python's and numpy's own types only, so that no object's `__repr__` is called."""
+def _format_cell(value: Any) -> str:
+    """Format one value. Only the types of Python, numpy and pandas are shown, so that no user's `__repr__` is called."""
     module = type(value).__module__.split(".")[0]
     if isinstance(value, float):
         text = f"{value:.6g}"
@@ -181,7 +183,7 @@ def _cut(value: Any) -> str:
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 
 
-_READERS: dict[tuple[str, str], Callable[[Any], str]] = {
+_DESCRIBERS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("pandas", "DataFrame"): _pandas_frame,
     ("pandas", "Series"): _pandas_series,
     ("pandas", "Index"): _pandas_index_value,
@@ -193,5 +195,5 @@ _READERS: dict[tuple[str, str], Callable[[Any], str]] = {
     ("torch", "Tensor"): _torch_tensor,
     ("torch", "Module"): _torch_module,
     ("xarray", "DataArray"): _xarray_array,
-    ("xarray", "Dataset"): _xarray_set,
+    ("xarray", "Dataset"): _xarray_dataset,
 }

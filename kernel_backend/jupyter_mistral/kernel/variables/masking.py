@@ -1,5 +1,5 @@
-"""What of the user's values a model may not read becomes `‹hidden›`. The table of secrets is `context/secrets/mask.py` with
-`context/secrets/names.py`; it takes a moment to compile, so it is read at the first value and not when the magics are loaded."""
+"""Replaces secrets in the user's values with `‹hidden›`. The patterns are in `context/secrets/`; compiling them takes a moment, so
+they are imported with the first value and not when the magics are loaded."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ HIDDEN = "‹hidden›"
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a variable of that name is taken to hold a secret."""
+    """Whether a variable with this name is assumed to contain a secret."""
     from ...context.secrets import names
 
     return names.is_secret_name(name)
 
 
 def is_secret_column(name: str) -> bool:
-    """Whether a table's column of that name is taken to hold secrets."""
+    """Whether a table column with this name is assumed to contain secrets."""
     from ...context.secrets import names
 
     return names.is_secret_column(name)
 
 
 def mask(text: str) -> str:
-    """`text` with everything that has the shape of a secret, or is assigned to such a name, hidden."""
+    """Hide everything in `text` that looks like a secret or is assigned to a name that suggests one."""
     from ...context.secrets import mask as secrets
 
     return secrets.mask(text)[0].replace(secrets.MASK, HIDDEN)
