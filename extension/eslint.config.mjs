@@ -18,7 +18,7 @@ export default defineConfig([
   },
   js.configs.recommended,
   tseslint.configs.recommended,
-  // its recommended config does not register the plugin itself
+  // the recommended config does not register the plugin itself
   { plugins: { jupyter } },
   jupyter.configs.recommended,
   {
@@ -43,9 +43,9 @@ export default defineConfig([
       curly: ['error', 'all'],
       eqeqeq: 'error',
       'prefer-arrow-callback': 'error',
-      // the whole extension is smaller than one lazy chunk of JupyterLab's own
+      // the whole extension is smaller than one of JupyterLab's lazy chunks
       'jupyter/prefer-lazy-imports': 'off',
-      // one door to the network: request.ts
+      // only request.ts accesses the network
       'no-restricted-globals': [
         'error',
         'fetch',
@@ -62,7 +62,7 @@ export default defineConfig([
         {
           selector:
             'NewExpression[callee.name="Failure"] > :matches(Literal[value=/./], TemplateLiteral):not(:first-child)',
-          message: 'Failures are read by users: say it through the translator.'
+          message: 'Users read failures: translate the message.'
         }
       ]
     }

@@ -1,4 +1,4 @@
-/** What the palette, menus, shortcuts and the buttons on cells can do. */
+/** The commands behind palette, menus, shortcuts and cell buttons. */
 import { JupyterFrontEnd } from '@jupyterlab/application';
 import { ICommandPalette, showErrorMessage } from '@jupyterlab/apputils';
 import { INotebookTracker, NotebookActions } from '@jupyterlab/notebook';
@@ -47,7 +47,7 @@ const CELL_ARGUMENT = {
     properties: {
       cell: {
         type: 'string',
-        description: 'Id of the cell; the active one where it is left out'
+        description: 'ID of the cell (default: the active cell)'
       }
     }
   }
@@ -60,7 +60,7 @@ const OUTPUT_ARGUMENT = {
       ...CELL_ARGUMENT.args.properties,
       output: {
         type: 'number',
-        description: 'Which of its outputs; the last plot where it is left out'
+        description: 'Index of the output (default: the last plot)'
       }
     }
   }
@@ -81,7 +81,7 @@ export function addCommands(options: ICommandsOptions): void {
   const category = trans.__('Mistral');
   const ids: string[] = [];
 
-  /** `isListed`: in the palette too. */
+  /** `isListed`: also in the palette. */
   const add = (
     id: string,
     label: string,
@@ -96,7 +96,7 @@ export function addCommands(options: ICommandsOptions): void {
   ): void => {
     const { isListed = true, describedBy = NO_ARGUMENTS, ...rest } = more;
     commands.addCommand(id, {
-      // a button of the cell toolbar is its icon
+      // toolbar buttons show only the icon
       label: args => (args.toolbar ? '' : label),
       describedBy,
       ...rest,
@@ -134,25 +134,25 @@ export function addCommands(options: ICommandsOptions): void {
   const image = (): Element | null =>
     app.contextMenuHitTest(node => node.tagName === 'IMG') ?? null;
 
-  add(CommandIDs.open, trans.__('Show Mistral'), reveal, {
+  add(CommandIDs.open, trans.__('Mistral Chat'), reveal, {
     icon: mistralIcon,
-    caption: trans.__('Ask the assistant about this notebook')
+    caption: trans.__('Ask Mistral about this notebook')
   });
-  add(CommandIDs.newChat, trans.__('New Chat'), () => {
+  add(CommandIDs.newChat, trans.__('Mistral: New Chat'), () => {
     assistant.chats.start();
     reveal();
   });
-  add(CommandIDs.load, trans.__('Load the Model'), () => {
+  add(CommandIDs.load, trans.__('Mistral: Load Model'), () => {
     reveal();
     return assistant.model.load(null, false);
   });
-  add(CommandIDs.unmark, trans.__('Remove the Marks of Generated Cells'), () =>
+  add(CommandIDs.unmark, trans.__('Mistral: Clear AI-Generated Marks'), () =>
     unmarkAll(assistant.notebook)
   );
-  add(CommandIDs.unload, trans.__('Unload the Model'), () =>
+  add(CommandIDs.unload, trans.__('Mistral: Unload Model'), () =>
     assistant.model.unload()
   );
-  add(CommandIDs.stop, trans.__('Stop the Answer'), () =>
+  add(CommandIDs.stop, trans.__('Mistral: Stop Answer'), () =>
     assistant.chat.stop()
   );
   add(CommandIDs.explain, trans.__('Explain Cell'), task('explain'), {
@@ -163,8 +163,8 @@ export function addCommands(options: ICommandsOptions): void {
   });
   add(CommandIDs.fix, trans.__('Fix Error'), task('fix'), {
     icon: fixIcon,
-    caption: trans.__('Fix the error of this cell'),
-    // shown only where the active cell's last run failed
+    caption: trans.__('Fix the error in this cell'),
+    // shown only if the active cell's last run failed
     isVisible: () => !!active()?.error,
     describedBy: CELL_ARGUMENT
   });
@@ -198,12 +198,12 @@ export function addCommands(options: ICommandsOptions): void {
     args => explainOutput(chosen(args), args.output),
     {
       icon: plotIcon,
-      caption: trans.__('Explain the plot of this cell'),
+      caption: trans.__('Explain the plot in this cell'),
       isVisible: () => (active()?.plots.length ?? 0) > 0,
       describedBy: OUTPUT_ARGUMENT
     }
   );
-  // its own command: the last right click is remembered and must not show buttons elsewhere
+  // a command of its own: the last right click is remembered and must not show buttons elsewhere
   add(
     CommandIDs.explainImage,
     trans.__('Explain Plot'),
@@ -216,7 +216,7 @@ export function addCommands(options: ICommandsOptions): void {
     { icon: plotIcon, isListed: false, isVisible: () => image() !== null }
   );
 
-  // toolbars read isVisible only when told that commands changed
+  // toolbars check isVisible only after commandChanged
   const refresh = (): void =>
     ids.forEach(id => commands.notifyCommandChanged(id));
   tracker?.activeCellChanged.connect(refresh);

@@ -1,4 +1,4 @@
-/** The extension's own icons; JupyterLab's serve for everything else. */
+/** The extension's own icons; everything else uses JupyterLab's. */
 import { LabIcon } from '@jupyterlab/ui-components';
 
 /** Three gusts: the mistral is a wind. */
@@ -11,7 +11,7 @@ export const mistralIcon = new LabIcon({
     '<path class="jp-icon3" stroke="#616161" d="M3 16h7.4a2.4 2.4 0 1 1-2.2 3.3"/></svg>'
 });
 
-/** Two arrows: this in place of that. */
+/** Two arrows: replace. */
 export const replaceIcon = new LabIcon({
   name: 'jupyter-mistral:replace',
   svgstr:
@@ -43,7 +43,7 @@ export const sealIcon = new LabIcon({
     '<path class="jp-icon3" fill="#616161" d="M12 2a5 5 0 0 0-5 5v3H5.5v11h13V10H17V7a5 5 0 0 0-5-5zm-3 8V7a3 3 0 0 1 6 0v3z"/></svg>'
 });
 
-/** A picture frame. */
+/** A framed image. */
 export const imagesIcon = new LabIcon({
   name: 'jupyter-mistral:image',
   svgstr:
@@ -59,7 +59,7 @@ export const variablesIcon = new LabIcon({
     '<path class="jp-icon3" stroke="#616161" d="M7 4H4v16h3M17 4h3v16h-3M9.5 9l5 6M14.5 9l-5 6"/></svg>'
 });
 
-/** A lens with a spark. */
+/** A light bulb. */
 export const explainIcon = new LabIcon({
   name: 'jupyter-mistral:explain',
   svgstr:
@@ -75,7 +75,7 @@ export const fixIcon = new LabIcon({
     '<path class="jp-icon3" fill="#616161" d="M21 6.5a5.5 5.5 0 0 1-7.4 5.2L6.3 19a1.9 1.9 0 0 1-2.7-2.7L10.9 9A5.5 5.5 0 0 1 17.8 2L14.5 5.3l.9 2.8 2.8.9L21.5 5.7z"/></svg>'
 });
 
-/** Lines of text with a mark. */
+/** Lines of text with a check mark. */
 export const documentIcon = new LabIcon({
   name: 'jupyter-mistral:document',
   svgstr:

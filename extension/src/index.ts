@@ -1,4 +1,4 @@
-/** The plugins and how their parts are joined; nothing else. */
+/** The plugins, and how their parts are connected. */
 import {
   ILayoutRestorer,
   JupyterFrontEnd,
@@ -35,14 +35,14 @@ import { sendByEnter } from './widgets';
 
 const PLUGIN = 'jupyter-mistral:plugin';
 
-/** What the plugins of this extension share. */
+/** Shared by the plugins of this extension. */
 interface IMistral {
   server: Server;
   model: Model;
 }
 const IMistral = new Token<IMistral>(
   'jupyter-mistral:IMistral',
-  'The server half of Jupyter Mistral.'
+  'The server extension of Jupyter Mistral, and its model.'
 );
 
 const core: JupyterFrontEndPlugin<IMistral> = {
@@ -60,7 +60,7 @@ const core: JupyterFrontEndPlugin<IMistral> = {
 
 const panel: JupyterFrontEndPlugin<void> = {
   id: PLUGIN,
-  description: 'The assistant in a side panel, on cells and on outputs.',
+  description: 'The chat panel, and buttons on cells and outputs.',
   autoStart: true,
   requires: [IMistral, IRenderMimeRegistry],
   optional: [
@@ -100,7 +100,7 @@ const panel: JupyterFrontEndPlugin<void> = {
       download: path => server.download(path),
       upload: (path, bytes) => server.stream('POST', path, bytes)
     });
-    // Notebook 7 has a right area too, without a tab bar: there `open` shows it
+    // Notebook 7's right area has no tab bar: there the `open` command shows the panel
     app.shell.add(widget, 'right', { rank: 600, type: 'Assistant' });
     restorer?.add(widget, widget.id);
     const reveal = (): void => app.shell.activateById(widget.id);
@@ -111,11 +111,11 @@ const panel: JupyterFrontEndPlugin<void> = {
       category: trans.__('Other'),
       rank: 1
     });
-    sendByEnter(trans.__('Enter sends, Shift+Enter begins a line'));
+    sendByEnter(trans.__('Enter sends. Shift+Enter inserts a new line.'));
     const run = (command: string, node: Node): void => {
-      const current = assistant.notebook;
-      const hit = current && outputAt(current, node);
-      const { cell, output = -1 } = hit ?? {};
+      const notebook = assistant.notebook;
+      const { cell, output = -1 } =
+        (notebook && outputAt(notebook, node)) ?? {};
       void app.commands.execute(command, { cell: cell?.id ?? '', output });
     };
     const explainPlot = (node: Node): void => run(CommandIDs.explainPlot, node);
@@ -162,7 +162,7 @@ const panel: JupyterFrontEndPlugin<void> = {
 
 const completer: JupyterFrontEndPlugin<void> = {
   id: 'jupyter-mistral:completer',
-  description: 'Ghost text by the local model.',
+  description: 'Inline suggestions from the local model.',
   autoStart: true,
   requires: [IMistral, ICompletionProviderManager],
   optional: [ISettingRegistry],

@@ -1,4 +1,4 @@
-/** The words of what knows no services: `trans` is English until the core plugin has named the user's translator. */
+/** The translator for code without services. `trans` is English until the core plugin sets the user's translator. */
 import {
   ITranslator,
   nullTranslator,
@@ -9,7 +9,7 @@ const DOMAIN = 'jupyter_mistral';
 
 export let trans: TranslationBundle = nullTranslator.load(DOMAIN);
 
-/** Speak the user's language from now on. */
+/** Uses the user's language from now on. */
 export function setTranslator(
   translator: ITranslator | null
 ): TranslationBundle {

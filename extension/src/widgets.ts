@@ -1,10 +1,10 @@
-/** Enter in the chat that `%mistral chat` shows in a cell: ipywidgets' text area alone only begins a new line. */
+/** Enter sends in the chat widget of `%mistral chat`; an ipywidgets text area alone would insert a new line. */
 
 const AREA = '.jmi-chat textarea';
 
-/** From now on Enter sends what was typed there, Shift+Enter begins a line; `hint` says so to whoever points at it. */
+/** Makes Enter send and Shift+Enter insert a new line; `hint` is the tooltip that says so. */
 export function sendByEnter(hint: string): void {
-  // in the capture phase: a notebook takes Enter for itself
+  // in the capture phase, before the notebook handles Enter
   document.addEventListener('keydown', onKeyDown, { capture: true });
   document.addEventListener('focusin', event => {
     const area = areaOf(event);
@@ -35,7 +35,7 @@ function onKeyDown(event: KeyboardEvent): void {
     .closest('.jmi-chat')
     ?.querySelector<HTMLButtonElement>('button.jmi-send');
   if (send && !send.disabled && area.value.trim()) {
-    // the text reaches the kernel with the change, hence before the click
+    // the change event sends the text to the kernel, so it must precede the click
     area.dispatchEvent(new Event('change', { bubbles: true }));
     send.click();
   }

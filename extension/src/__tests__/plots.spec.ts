@@ -100,8 +100,8 @@ describe('plotFacts', () => {
     expect(await plotFacts(model, panel, cell, cell.plots[0])).toEqual([
       'facts'
     ]);
-    expect(asked[0]).toContain('.ending("AAAABBBB")');
-    expect(asked[0]).not.toContain('.of(7)');
+    expect(asked[0]).toContain('facts_of_image(get_ipython(), "AAAABBBB")');
+    expect(asked[0]).not.toContain('facts_of_run');
   });
 
   it('identifies an SVG by its run, since the kernel keeps no pixels of it', async () => {
@@ -109,7 +109,7 @@ describe('plotFacts', () => {
     const cell = cellAt(panel, 0)!;
     const model = new Model(new ScriptedServer(() => ({})));
     await plotFacts(model, panel, cell, cell.plots[0]);
-    expect(asked[0]).toContain('.of(7)');
+    expect(asked[0]).toContain('facts_of_run(get_ipython(), 7)');
   });
 });
 
@@ -145,7 +145,9 @@ describe('readFigure', () => {
       panel,
       `data:image/png;base64,${'A'.repeat(4000)}${'B'.repeat(398)}==`
     );
-    expect(asked[0]).toContain(`("${'B'.repeat(398)}==")`);
+    expect(asked[0]).toContain(
+      `facts_of_image(get_ipython(), "${'B'.repeat(398)}==")`
+    );
   });
 });
 

@@ -23,7 +23,7 @@ it('translates failures', () => {
     caught = error;
   }
   expect((caught as Failure).sentence).toBe(
-    '<No notebook is open.> <Open one and try again.>'
+    '<No notebook is open.> <Open a notebook and try again.>'
   );
   expect(toFailure('odd').todo).toBe('<Try again.>');
 });

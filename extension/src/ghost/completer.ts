@@ -1,4 +1,4 @@
-/** Ghost text: fill in the middle of the active cell. The newest request wins; nothing ever pops up while typing. */
+/** Ghost text: fill-in-the-middle completion of the active cell. The newest request wins, and errors are never shown. */
 import {
   CompletionHandler,
   IInlineCompletionContext,
@@ -12,13 +12,13 @@ import { IServer } from '../api/request';
 import { mistralIcon } from '../icons';
 import { eventOf } from '../protocol';
 
-/** Characters of the cells above that lead up to the cell, the nearest first. */
+/** Characters of code from the cells above, the nearest first. */
 const BEFORE = 3000;
 const PREFIX = 4000;
 const SUFFIX = 2000;
 
-/** Where one writes to the model, not code. */
-const QUESTION = /^\s*%%?mistral\b/;
+/** A prompt to the model, not code. */
+const PROMPT = /^\s*%%?mistral\b/;
 
 interface IOpen {
   insertText: string;
@@ -26,7 +26,7 @@ interface IOpen {
 }
 
 export interface ICompleterState {
-  /** A model that has to be loaded first must not be loaded by a key press. */
+  /** Typing never loads the model. */
   isReady: boolean;
 }
 
@@ -46,12 +46,12 @@ export class GhostText implements IInlineCompletionProvider {
     request: CompletionHandler.IRequest,
     context: IInlineCompletionContext
   ): Promise<IInlineCompletionList<IInlineCompletionItem>> {
-    // nobody else cancels the older request, and it still holds the model
+    // JupyterLab does not cancel the previous request, which still occupies the model
     this._abort?.abort();
     const head = request.text.slice(0, request.offset);
     const line = head.slice(head.lastIndexOf('\n') + 1);
-    const isQuestion = [request.text, line].some(text => QUESTION.test(text));
-    if (!this.isEnabled || !this._state.isReady || !head.trim() || isQuestion) {
+    const isPrompt = [request.text, line].some(text => PROMPT.test(text));
+    if (!this.isEnabled || !this._state.isReady || !head.trim() || isPrompt) {
       return { items: [] };
     }
     this._abort = new AbortController();
@@ -59,8 +59,8 @@ export class GhostText implements IInlineCompletionProvider {
     const suffix = request.text.slice(request.offset, request.offset + SUFFIX);
     const rest = this._texts(prefix, suffix, this._abort.signal);
     let insertText = '';
-    // from the first item on Tab takes the ghost text: until there is some, it is left to the kernel's completions.
-    // Whoever asks for it waits for nothing else, and longer than Lab waits for a first item.
+    // with an item, Tab accepts the ghost text: until there is text, Tab belongs to the kernel's completions. An
+    // explicit request waits for nothing else, and longer than JupyterLab waits for a first item.
     if (context.triggerKind !== InlineCompletionTriggerKind.Invoke) {
       const first = await rest.next();
       if (first.done) {
@@ -84,7 +84,7 @@ export class GhostText implements IInlineCompletionProvider {
     }
     let insertText = open.insertText;
     for await (insertText of open.rest) {
-      // cumulative: each response takes the place of the one before
+      // cumulative: each response replaces the previous one
       yield { response: { insertText, token, isIncomplete: true } };
     }
     yield {
@@ -92,7 +92,7 @@ export class GhostText implements IInlineCompletionProvider {
     };
   }
 
-  /** What is there so far, from the first word on. */
+  /** Yields the text so far, starting with the first word. */
   private async *_texts(
     prompt: string,
     suffix: string,
@@ -123,7 +123,7 @@ export class GhostText implements IInlineCompletionProvider {
         }
       }
     } catch {
-      // busy, cancelled, gone: ghost text is a courtesy, never a dialog
+      // busy, cancelled or unreachable: ghost text shows no errors
     }
   }
 
@@ -132,7 +132,7 @@ export class GhostText implements IInlineCompletionProvider {
   private _open = new Map<string, IOpen>();
 }
 
-/** The code of the cells above, as much of it as the budget holds. */
+/** Returns the code of the cells above, up to the limit. */
 function cellsBefore(context: IInlineCompletionContext): string {
   if (!(context.widget instanceof NotebookPanel)) {
     return '';

@@ -35,11 +35,11 @@ function Item(props: {
   const progress = model.progress ?? status?.progress;
   const text =
     model.isLoading && progress?.fraction
-      ? `${trans.__('Loading')} ${Math.round(progress.fraction * 100)} %`
+      ? trans.__('Loading %1 %', Math.round(progress.fraction * 100))
       : status?.state === 'ready'
         ? (status.model?.title ?? '')
         : '';
-  const title = `${trans.__('Mistral')}: ${stateText(status, trans)}`;
+  const title = trans.__('Mistral: %1', stateText(status, trans));
   return (
     <button
       type="button"

@@ -1,4 +1,4 @@
-/** Changes to a notebook, each undoable, none run by itself. A notebook that may not be changed gives a `Failure`. */
+/** Changes to a notebook: each can be undone, and none runs code unasked. Throws a `Failure` for a read-only notebook. */
 import { NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
 import { indexOf } from './notebook';
 import { mark, metadataOf, originOf } from './origin';
@@ -10,7 +10,7 @@ function writable(panel: NotebookPanel | null): NotebookPanel {
     throw new Failure(
       'no_notebook',
       trans.__('No notebook is open.'),
-      trans.__('Open one and try again.')
+      trans.__('Open a notebook and try again.')
     );
   }
   if (
@@ -20,13 +20,13 @@ function writable(panel: NotebookPanel | null): NotebookPanel {
     throw new Failure(
       'read_only',
       trans.__('This notebook is read-only.'),
-      trans.__('Save it under another name first.')
+      trans.__('Save a copy under another name first.')
     );
   }
   return panel;
 }
 
-/** Insert a cell of the model's and make it the active one. `place` is relative to the active cell. */
+/** Inserts generated code as a new cell and selects it. `place` is relative to the active cell. */
 export function insertCell(
   panel: NotebookPanel | null,
   source: string,
@@ -46,37 +46,37 @@ export function insertCell(
   void notebook.scrollToItem(index);
 }
 
-/** Set the source of the cell `id`, written `by` a model; undone by Ctrl+Z in that cell. */
+/** Replaces the source of a cell with generated code; Ctrl+Z in the cell undoes it. */
 export function replaceCell(
   panel: NotebookPanel | null,
   id: string,
   source: string,
-  by: string
+  model: string
 ): void {
   const notebook = writable(panel).content;
   const index = indexOf(panel!, id);
   if (index < 0) {
     throw new Failure(
       'no_cell',
-      trans.__('That cell is gone.'),
+      trans.__('The cell was deleted.'),
       trans.__('Insert the code as a new cell instead.')
     );
   }
-  const model = notebook.model!.cells.get(index);
-  if (model.getMetadata('editable') === false) {
+  const cell = notebook.model!.cells.get(index);
+  if (cell.getMetadata('editable') === false) {
     throw new Failure(
       'read_only',
-      trans.__('That cell is locked.'),
+      trans.__('The cell is not editable.'),
       trans.__('Insert the code as a new cell instead.')
     );
   }
-  model.sharedModel.setSource(source);
-  mark(model, originOf(by, 'changed'));
+  cell.sharedModel.setSource(source);
+  mark(cell, originOf(model, 'changed'));
   notebook.activeCellIndex = index;
   void notebook.scrollToItem(index);
 }
 
-/** Insert below and run it, as a click asked. */
+/** Inserts the code below and runs it, on the user's click. */
 export async function runInNewCell(
   panel: NotebookPanel | null,
   source: string,
@@ -88,16 +88,14 @@ export async function runInNewCell(
     throw new Failure(
       'no_kernel',
       trans.__('This notebook has no running kernel.'),
-      trans.__(
-        'Start one in the Kernel menu, or insert the code and run it later.'
-      )
+      trans.__('Start a kernel, or insert the code and run it later.')
     );
   }
   insertCell(panel, source, 'below', model);
   await NotebookActions.run(panel!.content, panel!.sessionContext);
 }
 
-/** Scroll to `[cell index]` and let it flash. */
+/** Scrolls to `[cell index]` and highlights it briefly. */
 export async function showCell(
   panel: NotebookPanel | null,
   index: number
@@ -106,15 +104,15 @@ export async function showCell(
   if (!notebook || index < 0 || index >= notebook.widgets.length) {
     throw new Failure(
       'no_cell',
-      trans.__('There is no cell %1 in the open notebook.', index),
-      trans.__('It may have been deleted since.')
+      trans.__('The open notebook has no cell %1.', index),
+      trans.__('It may have been deleted.')
     );
   }
   notebook.activeCellIndex = index;
   await notebook.scrollToItem(index, 'smart');
   const node = notebook.widgets[index].node;
   node.classList.remove('jp-MistralFlash');
-  // a new animation starts only after a style was computed without the class
+  // restarts the animation: a style must be computed without the class first
   void node.offsetWidth;
   node.classList.add('jp-MistralFlash');
   window.setTimeout(() => node.classList.remove('jp-MistralFlash'), 1600);

@@ -1,23 +1,27 @@
-/** What the notebook's kernel knows: its variables, the numbers behind its plots. Read there by the package's own bounded readers. */
+/** Reads variables and the data of plots in the notebook's kernel, with the functions of `kernel/panel.py`. */
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { Kernel, KernelMessage } from '@jupyterlab/services';
 import { asList, asRecord, asText, asTexts, IVariable } from '../protocol';
 
-/** Longer than this the kernel is busy with the user's own work: the question goes without. */
+/** How long to wait for a busy kernel; after that, the question is sent without its answer. */
 const PATIENCE_MS = 1500;
-/** An idle kernel reads in milliseconds; the first time, on a slow machine, it imports for seconds. */
+/** An idle kernel answers in milliseconds, but its first imports can take seconds on a slow machine. */
 const READING_MS = 20_000;
 
-const FIGURES =
-  '__import__("jupyter_mistral.kernel.figures.history", fromlist=["install"]).install(get_ipython())';
-const VARIABLES =
-  '__import__("jupyter_mistral.kernel.variables.describe", fromlist=["variables"]).variables(globals())';
+/** Calls a function of `kernel/panel.py`; an expression, so that no name is left in the user's namespace. */
+function call(name: string, ...args: string[]): string {
+  const module =
+    '__import__("jupyter_mistral.kernel.panel", fromlist=["panel"])';
+  return `${module}.${name}(${args.join(', ')})`;
+}
 
-/** Empty where the package is not installed beside the kernel; null where there is none, or it is busy. */
+const SHELL = 'get_ipython()';
+
+/** Returns nothing if the package is not installed in the kernel's environment; null without a kernel, or a busy one. */
 export async function readVariables(
   panel: NotebookPanel | null
 ): Promise<IVariable[] | null> {
-  const value = await evaluate(panel, VARIABLES);
+  const value = await evaluate(panel, call('variables', 'globals()'));
   if (value === undefined) {
     return null;
   }
@@ -31,69 +35,66 @@ export async function readVariables(
   });
 }
 
-/** From now on the kernel keeps the facts of the figures that it shows: the inline backend closes them right after. */
+/** Makes the kernel keep the data of figures, which the inline backend closes as soon as it has shown them. */
 export async function watchFigures(panel: NotebookPanel | null): Promise<void> {
-  await evaluate(panel, `${FIGURES} and None`);
+  await evaluate(panel, call('watch_figures', SHELL));
 }
 
-/** Watch the figures of each kernel from its start, so that the first plot is known too. */
+/** Watches the figures of each kernel from its start, to include the first plot. */
 export function watchKernels(tracker: INotebookTracker): void {
   const add = (_: unknown, panel: NotebookPanel): void => {
     let isWatched = false;
-    const look = (): void => {
+    const update = (): void => {
       const status = panel.sessionContext.session?.kernel?.status;
       if (status === 'idle' && !isWatched) {
         isWatched = true;
         void watchFigures(panel);
       } else if (status !== 'idle' && status !== 'busy') {
-        isWatched = false; // it starts anew
+        isWatched = false; // it is restarting
       }
     };
-    panel.sessionContext.statusChanged.connect(look);
+    panel.sessionContext.statusChanged.connect(update);
     panel.sessionContext.kernelChanged.connect(() => {
       isWatched = false;
-      look();
+      update();
     });
-    look();
+    update();
   };
   tracker.forEach(panel => add(null, panel));
   tracker.widgetAdded.connect(add);
 }
 
-/** The facts, in words, of the figures that cell In[run] showed. */
+/** Returns a text with the data of each figure that cell In[run] showed. */
 export async function readFigures(
   panel: NotebookPanel | null,
   run: number
 ): Promise<string[]> {
   return asTexts(
-    await evaluate(panel, `[str(seen.facts) for seen in ${FIGURES}.of(${run})]`)
+    await evaluate(panel, call('facts_of_run', SHELL, String(run)))
   );
 }
 
-/** The facts of the figure that the kernel showed as exactly this picture, a data: URL. */
+/** Returns a text with the data of the figure that the kernel showed as exactly this image, a data: URL. */
 export async function readFigure(
   panel: NotebookPanel | null,
   picture: string
 ): Promise<string[]> {
-  // a whole number of base64's groups from the end is the end of the file
+  // whole groups of base64, counted from the end, are the end of the file
   const end = picture.slice(picture.indexOf(',') + 1).slice(-400);
   if (!/^[A-Za-z0-9+/]{4,}={0,2}$/.test(end) || end.length % 4) {
-    return []; // it becomes part of an expression, and comes from a notebook
+    return []; // the notebook is untrusted, and this becomes part of an expression
   }
   return asTexts(
-    await evaluate(
-      panel,
-      `[str(seen.facts) for seen in ${FIGURES}.ending("${end}")]`
-    )
+    await evaluate(panel, call('facts_of_image', SHELL, `"${end}"`))
   );
 }
 
 type Connection = Kernel.IKernelConnection;
 
-/** What each kernel is asked by us at the moment. */
-const readings = new WeakMap<Connection, Promise<unknown>>();
+/** Our request in progress, by kernel. */
+const requests = new WeakMap<Connection, Promise<unknown>>();
 
-/** The value of a Python expression of ours, as JSON; null where it has none, undefined where nobody could be asked. */
+/** Evaluates a Python expression of ours and returns its JSON value; null if it fails, undefined if no kernel could answer. */
 async function evaluate(
   panel: NotebookPanel | null,
   expression: string
@@ -102,16 +103,16 @@ async function evaluate(
   if (!kernel || !(await becomesIdle(kernel))) {
     return undefined;
   }
-  const reading = ask(kernel, expression);
-  readings.set(kernel, reading);
-  const reply = await reading;
+  const request = ask(kernel, expression);
+  requests.set(kernel, request);
+  const reply = await request;
   return reply ? valueOf(reply) : undefined;
 }
 
-/** Whether the kernel is free, if need be once it has told what we asked before, which is nobody's work. */
+/** Waits briefly for the kernel to become idle; our own earlier request does not count as the user's work. */
 async function becomesIdle(kernel: Connection): Promise<boolean> {
   if (kernel.status !== 'idle') {
-    await readings.get(kernel);
+    await requests.get(kernel);
   }
   if (kernel.status === 'idle' || kernel.status === 'dead') {
     return kernel.status === 'idle';
@@ -119,20 +120,20 @@ async function becomesIdle(kernel: Connection): Promise<boolean> {
   return new Promise(resolve => {
     const end = (): void => {
       clearTimeout(timer);
-      kernel.statusChanged.disconnect(look);
+      kernel.statusChanged.disconnect(onStatus);
       resolve(kernel.status === 'idle');
     };
-    const look = (_: unknown, status: Kernel.Status): void => {
+    const onStatus = (_: unknown, status: Kernel.Status): void => {
       if (status === 'idle' || status === 'dead') {
         end();
       }
     };
     const timer = setTimeout(end, PATIENCE_MS);
-    kernel.statusChanged.connect(look);
+    kernel.statusChanged.connect(onStatus);
   });
 }
 
-/** The kernel's reply; null where none came in time or the kernel went away. */
+/** Sends the expression; returns null if no reply comes in time or the kernel dies. */
 async function ask(
   kernel: Connection,
   expression: string
@@ -153,20 +154,20 @@ async function ask(
     future.dispose();
     return reply;
   } catch {
-    return null; // restarted or shut down meanwhile
+    return null; // the kernel was restarted or shut down
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** What the kernel's reply holds: JSON inside the repr of a Python string. */
+/** Reads the value in a kernel's reply: JSON inside the repr of a Python string. */
 export function valueOf(reply: KernelMessage.IExecuteReplyMsg): unknown {
   const expressions = asRecord(asRecord(reply.content).user_expressions);
   const data = asRecord(asRecord(expressions.value).data);
-  // json.dumps escapes all but ASCII, so only quotes and backslashes are left for Python's repr to escape
-  const found = /^(['"])([\s\S]*)\1$/.exec(asText(data['text/plain']));
+  // json.dumps escapes non-ASCII characters, so Python's repr only escapes quotes and backslashes
+  const match = /^(['"])([\s\S]*)\1$/.exec(asText(data['text/plain']));
   try {
-    return found ? JSON.parse(found[2].replace(/\\(['"\\])/g, '$1')) : null;
+    return match ? JSON.parse(match[2].replace(/\\(['"\\])/g, '$1')) : null;
   } catch {
     return null;
   }

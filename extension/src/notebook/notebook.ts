@@ -1,11 +1,11 @@
-/** Reads notebooks: cells from the model (windowed cells have no widget), selection, last error, pictures. Writes nothing. */
+/** Reads notebooks: cells (from the model, since windowed cells have no widget), selection, last error, plots. */
 import { CodeCell, ICellModel, isCodeCellModel } from '@jupyterlab/cells';
 import * as nbformat from '@jupyterlab/nbformat';
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { drawingUrl } from '../context/pictures';
 import { PICTURE_TYPES, SVG } from '../protocol';
 
-/** Plots whose numbers stand in their own description. */
+/** Outputs that contain a plot's specification, and so its data. */
 export const PLOT_TYPE = /^application\/vnd\.(plotly|vega)/;
 
 export interface ICellError {
@@ -14,19 +14,19 @@ export interface ICellError {
   traceback: string;
 }
 
-/** A cell as the panel speaks of it; `index` counts from 0, as `[cell 12]` in prompts and answers does. */
+/** A cell; `index` counts from 0, as in the `[cell 12]` of prompts and answers. */
 export interface ICellView {
   id: string;
   index: number;
   type: string;
   source: string;
-  /** Its execution count, null where it never ran. */
+  /** The execution count; null if the cell has not run. */
   run: number | null;
   error: ICellError | null;
   plots: IPlot[];
 }
 
-/** A picture or plot among the outputs: its pixels as a data: URL, its description by type where it has one. */
+/** An image or plot among the outputs: the image as a data: URL, and the plot's specification by MIME type. */
 export interface IPlot {
   picture: string | null;
   spec: Record<string, unknown> | null;
@@ -40,7 +40,7 @@ export function joinLines(value: unknown): string {
       : '';
 }
 
-/** The text with its middle left out where it is longer than `most` characters. */
+/** Cuts the middle of a text that is longer than `most` characters. */
 export function cutMiddle(text: string, most: number): string {
   if (text.length <= most) {
     return text;
@@ -66,12 +66,12 @@ export function outputsOf(model: ICellModel): nbformat.IOutput[] {
   );
 }
 
-/** What our own magics raise: a sentence for the user, not an error in the cell's code. */
-export function isOurError(ename: string): boolean {
+/** Whether our magics raised it: a message to the user, not an error in the cell's code. */
+export function isMagicError(ename: string): boolean {
   return ['MistralError', 'Stopped', 'UsageError'].includes(ename);
 }
 
-/** The last error among the outputs; looks at their kinds first, since a notebook's outputs may weigh 100 MB. */
+/** Returns the last error of a cell. Checks output types first, because the outputs of a notebook can exceed 100 MB. */
 export function errorOf(model: ICellModel): ICellError | null {
   const outputs = isCodeCellModel(model) ? model.outputs : null;
   for (let i = (outputs?.length ?? 0) - 1; i >= 0; i--) {
@@ -79,7 +79,7 @@ export function errorOf(model: ICellModel): ICellError | null {
       continue;
     }
     const output = outputs!.get(i).toJSON();
-    if (nbformat.isError(output) && !isOurError(output.ename)) {
+    if (nbformat.isError(output) && !isMagicError(output.ename)) {
       return {
         ename: output.ename,
         evalue: output.evalue,
@@ -90,7 +90,7 @@ export function errorOf(model: ICellModel): ICellError | null {
   return null;
 }
 
-/** The pictures among an output as data: URLs, SVG included. */
+/** Returns an output's image, SVG included, as a data: URL. */
 function pictureOf(output: nbformat.IOutput): string | null {
   if (!nbformat.isDisplayData(output) && !nbformat.isExecuteResult(output)) {
     return null;
@@ -119,7 +119,7 @@ function plotOf(output: nbformat.IOutput): IPlot | null {
 export function cellAt(panel: NotebookPanel, index: number): ICellView | null {
   const cells = panel.content.model?.cells;
   if (!cells || index < 0 || index >= cells.length) {
-    return null; // -1 while a notebook is still loading
+    return null; // the active index is -1 while a notebook loads
   }
   const model = cells.get(index);
   return {
@@ -139,7 +139,7 @@ export function activeCell(panel: NotebookPanel | null): ICellView | null {
   return panel ? cellAt(panel, panel.content.activeCellIndex) : null;
 }
 
-/** Where the cell with this id stands now, -1 if it is gone. */
+/** Returns the index of a cell, or -1 if it was deleted. */
 export function indexOf(panel: NotebookPanel, id: string): number {
   const cells = panel.content.model?.cells;
   for (let i = 0; i < (cells?.length ?? 0); i++) {
@@ -150,19 +150,19 @@ export function indexOf(panel: NotebookPanel, id: string): number {
   return -1;
 }
 
-/** The failed cell that ran last. */
+/** Returns the failed cell that ran last. */
 export function lastError(panel: NotebookPanel | null): ICellView | null {
   const cells = panel?.content.model?.cells;
-  let found = -1;
+  let index = -1;
   let latest = -1;
   for (let i = 0; i < (cells?.length ?? 0); i++) {
     const model = cells!.get(i);
     const run = isCodeCellModel(model) ? (model.executionCount ?? 0) : -1;
     if (run >= latest && errorOf(model)) {
-      [found, latest] = [i, run];
+      [index, latest] = [i, run];
     }
   }
-  return panel && found >= 0 ? cellAt(panel, found) : null;
+  return panel && index >= 0 ? cellAt(panel, index) : null;
 }
 
 export function selectedText(panel: NotebookPanel | null): string {
@@ -177,18 +177,18 @@ export function selectedText(panel: NotebookPanel | null): string {
   return editor.model.sharedModel.getSource().slice(from, to);
 }
 
-/** The plot that output number `output` of the cell at `index` is; null where it is none. */
+/** Returns the plot in one output of a cell; null if the output is not a plot. */
 export function plotAt(
   panel: NotebookPanel,
   index: number,
   output: number
 ): IPlot | null {
   const model = panel.content.model?.cells.get(index);
-  const found = model ? outputsOf(model)[output] : undefined;
-  return found ? plotOf(found) : null;
+  const json = model ? outputsOf(model)[output] : undefined;
+  return json ? plotOf(json) : null;
 }
 
-/** The cell whose output area holds `node`, and the number of the output there. */
+/** Returns the cell whose outputs contain `node`, and the index of that output. */
 export function outputAt(
   panel: NotebookPanel,
   node: Node
@@ -201,7 +201,7 @@ export function outputAt(
   if (!cell || !(widget instanceof CodeCell)) {
     return null;
   }
-  // each child widget is one output, in their order
+  // each child widget is one output, in order
   const at = widget.outputArea.widgets.findIndex(w => w.node.contains(node));
   return { cell, output: at };
 }

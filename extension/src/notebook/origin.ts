@@ -1,10 +1,10 @@
-/** Where the code of a cell comes from, as its metadata tells: the model and the time, never what was asked. */
+/** The origin of generated code, in the cell's metadata: the model and the time, never the question. */
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { JSONObject } from '@lumino/coreutils';
 
 const KEY = 'mistral';
 
-/** generated: the whole cell is the model's. changed: it was the user's before. */
+/** `generated`: the model wrote the whole cell. `changed`: it changed the user's code. */
 export function originOf(
   model: string,
   origin: 'generated' | 'changed'
@@ -21,16 +21,16 @@ export function metadataOf(origin: JSONObject): JSONObject {
   return { [KEY]: origin };
 }
 
-/** Anything that can carry the mark. */
-export interface IMarked {
+/** A cell model, as far as it is needed here. */
+export interface IMarkable {
   setMetadata(key: string, value: JSONObject): void;
 }
 
-export function mark(cell: IMarked, origin: JSONObject): void {
+export function mark(cell: IMarkable, origin: JSONObject): void {
   cell.setMetadata(KEY, origin);
 }
 
-/** Take the marks out of all cells of a notebook. */
+/** Removes the marks from all cells of a notebook. */
 export function unmarkAll(panel: NotebookPanel | null): void {
   for (const cell of panel?.content.model?.cells ?? []) {
     cell.deleteMetadata(KEY);

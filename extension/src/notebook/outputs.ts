@@ -1,4 +1,4 @@
-/** Buttons on outputs: Fix and Explain under a traceback, Explain plot over a picture. The outputs stay as they were. */
+/** Buttons on outputs: Fix and Explain below a traceback, Explain plot on an image. The outputs stay unchanged. */
 import {
   IRenderMime,
   IRenderMimeRegistry,
@@ -7,14 +7,14 @@ import {
 import { TranslationBundle } from '@jupyterlab/translation';
 import { Panel, Widget } from '@lumino/widgets';
 import { explainIcon, fixIcon, plotIcon } from '../icons';
-import { isOurError } from './notebook';
+import { isMagicError } from './notebook';
 import { asRecord, asText, IMAGE_TYPES } from '../protocol';
 import { LabIcon } from '@jupyterlab/ui-components';
 
 const ERROR = 'application/vnd.jupyter.error';
 const TRACEBACK = 'application/vnd.jupyter.stderr';
 
-/** What the buttons do; `node` stands in the output that they are about. */
+/** The actions of the buttons; `node` is inside the output. */
 export interface IOutputActions {
   fix: (node: Node) => void;
   explain: (node: Node) => void;
@@ -45,7 +45,7 @@ export function plotButton(
   return button(plotIcon, trans.__('Explain plot'), explainPlot);
 }
 
-/** A traceback as ever, and a row of buttons under it. */
+/** The usual traceback with a row of buttons below. */
 class ErrorWithButtons extends Panel implements IRenderMime.IRenderer {
   constructor(
     private _traceback: IRenderMime.IRenderer,
@@ -64,9 +64,9 @@ class ErrorWithButtons extends Panel implements IRenderMime.IRenderer {
   }
 
   renderModel(model: IRenderMime.IMimeModel): Promise<void> {
-    // a sentence of ours says itself what to do next
+    // a message from our magics already says what to do
     const error = asRecord(model.data[ERROR]);
-    this._row.setHidden(isOurError(asText(error.ename)));
+    this._row.setHidden(isMagicError(asText(error.ename)));
     return this._traceback.renderModel(model);
   }
 
@@ -83,11 +83,11 @@ class ImageWithButton extends RenderedImage {
 
   async render(model: IRenderMime.IMimeModel): Promise<void> {
     await super.render(model);
-    const told = asRecord(model.metadata[this.mimeType]).alt;
-    if (typeof told === 'string') {
-      this.node.querySelector('img')?.setAttribute('alt', told);
+    const { alt } = asRecord(model.metadata[this.mimeType]);
+    if (typeof alt === 'string') {
+      this.node.querySelector('img')?.setAttribute('alt', alt);
     }
-    // drawn again, perhaps while it was drawn: one button
+    // keep one button, also if the image is rendered again while it renders
     this.node.querySelector(':scope > .jp-MistralOutputButton')?.remove();
     const node = this._button();
     node.classList.add('jp-mod-overlay');
@@ -96,7 +96,7 @@ class ImageWithButton extends RenderedImage {
   }
 }
 
-/** Added before notebooks open: each of them copies the registry then. */
+/** Call this before notebooks open, because each notebook copies the registry. */
 export function addOutputButtons(
   rendermime: IRenderMimeRegistry,
   actions: IOutputActions,
@@ -121,7 +121,7 @@ export function addOutputButtons(
         );
       }
     },
-    // before the plain traceback
+    // ranks before the plain traceback
     (rendermime.getRank(TRACEBACK) ?? 110) - 1
   );
   const images = IMAGE_TYPES.filter(mime => rendermime.getFactory(mime));

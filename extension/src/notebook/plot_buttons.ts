@@ -1,4 +1,4 @@
-/** "Explain plot" on outputs that say themselves that they are plots, whichever extension draws them, or none. */
+/** "Explain plot" on outputs that contain a plot specification or an SVG, whichever extension renders them. */
 import { CodeCell } from '@jupyterlab/cells';
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { PLOT_TYPE } from './notebook';
@@ -9,7 +9,7 @@ type OutputArea = CodeCell['outputArea'];
 const BUTTON = 'jp-MistralPlotButton';
 
 function isPlot(area: OutputArea, index: number): boolean {
-  // asked of the model: what a page shows of a plot depends on what is installed
+  // read from the model: how a plot is rendered depends on what is installed
   const output = area.model.get(index);
   return (
     ['display_data', 'execute_result'].includes(output?.type) &&
@@ -17,7 +17,7 @@ function isPlot(area: OutputArea, index: number): boolean {
   );
 }
 
-/** Give each plot its button, and take it from what is one no more. */
+/** Adds a button to each plot, and removes it from outputs that are not plots. */
 export function markPlots(
   area: OutputArea,
   create: () => HTMLButtonElement
@@ -28,15 +28,15 @@ export function markPlots(
       button?.remove();
       node.classList.remove('jp-MistralPlot');
     } else if (!button) {
-      const made = create();
-      made.classList.add('jp-mod-overlay', BUTTON);
-      node.append(made);
+      const overlay = create();
+      overlay.classList.add('jp-mod-overlay', BUTTON);
+      node.append(overlay);
       node.classList.add('jp-MistralPlot');
     }
   });
 }
 
-/** Watch the outputs of all notebooks, those open and those to come. */
+/** Watches the outputs of all open and future notebooks. */
 export function watchPlots(
   tracker: INotebookTracker,
   create: () => HTMLButtonElement
@@ -57,7 +57,7 @@ export function watchPlots(
     let frame = 0;
     const later = (): void => {
       cancelAnimationFrame(frame);
-      // once for all cells of a change, after their widgets are there
+      // once per change, after the cells have their widgets
       frame = requestAnimationFrame(() => watch(panel));
     };
     const listen = (): void => {

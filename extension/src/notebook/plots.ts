@@ -1,10 +1,10 @@
-/** The numbers behind one plot: from the kernel that drew it, else from what the plot's saved output says itself. */
+/** The data of one plot: from its specification in the output, or from the kernel that drew it. */
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { Model } from '../model/model';
 import { readFigure, readFigures } from './kernel';
 import { ICellView, IPlot } from './notebook';
 
-/** At most one text for each figure; empty where nobody knows. */
+/** Returns at most one text per figure; empty if the data is not available. */
 export async function plotFacts(
   model: Model,
   panel: NotebookPanel | null,
@@ -15,7 +15,7 @@ export async function plotFacts(
     return model.readPlot(plot.spec);
   }
   const picture = plot.picture ?? '';
-  // run numbers begin again with each kernel, so that a saved picture is known by its pixels; an SVG was not kept
+  // an image is identified by its pixels, because execution counts restart with each kernel; the kernel keeps no SVG
   return picture.startsWith('data:image/svg')
     ? cell.run
       ? readFigures(panel, cell.run)

@@ -1,17 +1,17 @@
-/** A notebook as it is sent: light, kept until it changes, read in steps so that typing never waits. */
+/** The notebook as it is sent: shortened, cached until it changes, and read in steps so that typing never waits. */
 import { ICellModel, isCodeCellModel } from '@jupyterlab/cells';
 import * as nbformat from '@jupyterlab/nbformat';
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { cutMiddle, joinLines, outputsOf, PLOT_TYPE } from './notebook';
 import { INotebookSnapshot } from '../protocol';
 
-/** What of one text is sent at most; the server shortens further, to the model's budget. */
+/** The longest text that is sent; the server shortens further, to the model's token budget. */
 const MAX_TEXT = 16_000;
 const MAX_SOURCE = 100_000;
 const MAX_HTML = 64_000;
-/** A key that is pressed meanwhile waits no longer than this. */
+/** The longest that a key press has to wait. */
 const STEP_MS = 8;
-/** All outputs together, in characters: several times what any model holds, and little enough to be sent while typing. */
+/** Limit on all outputs together, in characters: more than any model's context, and small enough to send while typing. */
 const MAX_OUTPUTS = 4 * 2 ** 20;
 
 const TEXT_TYPES = [
@@ -61,14 +61,14 @@ function lightOutput(output: nbformat.IOutput): Record<string, unknown> {
 
 interface ILightCell {
   json: Record<string, unknown>;
-  /** Characters of its outputs. */
-  weight: number;
+  /** Characters in its outputs. */
+  size: number;
 }
 
 const cache = new WeakMap<ICellModel, ILightCell>();
 const watched = new WeakSet<ICellModel>();
 
-/** A cell without its weight, kept until the cell changes: a notebook of 10,000 cells is not read at each key. */
+/** Returns a shortened cell, cached until it changes, so that 10,000 cells are not read on every key press. */
 function lightCell(model: ICellModel): ILightCell {
   const known = cache.get(model);
   if (known) {
@@ -91,36 +91,36 @@ function lightCell(model: ICellModel): ILightCell {
     metadata: {},
     source: cutMiddle(model.sharedModel.getSource(), MAX_SOURCE)
   };
-  let weight = 0;
+  let size = 0;
   if (isCodeCellModel(model)) {
     json.execution_count = model.executionCount;
     const outputs = outputsOf(model).map(lightOutput);
     json.outputs = outputs;
-    weight = outputs.length ? JSON.stringify(outputs).length : 0;
+    size = outputs.length ? JSON.stringify(outputs).length : 0;
   }
-  const light = { json, weight };
+  const light = { json, size };
   cache.set(model, light);
   return light;
 }
 
-/** The whole notebook as it stands in the editor, without what no prompt can hold: the newest outputs stay. */
+/** Returns the notebook as it is in the editor. If its outputs are too large, the last ones are kept. */
 export function snapshot(panel: NotebookPanel): INotebookSnapshot {
   const cells = panel.content.model?.cells;
-  const found: unknown[] = [];
+  const light: unknown[] = [];
   let room = MAX_OUTPUTS;
   for (let i = (cells?.length ?? 0) - 1; i >= 0; i--) {
-    const { json, weight } = lightCell(cells!.get(i));
-    room -= weight;
-    found.push(room >= 0 || !weight ? json : { ...json, outputs: [] });
+    const { json, size } = lightCell(cells!.get(i));
+    room -= size;
+    light.push(room >= 0 || !size ? json : { ...json, outputs: [] });
   }
   return {
-    cells: found.reverse(),
+    cells: light.reverse(),
     language: panel.content.model?.defaultKernelLanguage || 'python',
     path: panel.context.path
   };
 }
 
-/** Read cells ahead in short steps, so that a large notebook's first snapshot does not hold the page. */
+/** Fills the cache in short steps, so that the first snapshot of a large notebook does not block the page. */
 export async function readAhead(
   panel: NotebookPanel,
   signal: AbortSignal

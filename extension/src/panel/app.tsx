@@ -1,17 +1,18 @@
-/** The panel from top to bottom. */
+/** The panel, from top to bottom. */
 import React, { useEffect, useState } from 'react';
 import { Failure } from '../protocol';
 import { ModelCard } from './models/card';
 import { Composer } from './composer/composer';
 import { ChatBar, History } from './history';
 import { Messages } from './transcript/messages';
-import { FailureNote, IconButton } from './controls';
+import { IconButton } from './controls';
+import { FailureWithAction } from './failure';
 import { closeIcon } from '@jupyterlab/ui-components';
 import { Readiness } from './models/readiness';
 import {
   IServices,
   ServicesProvider,
-  useReturn,
+  useReconnect,
   useServices,
   useSignal
 } from './services';
@@ -25,21 +26,21 @@ export function App(props: {
     report: setFailure
   }));
   const { trans, assistant } = services;
-  useReturn(failure, assistant.model, () => setFailure(null));
+  useReconnect(failure, assistant.model, () => setFailure(null));
   const [isHistory, setHistory] = useState(false);
-  const [fresh, setFresh] = useState(0);
-  // a new chat is shown, also where the palette or a command began it
+  const [started, setStarted] = useState(0);
+  // show a new chat, also if a command started it
   useEffect(() => {
     const show = (): void => {
       setHistory(false);
-      setFresh(count => count + 1);
+      setStarted(count => count + 1);
     };
     assistant.chats.started.connect(show);
     return () => {
       assistant.chats.started.disconnect(show);
     };
   }, []);
-  // an answer that begins is shown, also where a button on the notebook asked for it
+  // show an answer that begins, also if a button in the notebook asked for it
   useEffect(() => {
     let wasBusy = assistant.chat.isBusy;
     const show = (): void => {
@@ -68,15 +69,15 @@ export function App(props: {
         <Conversation />
       )}
       {failure && (
-        <FailureNote failure={failure}>
+        <FailureWithAction failure={failure}>
           <IconButton
             icon={closeIcon}
             label={trans.__('Dismiss')}
             onClick={() => setFailure(null)}
           />
-        </FailureNote>
+        </FailureWithAction>
       )}
-      <Composer fresh={fresh} />
+      <Composer started={started} />
     </ServicesProvider>
   );
 }

@@ -1,10 +1,10 @@
-/** Asks before something is gone for good; Enter keeps it. */
+/** Asks before something is deleted; Enter cancels. */
 import { Dialog, showDialog } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { IMessage } from '../chat/message';
 import { IServices } from './services';
 
-export async function isSure(
+export async function confirmDelete(
   title: string,
   body: string,
   trans: TranslationBundle
@@ -21,7 +21,7 @@ export async function isSure(
   return button.accept;
 }
 
-/** Delete the message and what follows it, once the user has said so. */
+/** Deletes the message and everything below it, after the user has confirmed. */
 export async function deleteFrom(
   services: IServices,
   message: IMessage
@@ -30,11 +30,11 @@ export async function deleteFrom(
   const { chat } = services.assistant;
   const at = chat.messages.findIndex(({ id }) => id === message.id);
   const body = trans._n(
-    '1 message of this chat will be gone for good.',
-    '%1 messages of this chat will be gone for good.',
+    'This permanently deletes 1 message from this chat.',
+    'This permanently deletes %1 messages from this chat.',
     chat.messages.length - at
   );
-  if (await isSure(trans.__('Delete from here on?'), body, trans)) {
+  if (await confirmDelete(trans.__('Delete messages?'), body, trans)) {
     await chat.remove(message);
   }
 }

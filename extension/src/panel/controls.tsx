@@ -1,4 +1,4 @@
-/** The small pieces that every part of the panel is made of. */
+/** Buttons, progress bar and failure note of the panel. */
 import { copyIcon, LabIcon } from '@jupyterlab/ui-components';
 import React from 'react';
 import { Failure } from '../protocol';
@@ -48,7 +48,7 @@ export function Button(props: {
   );
 }
 
-/** `fraction` null: how long it takes is not known. */
+/** `fraction` is null if the duration is unknown. */
 export function ProgressBar(props: {
   fraction: number | null;
   label: string;
@@ -70,7 +70,7 @@ export function ProgressBar(props: {
   );
 }
 
-/** What went wrong and what to do next, as plain text. */
+/** A failure and what to do about it, as plain text. */
 export function FailureNote(props: {
   failure: Failure;
   children?: React.ReactNode;

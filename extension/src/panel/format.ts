@@ -1,6 +1,6 @@
-/** Numbers as people read them. */
+/** Formats numbers for people. */
 
-/** Between a number and its unit: they stay on one line. */
+/** Keeps a number and its unit on one line. */
 const NO_BREAK = '\u00a0';
 
 export function bytes(count: number): string {
@@ -23,22 +23,22 @@ export function count(tokens: number): string {
   return Math.round(tokens).toLocaleString('en-US');
 }
 
-/** In a chip there is room for `12`, `1.2k`, `58k`. */
+/** Short enough for a chip: `12`, `1.2k` or `58k`. */
 export function short(tokens: number): string {
   if (tokens < 1000) {
     return String(tokens);
   }
-  // windows are powers of two: 32,768 is known as 32k
+  // context lengths are powers of two: 32,768 is known as 32k
   const thousands = tokens / (tokens % 1024 ? 1000 : 1024);
   return `${thousands < 10 ? thousands.toFixed(1) : Math.round(thousands)}k`;
 }
 
-/** A short text that stays on one line. */
+/** Keeps a short text on one line. */
 export function unbroken(text: string): string {
   return text.replace(/ /g, NO_BREAK);
 }
 
-/** Before a number that is not exact. */
+/** The sign before a number: `≈` for an estimate. */
 export function about(isExact: boolean): string {
   return isExact ? '' : '≈';
 }

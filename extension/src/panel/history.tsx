@@ -1,4 +1,4 @@
-/** All chats: search, open, name, export, delete. */
+/** The list of chats: search, open, rename, export and delete. */
 import { InputDialog } from '@jupyterlab/apputils';
 import {
   addIcon,
@@ -10,13 +10,13 @@ import {
 import React, { useEffect, useRef, useState } from 'react';
 import { CHATS } from '../chat/chat_api';
 import { IChatRow } from '../chat/chats';
-import { isSure } from './confirm_delete';
+import { confirmDelete } from './confirm_delete';
 import { Button, FailureNote, IconButton } from './controls';
 import { unbroken } from './format';
 import {
   attempt,
   IServices,
-  useReturn,
+  useReconnect,
   useServices,
   useSignal
 } from './services';
@@ -44,7 +44,7 @@ export function ChatBar(props: {
         <span
           className="jp-MistralBadge jp-mod-warn"
           title={trans.__(
-            'The disk could not be written; this chat is kept in memory.'
+            'The server cannot write to its disk. This chat is kept in memory only.'
           )}
         >
           {trans.__('not saved')}
@@ -70,7 +70,7 @@ export function History(props: { onClose: () => void }): JSX.Element {
     field.current?.focus();
     void chats.refresh();
   }, []);
-  useReturn(chats.failure, assistant.model, () => void chats.refresh());
+  useReconnect(chats.failure, assistant.model, () => void chats.refresh());
   return (
     <div
       className="jp-MistralHistory"
@@ -85,8 +85,8 @@ export function History(props: { onClose: () => void }): JSX.Element {
         type="search"
         dir="auto"
         value={query}
-        placeholder={trans.__('Search in chats')}
-        aria-label={trans.__('Search in chats')}
+        placeholder={trans.__('Search chats')}
+        aria-label={trans.__('Search chats')}
         onChange={event => {
           setQuery(event.target.value);
           void chats.search(event.target.value);
@@ -100,7 +100,7 @@ export function History(props: { onClose: () => void }): JSX.Element {
       </ul>
       {!chats.rows.length && !chats.failure && (
         <p className="jp-MistralReadiness-hint">
-          {query ? trans.__('No chat holds that.') : trans.__('No chats yet.')}
+          {query ? trans.__('No matching chats') : trans.__('No chats yet')}
         </p>
       )}
       <Button onClick={props.onClose}>{trans.__('Back to the chat')}</Button>
@@ -127,7 +127,7 @@ function Row(props: { row: IChatRow; onOpen: () => void }): JSX.Element {
       >
         <span dir="auto">{title}</span>
         <small className="jp-MistralFacts">
-          <span>{unbroken(when(row.updated))} </span>
+          <span>{unbroken(dateOf(row.updated))} </span>
           <span>
             {unbroken(trans._n('1 message', '%1 messages', row.messages))}
           </span>
@@ -157,7 +157,7 @@ function Row(props: { row: IChatRow; onOpen: () => void }): JSX.Element {
 async function rename(services: IServices, row: IChatRow): Promise<void> {
   const { trans, assistant } = services;
   const { value } = await InputDialog.getText({
-    title: trans.__('Name of the chat'),
+    title: trans.__('Rename chat'),
     text: row.title
   });
   if (value?.trim()) {
@@ -168,7 +168,7 @@ async function rename(services: IServices, row: IChatRow): Promise<void> {
 async function remove(services: IServices, row: IChatRow): Promise<void> {
   const { trans, assistant } = services;
   const title = row.title || trans.__('New chat');
-  if (await isSure(trans.__('Delete this chat?'), title, trans)) {
+  if (await confirmDelete(trans.__('Delete this chat?'), title, trans)) {
     await assistant.chats.remove(row.id);
   }
 }
@@ -196,7 +196,7 @@ async function exportChat(services: IServices, row: IChatRow): Promise<void> {
   URL.revokeObjectURL(link.href);
 }
 
-function when(seconds: number): string {
+function dateOf(seconds: number): string {
   return new Date(seconds * 1000).toLocaleString(undefined, {
     dateStyle: 'short',
     timeStyle: 'short'

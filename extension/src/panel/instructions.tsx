@@ -1,4 +1,4 @@
-/** The field for standing instructions in the settings editor: as many lines as are written. */
+/** The field for standing instructions in the settings editor; it grows with its text. */
 import { IFormRenderer } from '@jupyterlab/ui-components';
 import React, { useLayoutEffect, useRef } from 'react';
 
@@ -15,7 +15,7 @@ export function Instructions(props: FieldProps): JSX.Element {
     node.style.height = 'auto';
     node.style.height = `${node.scrollHeight + 2}px`;
   }, [text]);
-  // the settings editor leaves the title to a field that is not its own
+  // the settings editor does not add a title to custom fields
   return (
     <>
       <h3 className="jp-FormGroup-fieldLabel">{schema.title}</h3>

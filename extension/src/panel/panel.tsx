@@ -31,7 +31,7 @@ export class MistralPanel extends ReactWidget {
   }
 
   protected onActivateRequest(_: Message): void {
-    // never MessageLoop.flush() in a message handler: it is not re-entrant
+    // no MessageLoop.flush() in a message handler: it is not re-entrant
     this.node
       .querySelector<HTMLElement>('.jp-MistralComposer textarea')
       ?.focus();
@@ -48,7 +48,7 @@ export class MistralPanel extends ReactWidget {
     this._isRestored = true;
   }
 
-  /** What another tab asked meanwhile. */
+  /** Reads what another tab has asked meanwhile. */
   private _onFocus = (): void => {
     if (this.isVisible && this._isRestored) {
       void this._services.assistant.chats.refresh();

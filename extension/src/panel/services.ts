@@ -1,4 +1,4 @@
-/** What the panel's components share, handed down once. */
+/** The services that the panel's components share. */
 import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { Contents } from '@jupyterlab/services';
 import { TranslationBundle } from '@jupyterlab/translation';
@@ -21,9 +21,9 @@ export interface IServices {
   contents: Contents.IManager;
   trans: TranslationBundle;
   download: (path: string) => Promise<string>;
-  /** Send bytes and read what the server makes of them. */
+  /** Uploads bytes and streams the server's events. */
   upload: (path: string, bytes: Blob) => AsyncGenerator<unknown>;
-  /** Shows a failure where the user looks: above the composer. */
+  /** Shows a failure above the composer. */
   report: (failure: Failure | null) => void;
 }
 
@@ -34,10 +34,10 @@ export function useServices(): IServices {
   return useContext(ServicesContext)!;
 }
 
-/** Draw again whenever the signal fires. */
+/** Renders again whenever the signal fires. */
 export function useSignal(signal: ISignal<unknown, unknown>): void {
   const [, tick] = useState(0);
-  // a layout effect: what fires between drawing and a later effect would not be drawn
+  // a layout effect: a signal between rendering and a later effect would be missed
   useLayoutEffect(() => {
     const update = (): void => tick(n => n + 1);
     signal.connect(update);
@@ -47,8 +47,8 @@ export function useSignal(signal: ISignal<unknown, unknown>): void {
   }, [signal]);
 }
 
-/** Call `then` as soon as the server answers again, where `failure` says that it does not. */
-export function useReturn(
+/** Calls `then` once the server answers again, if `failure` says that it does not. */
+export function useReconnect(
   failure: Failure | null,
   model: Model,
   then: () => void
@@ -58,19 +58,19 @@ export function useReturn(
       return undefined;
     }
     const before = model.status;
-    const look = (): void => {
+    const check = (): void => {
       if (model.status && model.status !== before) {
         then();
       }
     };
-    model.changed.connect(look);
+    model.changed.connect(check);
     return () => {
-      model.changed.disconnect(look);
+      model.changed.disconnect(check);
     };
   }, [failure]);
 }
 
-/** Run what a click asked for; what goes wrong is told as a sentence. */
+/** Runs the action of a click and reports its failure. */
 export function attempt(services: IServices, action: () => unknown): void {
   services.report(null);
   void (async () => {

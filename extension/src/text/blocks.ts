@@ -1,15 +1,15 @@
-/** Cuts a growing answer into pieces: its folded thinking, and blocks of Markdown that end for good. Pure text. */
+/** Splits a growing answer into reasoning and finished blocks of Markdown. Pure. */
 
 /**
- * Cut at blank lines that end a block, so that only the last block is rendered again while text streams in.
- * Fences, display mathematics and indented continuations are never cut; the pieces joined by newlines are the text.
+ * Splits at blank lines that end a block, so that only the last block is rendered again while text streams in.
+ * Never splits fences, display math or indented continuations. The blocks joined by newlines are the text.
  */
 export function splitBlocks(text: string): string[] {
   const lines = text.split('\n');
   const blocks: string[] = [];
   let current: string[] = [];
   let fence: string | null = null;
-  let maths = false;
+  let isMath = false;
   lines.forEach((line, i) => {
     const mark = /^ {0,3}(`{3,}|~{3,})(.*)$/.exec(line);
     if (fence === null && mark) {
@@ -17,13 +17,13 @@ export function splitBlocks(text: string): string[] {
     } else if (fence !== null && mark && closes(mark, fence)) {
       fence = null;
     } else if (fence === null && (line.match(/\$\$/g)?.length ?? 0) % 2 === 1) {
-      maths = !maths;
+      isMath = !isMath;
     }
     current.push(line);
     const next = lines[i + 1];
     if (
       fence === null &&
-      !maths &&
+      !isMath &&
       line.trim() === '' &&
       next !== undefined &&
       next !== '' &&
@@ -43,8 +43,8 @@ function closes(mark: RegExpExecArray, fence: string): boolean {
   );
 }
 
-export interface IThought {
-  /** What the model thought aloud before it answered. */
+export interface IReasonedAnswer {
+  /** The model's reasoning before the answer. */
   thinking: string;
   answer: string;
   isThinking: boolean;
@@ -55,8 +55,8 @@ const TAGS: [string, string][] = [
   ['[THINK]', '[/THINK]']
 ];
 
-/** Take the thinking off the front of an answer; a tag that is only half there is held back while more may come. */
-export function splitThinking(text: string, isWhole = false): IThought {
+/** Separates the reasoning from the answer. Holds back a partial tag while more text may come. */
+export function splitThinking(text: string, isWhole = false): IReasonedAnswer {
   const start = text.trimStart();
   for (const [open, close] of TAGS) {
     if (!isWhole && start && open !== start && open.startsWith(start)) {
@@ -80,21 +80,21 @@ export function splitThinking(text: string, isWhole = false): IThought {
   return { thinking: '', answer: text, isThinking: false };
 }
 
-/** The code blocks of an answer, as written between their fences; one still open counts too. */
+/** Returns the code between fences, including a block that is still open. */
 export function codeBlocks(text: string): { language: string; code: string }[] {
-  const found: { language: string; code: string }[] = [];
+  const blocks: { language: string; code: string }[] = [];
   let fence: string | null = null;
   for (const line of text.split('\n')) {
     const mark = /^ {0,3}(`{3,}|~{3,})(.*)$/.exec(line);
     if (fence === null && mark) {
       fence = mark[1];
-      found.push({ language: mark[2].trim().split(/\s/)[0] ?? '', code: '' });
+      blocks.push({ language: mark[2].trim().split(/\s/)[0] ?? '', code: '' });
     } else if (fence !== null && mark && closes(mark, fence)) {
       fence = null;
     } else if (fence !== null) {
-      const block = found[found.length - 1];
+      const block = blocks[blocks.length - 1];
       block.code += block.code ? `\n${line}` : line;
     }
   }
-  return found;
+  return blocks;
 }

@@ -1,11 +1,11 @@
-/** The difference of two texts by lines, shortest edit. Pure. */
+/** The shortest line diff of two texts. Pure. */
 
 export interface IDiffLine {
   kind: 'same' | 'added' | 'removed';
   text: string;
 }
 
-/** Beyond this many line pairs the middle is shown as replaced whole: the table below would hold the page. */
+/** Above this many line pairs the middle is shown as replaced, because the table would block the page. */
 const MAX_PAIRS = 4_000_000;
 
 export function diffLines(before: string, after: string): IDiffLine[] {

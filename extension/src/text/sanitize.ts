@@ -1,6 +1,6 @@
 /**
- * Model text is hostile text. JupyterLab's sanitizer first; then only what an answer needs survives: no remote
- * address, no style that could lay itself over the page, no identifier, no hook of JupyterLab's own.
+ * Sanitizes model text, which is untrusted. After JupyterLab's sanitizer, only the markup of an answer remains: no
+ * remote addresses, no styles that could cover the page, no ids, none of JupyterLab's own hooks.
  */
 import { IRenderMime, IRenderMimeRegistry } from '@jupyterlab/rendermime';
 
@@ -10,7 +10,7 @@ const TAGS = new Set(
     'ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr u ul var'
   ).split(' ')
 );
-/** Attributes that carry no address and no behaviour. class: the highlighter's only. */
+/** Attributes without addresses or behaviour. Only the highlighter's classes are kept. */
 const ATTRIBUTES = new Set([
   'align',
   'alt',
@@ -31,9 +31,9 @@ const PICTURE = /^data:image\/(png|jpeg|gif|webp);base64,/i;
 const LINK = /^(https?:\/\/|mailto:)/i;
 const HIGHLIGHT = /^(cm-[\w-]+|ͼ[\w]+|tok-[\w-]+|language-[\w+#.-]+)$/u;
 
-/** HTML in which nothing loads, nothing runs and links are inert text with their target in `data-href`. */
+/** Returns HTML that loads and runs nothing; links are inert, with their target in `data-href`. */
 export function cleanHtml(html: string): string {
-  // a template's content is inert: nothing is loaded while it is changed
+  // the content of a template is inert: nothing loads while it is cleaned
   const template = document.createElement('template');
   template.innerHTML = html;
   cleanNode(template.content);
@@ -58,7 +58,7 @@ const HTML_NAMESPACE = 'http://www.w3.org/1999/xhtml';
 function cleanElement(node: Element): void {
   const tag = node.localName;
   if (!TAGS.has(tag)) {
-    // what stood in a script or a style is not text that anybody wants to read
+    // the content of scripts and styles is not text to read
     if (
       /^(script|style|template|iframe|object|noscript|textarea|title)$/.test(
         tag
@@ -94,7 +94,7 @@ function cleanElement(node: Element): void {
   cleanNode(node);
 }
 
-/** Whether a picture may be shown as a thumbnail: pixels only, by the rule for those in answers. A drawing is not. */
+/** Whether an image may be shown as a thumbnail: bitmaps only, as in answers; never an SVG. */
 export function isShowable(url: string): boolean {
   return PICTURE.test(url);
 }
@@ -109,18 +109,18 @@ class AnswerSanitizer implements IRenderMime.ISanitizer {
   readonly allowNamedProperties = false;
   readonly allowCommandLinker = false;
 
-  /** No address in an answer becomes a link by itself. */
+  /** Addresses in an answer are not linked automatically. */
   getAutolink(): boolean {
     return false;
   }
 }
 
-/** Diagrams stay source: their renderer is a second, larger way in. */
+/** Keeps Mermaid diagrams as source: their renderer would be another attack surface. */
 export function withoutDiagrams(markdown: string): string {
   return markdown.replace(/((?:`{3,}|~{3,})[ \t]*)mermaid\b/gi, '$1text');
 }
 
-// the same names as in kernel/show/markdown.py: links, styles, ids, boxes of any size, definitions that outlive the answer
+// same names as in kernel/show/markdown.py: links, styles, ids, boxes of any size, and definitions that outlive the answer
 const UNSAFE_TEX = new RegExp(
   '\\\\(' +
     [
@@ -134,7 +134,7 @@ const UNSAFE_TEX = new RegExp(
   'g'
 );
 
-/** TeX without the macros that link, style, load, or define others. */
+/** Disables TeX macros that link, style, load or define other macros. */
 function defangTex(host: HTMLElement): void {
   const walker = document.createTreeWalker(host, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
@@ -146,7 +146,7 @@ function defangTex(host: HTMLElement): void {
   }
 }
 
-/** A registry for model text: our sanitizer, no links by itself, no diagrams, plain TeX. */
+/** Returns a registry for model text: strict sanitizer, no automatic links, no diagrams, plain TeX. */
 export function answerRendermime(
   rendermime: IRenderMimeRegistry
 ): IRenderMimeRegistry {

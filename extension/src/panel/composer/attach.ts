@@ -1,4 +1,4 @@
-/** Takes what is pasted, dropped or picked into the context of the next question. */
+/** Attaches pasted, dropped and chosen files to the next question. */
 import { Contents } from '@jupyterlab/services';
 import {
   drawingUrl,
@@ -23,21 +23,25 @@ const MAX_FILE_BYTES = 2 ** 20;
 
 const PDF = 'application/pdf';
 
-export async function takeFiles(
+export async function attachFiles(
   services: IServices,
   files: File[]
 ): Promise<void> {
   const { assistant } = services;
   for (const file of files) {
     if (file.type === PDF) {
-      await takeDocument(services, file, file.name);
+      await attachDocument(services, file, file.name);
     } else if (file.type.startsWith('image/')) {
       assistant.context.attached.addPicture(await pictureOfFile(file));
     } else if (file.size > MAX_FILE_BYTES) {
       throw new Failure(
         'too_large',
-        trans.__('%1 holds %2 MB.', file.name, Math.round(file.size / 2 ** 20)),
-        trans.__('Attach a shorter file or paste the part that matters.')
+        trans.__(
+          '%1 is %2 MB; the limit is 1 MB.',
+          file.name,
+          Math.round(file.size / 2 ** 20)
+        ),
+        trans.__('Attach a shorter file, or paste the relevant part.')
       );
     } else {
       assistant.context.attached.addFile(file.name, await textOf(file));
@@ -45,8 +49,8 @@ export async function takeFiles(
   }
 }
 
-/** A PDF, read by the server page by page; what was attached meanwhile stays. */
-async function takeDocument(
+/** Attaches a PDF, which the server reads page by page. */
+async function attachDocument(
   { assistant, upload }: IServices,
   bytes: Blob,
   name: string
@@ -58,17 +62,17 @@ async function takeDocument(
       if (asRecord(chunk).error) {
         throw Failure.of(asRecord(chunk).error);
       }
-      const told = asRecord(asRecord(chunk).mistral);
-      if (told.event === 'page_read') {
-        const [done, total] = [asNumber(told.done), asNumber(told.total)];
+      const event = asRecord(asRecord(chunk).mistral);
+      if (event.event === 'page_read') {
+        const [done, total] = [asNumber(event.done), asNumber(event.total)];
         attached.reading = trans.__(
           'Reading %1, page %2 of %3…',
           name,
           done,
           total
         );
-      } else if (told.event === 'document') {
-        attached.addFile(name, asText(asRecord(told.document).markdown));
+      } else if (event.event === 'document') {
+        attached.addFile(name, asText(asRecord(event.document).markdown));
       }
     }
   } finally {
@@ -84,13 +88,13 @@ async function textOf(file: File): Promise<string> {
     throw new Failure(
       'bad_file',
       trans.__('%1 is not a text file.', file.name),
-      trans.__('Attach text, or a picture.')
+      trans.__('Attach a text file, a PDF or an image.')
     );
   }
 }
 
-/** A file of the server, by its path. */
-export async function takePath(
+/** Attaches a file on the server, by its path. */
+export async function attachPath(
   services: IServices,
   path: string
 ): Promise<void> {
@@ -101,14 +105,14 @@ export async function takePath(
   } catch {
     throw new Failure(
       'bad_file',
-      trans.__('%1 cannot be read.', path),
-      trans.__('It may be gone, or a folder.')
+      trans.__('%1 could not be read.', path),
+      trans.__('Check that it exists and is a file.')
     );
   }
   if (model.format === 'base64' && model.mimetype === PDF) {
     const text = atob(String(model.content));
     const bytes = Uint8Array.from(text, sign => sign.charCodeAt(0));
-    await takeDocument(services, new Blob([bytes], { type: PDF }), path);
+    await attachDocument(services, new Blob([bytes], { type: PDF }), path);
     return;
   }
   if (model.format === 'base64') {
@@ -116,7 +120,7 @@ export async function takePath(
       throw new Failure(
         'bad_file',
         trans.__('%1 is not a text file.', path),
-        trans.__('Attach text, or a picture.')
+        trans.__('Attach a text file, a PDF or an image.')
       );
     }
     const url = `data:${model.mimetype};base64,${String(model.content)}`;
@@ -124,7 +128,7 @@ export async function takePath(
     return;
   }
   if (model.mimetype === SVG) {
-    // Jupyter reads a drawing as text
+    // Jupyter reads an SVG as text
     const url = drawingUrl(String(model.content));
     assistant.context.attached.addPicture(await pictureOfUrl(url, model.name));
     return;
@@ -132,8 +136,8 @@ export async function takePath(
   assistant.context.attached.addFile(path, String(model.content));
 }
 
-/** Cells or files dragged from a notebook or the file browser. */
-export async function takeDrop(
+/** Attaches cells or files dragged from a notebook or the file browser. */
+export async function attachDrop(
   services: IServices,
   event: Event
 ): Promise<void> {
@@ -144,6 +148,6 @@ export async function takeDrop(
     services.assistant.context.attached.addCell(asText(asRecord(cell).id));
   }
   for (const path of asList(data.getData(PATHS))) {
-    await takePath(services, asText(path));
+    await attachPath(services, asText(path));
   }
 }

@@ -1,4 +1,4 @@
-/** What goes with the next question: each part can be seen, counted and left out. */
+/** The context of the next question: each part has a token count and can be excluded. */
 import {
   bugIcon,
   closeIcon,
@@ -46,7 +46,7 @@ export function Chips(): JSX.Element | null {
 function Chip(props: { chip: IChip }): JSX.Element {
   const { assistant, trans } = useServices();
   const { chip } = props;
-  const what = describe(chip, trans);
+  const name = describe(chip, trans);
   const sign = about(assistant.context.ledger?.isExact ?? true);
   const tokens =
     chip.tokens === null
@@ -56,15 +56,15 @@ function Chip(props: { chip: IChip }): JSX.Element {
   const act = chip.isRemovable
     ? trans.__('Remove')
     : chip.isOn
-      ? trans.__('Leave out')
-      : trans.__('Send along');
+      ? trans.__('Exclude')
+      : trans.__('Include');
   return (
     <button
       type="button"
       className={`jp-MistralChip ${chip.isOn ? 'jp-mod-on' : 'jp-mod-off'}`}
       aria-pressed={chip.isRemovable ? undefined : chip.isOn}
-      aria-label={`${act}: ${what}${tokens ? `, ${tokens}` : ''}`}
-      title={`${what}${tokens ? ` · ${tokens}` : ''}\n${act}`}
+      aria-label={`${act}: ${name}${tokens ? `, ${tokens}` : ''}`}
+      title={`${name}${tokens ? ` · ${tokens}` : ''}\n${act}`}
       data-kind={chip.kind}
       onClick={() => assistant.context.toggle(chip)}
     >
@@ -95,23 +95,27 @@ type Trans = ReturnType<typeof useServices>['trans'];
 function describe(chip: IChip, trans: Trans): string {
   switch (chip.kind) {
     case 'notebook':
-      return trans.__('This notebook, %1', chip.label);
+      return trans.__('This notebook (%1)', chip.label);
     case 'cell':
-      return trans.__('The active cell, %1', chip.label);
+      return trans.__('The active cell %1', chip.label);
     case 'cells':
-      return trans.__('The chosen cell, %1', chip.label);
+      return trans.__('The attached cell %1', chip.label);
     case 'selection':
       return trans.__('The selected text');
     case 'error':
-      return trans.__('The last error, %1', chip.label);
+      return trans.__('The last error (%1)', chip.label);
     case 'variables':
-      return trans.__('The variables of the kernel: %1', chip.label);
+      return trans._n(
+        '1 variable of the kernel',
+        '%1 variables of the kernel',
+        Number(chip.label)
+      );
     case 'file':
       return trans.__('The file %1', chip.label);
     case 'image':
       return chip.picture
-        ? trans.__('A picture of %1 pixels', chip.label)
-        : trans.__('The drawing %1', chip.label);
+        ? trans.__('An image of %1 pixels', chip.label)
+        : trans.__('The SVG image %1', chip.label);
   }
 }
 

@@ -1,75 +1,75 @@
-/** Where questions are written: completion of `/` and `@`, pictures by paste, drop and pick, Send and Stop. */
+/** The text field for questions: completion of `/` and `@`, attachments by paste, drop and picker, Send and Stop. */
 import { stopIcon } from '@jupyterlab/ui-components';
 import React, { useEffect, useLayoutEffect, useRef, useState } from 'react';
 import { clipIcon, sendIcon } from '../../icons';
 import { accept, ISuggestion, triggerAt } from '../../context/suggest';
-import { takeFiles } from './attach';
+import { attachFiles } from './attach';
 import { Chips } from './chips';
-import { useCounting } from './token_count';
+import { useTokenCount } from './token_count';
 import { useLuminoDrop } from './drop';
 import { Meter } from './meter';
-import { BeingRead, Blindness } from './notices';
+import { ReadingNotice, VisionNotice } from './notices';
 import { IconButton } from '../controls';
 import { attempt, useServices, useSignal } from '../services';
 import { applySuggestion, useSuggestions } from './suggestions';
 
 const DRAFT = 'jupyter-mistral:draft';
 
-/** `fresh`: how many chats were begun by a click; the next is written here. */
-export function Composer(props: { fresh: number }): JSX.Element {
+/** `started` counts the chats that the user has started; each moves the focus here. */
+export function Composer(props: { started: number }): JSX.Element {
   const services = useServices();
   const { assistant, trans } = services;
   useSignal(assistant.chats.changed);
-  // what is attached can be sent without a word
+  // attachments can be sent without text
   useSignal(assistant.context.changed);
-  // a draft outlives a reload of the page
+  // the draft survives a reload of the page
   const [text, setText] = useState(() => sessionStorage.getItem(DRAFT) ?? '');
   const [caret, setCaret] = useState(0);
-  const [chosen, setChosen] = useState(0);
-  const [isShut, setShut] = useState(false);
+  const [selected, setSelected] = useState(0);
+  const [isDismissed, setDismissed] = useState(false);
   const [isOver, setOver] = useState(false);
   const area = useRef<HTMLTextAreaElement>(null);
-  /** Where the caret goes once a suggestion stands in the text. */
-  const placed = useRef<number | null>(null);
+  /** The caret's position after a suggestion was inserted. */
+  const nextCaret = useRef<number | null>(null);
   const picker = useRef<HTMLInputElement>(null);
-  const trigger = isShut ? null : triggerAt(text, caret);
+  const trigger = isDismissed ? null : triggerAt(text, caret);
   const suggestions = useSuggestions(trigger);
   const isOpen = suggestions.length > 0;
   const isBusy = assistant.chat.isBusy;
 
   useEffect(() => sessionStorage.setItem(DRAFT, text), [text]);
-  useCounting(text);
+  useTokenCount(text);
   useEffect(() => {
-    if (props.fresh) {
+    if (props.started) {
       area.current?.focus();
     }
-  }, [props.fresh]);
+  }, [props.started]);
   useLayoutEffect(() => {
     const node = area.current!;
     node.style.height = 'auto';
     node.style.height = `${Math.min(node.scrollHeight + 2, 220)}px`;
-    // at once: a key that comes before would be written elsewhere
-    if (placed.current !== null) {
-      node.setSelectionRange(placed.current, placed.current);
-      placed.current = null;
+    // at once, or the next key would be typed in the wrong place
+    if (nextCaret.current !== null) {
+      node.setSelectionRange(nextCaret.current, nextCaret.current);
+      nextCaret.current = null;
     }
   }, [text]);
 
   const edit = (value: string, at: number): void => {
-    placed.current = null;
+    nextCaret.current = null;
     setText(value);
     setCaret(at);
-    setChosen(0);
-    setShut(false);
+    setSelected(0);
+    setDismissed(false);
   };
-  const take = (suggestion: ISuggestion): void => {
+  const insert = (suggestion: ISuggestion): void => {
     if (!trigger) {
       return;
     }
     const next = accept(text, trigger, suggestion.insert);
     edit(next.text, next.caret);
     attempt(services, () => applySuggestion(services, suggestion));
-    placed.current = next.caret;
+    nextCaret.current = next.caret;
     area.current?.focus();
   };
   const send = (): void => {
@@ -79,7 +79,7 @@ export function Composer(props: { fresh: number }): JSX.Element {
       return;
     }
     if (question === '/help') {
-      edit('/', 1); // the list of tasks is the help
+      edit('/', 1); // the suggestions are the help
       return;
     }
     edit('', 0);
@@ -88,7 +88,7 @@ export function Composer(props: { fresh: number }): JSX.Element {
       try {
         await assistant.send(question || trans.__('What is this?'));
       } catch (error) {
-        // a question that was not taken stands in its place again
+        // a rejected question is put back into the field
         setText(now => now || question);
         throw error;
       }
@@ -101,17 +101,17 @@ export function Composer(props: { fresh: number }): JSX.Element {
     if (isOpen && ['ArrowDown', 'ArrowUp'].includes(event.key)) {
       const step = event.key === 'ArrowDown' ? 1 : -1;
       const count = suggestions.length;
-      setChosen((chosen + step + count) % count);
+      setSelected((selected + step + count) % count);
     } else if (
       isOpen &&
       ['Enter', 'Tab'].includes(event.key) &&
       !event.shiftKey &&
-      // a command that is typed out needs no choosing
+      // Enter sends a command that is typed out
       !(event.key === 'Enter' && suggestions[0].insert === text.trim())
     ) {
-      take(suggestions[Math.min(chosen, suggestions.length - 1)]);
+      insert(suggestions[Math.min(selected, suggestions.length - 1)]);
     } else if (event.key === 'Escape' && isOpen) {
-      setShut(true);
+      setDismissed(true);
     } else if (event.key === 'Escape' && isBusy) {
       attempt(services, () => assistant.chat.stop());
     } else if (event.key === 'Enter' && !event.shiftKey) {
@@ -135,13 +135,13 @@ export function Composer(props: { fresh: number }): JSX.Element {
         event.preventDefault();
         setOver(false);
         const { files } = event.dataTransfer;
-        attempt(services, () => takeFiles(services, Array.from(files)));
+        attempt(services, () => attachFiles(services, Array.from(files)));
       }}
       ref={useLuminoDrop(services, setOver)}
     >
       <Chips />
-      <Blindness />
-      <BeingRead />
+      <VisionNotice />
+      <ReadingNotice />
       {isOpen && (
         <ul
           className="jp-MistralSuggestions"
@@ -154,12 +154,12 @@ export function Composer(props: { fresh: number }): JSX.Element {
               key={`${suggestion.kind}-${suggestion.label}-${suggestion.value}`}
               id={`jp-MistralSuggestion-${i}`}
               role="option"
-              aria-selected={i === chosen}
+              aria-selected={i === selected}
               onMouseDown={event => {
                 event.preventDefault();
-                take(suggestion);
+                insert(suggestion);
               }}
-              onMouseEnter={() => setChosen(i)}
+              onMouseEnter={() => setSelected(i)}
             >
               <span>{suggestion.label}</span>
               <small dir="auto">{suggestion.detail}</small>
@@ -176,28 +176,32 @@ export function Composer(props: { fresh: number }): JSX.Element {
         aria-autocomplete="list"
         aria-controls={isOpen ? 'jp-MistralSuggestions' : undefined}
         aria-activedescendant={
-          isOpen ? `jp-MistralSuggestion-${chosen}` : undefined
+          isOpen ? `jp-MistralSuggestion-${selected}` : undefined
         }
-        placeholder={trans.__('Ask about this notebook…')}
+        placeholder={
+          assistant.notebook
+            ? trans.__('Ask about this notebook…')
+            : trans.__('Ask anything…')
+        }
         onChange={event =>
           edit(event.target.value, event.target.selectionStart)
         }
         onSelect={event => setCaret(event.currentTarget.selectionStart)}
         onKeyDown={onKeyDown}
-        onFocus={() => setShut(false)}
-        onBlur={() => setShut(true)}
+        onFocus={() => setDismissed(false)}
+        onBlur={() => setDismissed(true)}
         onPaste={event => {
           const files = Array.from(event.clipboardData.files);
           if (files.length) {
             event.preventDefault();
-            attempt(services, () => takeFiles(services, files));
+            attempt(services, () => attachFiles(services, files));
           }
         }}
       />
       <div className="jp-MistralComposer-row">
         <IconButton
           icon={clipIcon}
-          label={trans.__('Attach a picture, a PDF or a text file')}
+          label={trans.__('Attach an image, a PDF or a text file')}
           onClick={() => picker.current?.click()}
         />
         <input
@@ -209,7 +213,7 @@ export function Composer(props: { fresh: number }): JSX.Element {
           onChange={event => {
             const files = Array.from(event.target.files ?? []);
             event.target.value = '';
-            attempt(services, () => takeFiles(services, files));
+            attempt(services, () => attachFiles(services, files));
           }}
         />
         <Meter />
@@ -221,7 +225,7 @@ export function Composer(props: { fresh: number }): JSX.Element {
             aria-label={trans.__('Stop')}
             title={trans.__('Stop (Esc)')}
             onClick={event => {
-              // the second half of a double click on Send
+              // not the second half of a double click on Send
               if (event.detail < 2) {
                 area.current?.focus();
                 attempt(services, () => assistant.chat.stop());

@@ -1,15 +1,15 @@
-/** Drags that begin inside JupyterLab: of cells and of files. */
+/** Drag and drop of cells and files inside JupyterLab. */
 import { useCallback } from 'react';
-import { takeDrop } from './attach';
+import { attachDrop } from './attach';
 import { attempt, IServices } from '../services';
 
-/** What of Lumino's drag events is used here. */
+/** A Lumino drag event, as far as it is used here. */
 interface IDragEvent {
   supportedActions: string;
   dropAction: string;
 }
 
-/** Cells and files dragged inside JupyterLab come as Lumino's own drag events, which React does not know. */
+/** Handles Lumino's own drag events, which React does not know. */
 export function useLuminoDrop(
   services: IServices,
   setOver: (isOver: boolean) => void
@@ -26,7 +26,7 @@ export function useLuminoDrop(
     node.addEventListener('lm-dragover', event => {
       stop(event);
       const drag = event as unknown as IDragEvent;
-      // the file browser knows no copying; nothing is moved by us either way
+      // the file browser only supports moving; nothing is actually moved
       drag.dropAction = drag.supportedActions === 'move' ? 'move' : 'copy';
       setOver(true);
     });
@@ -37,7 +37,7 @@ export function useLuminoDrop(
     node.addEventListener('lm-drop', event => {
       stop(event);
       setOver(false);
-      attempt(services, () => takeDrop(services, event));
+      attempt(services, () => attachDrop(services, event));
     });
   }, []);
 }

@@ -1,4 +1,4 @@
-/** How much of the model's window the next prompt fills, before it is sent. */
+/** How much of the model's context the next prompt fills. */
 import React from 'react';
 import { about, count, short } from '../format';
 import { useServices, useSignal } from '../services';
@@ -20,13 +20,15 @@ export function Meter(): JSX.Element | null {
     ? trans.__('Left out: %1', ledger.leftOut.join(', '))
     : '';
   const { context } = assistant;
-  const hasCellsOut = ledger.rows.some(row => row.cell !== null && !row.isKept);
+  const isCellLeftOut = ledger.rows.some(
+    row => row.cell !== null && !row.isKept
+  );
   return (
     <>
       <div
         className={`jp-MistralMeter ${share > 0.9 ? 'jp-mod-full' : ''}`}
         role="meter"
-        aria-label={trans.__('Tokens of the next prompt')}
+        aria-label={trans.__('Tokens in the next prompt')}
         aria-valuemin={0}
         aria-valuemax={size}
         aria-valuenow={ledger.total}
@@ -57,17 +59,17 @@ export function Meter(): JSX.Element | null {
           </span>
         )}
       </div>
-      {(hasCellsOut || context.isThorough) && (
+      {(isCellLeftOut || context.isThorough) && (
         <button
           type="button"
           className="jp-MistralThorough"
           aria-pressed={context.isThorough}
           title={trans.__(
-            'Read the whole notebook, part by part; the answer takes longer'
+            'Read the notebook in parts. The answer takes longer.'
           )}
           onClick={() => context.setThorough(!context.isThorough)}
         >
-          {trans.__('read all')}
+          {trans.__('Read whole notebook')}
         </button>
       )}
     </>

@@ -1,23 +1,23 @@
-/** What stands above the field before a question is sent. */
+/** Notices above the text field. */
 import React from 'react';
 import { useServices, useSignal } from '../services';
 
-/** Said before sending, not after; until then nothing is sent. */
-export function Blindness(): JSX.Element | null {
+/** Warns about images that the model cannot see; nothing is sent meanwhile. */
+export function VisionNotice(): JSX.Element | null {
   const { assistant, trans } = useServices();
   useSignal(assistant.context.changed);
   useSignal(assistant.model.changed);
   return assistant.cannotSeeImages ? (
     <div className="jp-MistralFailure" role="alert">
       {trans.__(
-        '%1 cannot see pictures. Load a model that can, or remove the picture.',
+        '%1 cannot see images. Load a model with vision, or remove the image.',
         assistant.model.status?.model?.title ?? ''
       )}
     </div>
   ) : null;
 }
 
-export function BeingRead(): JSX.Element | null {
+export function ReadingNotice(): JSX.Element | null {
   const { context } = useServices().assistant;
   useSignal(context.changed);
   return context.attached.reading ? (

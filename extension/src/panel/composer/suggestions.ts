@@ -1,4 +1,4 @@
-/** What `/` and `@` offer in this notebook, and what choosing it does. */
+/** The suggestions for `/` and `@` in this notebook, and what choosing one does. */
 import { useEffect, useState } from 'react';
 import { cellName } from '../../context/attachments';
 import { snapshot } from '../../notebook/snapshot';
@@ -8,7 +8,7 @@ import {
   ISuggestion,
   ITrigger
 } from '../../context/suggest';
-import { takePath } from './attach';
+import { attachPath } from './attach';
 import { IServices, useServices } from '../services';
 
 const MAX_FILES = 500;
@@ -33,7 +33,7 @@ export function useSuggestions(trigger: ITrigger | null): ISuggestion[] {
       );
 }
 
-/** A chosen cell or file is attached; a variable's name is all there is to it. */
+/** Attaches a chosen cell or file; for a variable, includes the kernel's variables. */
 export async function applySuggestion(
   services: IServices,
   suggestion: ISuggestion
@@ -42,7 +42,7 @@ export async function applySuggestion(
   if (suggestion.kind === 'cell') {
     context.attached.addCell(suggestion.value);
   } else if (suggestion.kind === 'file') {
-    await takePath(services, suggestion.value);
+    await attachPath(services, suggestion.value);
   } else if (suggestion.kind === 'variable') {
     context.set('variables', true);
   }
@@ -52,7 +52,7 @@ function commands({ assistant, trans }: IServices): ISuggestion[] {
   const rows = [
     ...assistant.tasks.map(({ name, help }) => ({ name: String(name), help })),
     { name: 'clear', help: trans.__('Start a new chat') },
-    { name: 'help', help: trans.__('Show what can be asked') }
+    { name: 'help', help: trans.__('List the commands') }
   ];
   return rows.map(({ name, help }) => ({
     kind: 'command',
@@ -112,6 +112,6 @@ async function listFiles({
         value: item.path
       }));
   } catch {
-    return []; // no folder to look into: nothing to offer
+    return []; // the folder cannot be read: no suggestions
   }
 }

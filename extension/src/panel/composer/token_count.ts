@@ -1,18 +1,18 @@
-/** Counting the next prompt while it is written. */
+/** Counts the tokens of the next prompt while it is written. */
 import { useEffect } from 'react';
 import { useServices, useSignal } from '../services';
 
 const COUNT_MS = 400;
 
-/** Count what would be sent, a moment after it or the model last changed. */
-export function useCounting(text: string): void {
+/** Counts shortly after the prompt or the model last changed. */
+export function useTokenCount(text: string): void {
   const { assistant } = useServices();
   const { model } = assistant;
   useSignal(model.changed);
   const name = model.isReady ? model.status?.model?.name : '';
   useEffect(() => {
     let timer: number | null = null;
-    const later = (): void => {
+    const schedule = (): void => {
       if (timer !== null) {
         clearTimeout(timer);
       }
@@ -27,11 +27,11 @@ export function useCounting(text: string): void {
         }
       }, COUNT_MS);
     };
-    later();
+    schedule();
     const signals = [assistant.context.changed, assistant.chats.changed];
-    signals.forEach(signal => signal.connect(later));
+    signals.forEach(signal => signal.connect(schedule));
     return () => {
-      signals.forEach(signal => signal.disconnect(later));
+      signals.forEach(signal => signal.disconnect(schedule));
       if (timer !== null) {
         clearTimeout(timer);
       }

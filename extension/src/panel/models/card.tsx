@@ -1,4 +1,4 @@
-/** The model card: which model, where its memory goes, whether it is sealed; load, unload, choose another. */
+/** The model card: name, memory and network access of the model; load, unload and choose another. */
 import { caretDownIcon, caretRightIcon } from '@jupyterlab/ui-components';
 import React, { useState } from 'react';
 import { sealIcon } from '../../icons';
@@ -43,7 +43,9 @@ export function ModelCard(): JSX.Element {
         {status && isSealed(status) && (
           <span
             className="jp-MistralBadge jp-mod-seal"
-            title={trans.__('The model has no network: measured from inside.')}
+            title={trans.__(
+              'The model process has no network access (verified from inside).'
+            )}
           >
             <sealIcon.react tag="span" width="12px" />
             <em>{trans.__('sealed')}</em>
@@ -52,7 +54,7 @@ export function ModelCard(): JSX.Element {
         {status && isOutside(status) && (
           <span
             className="jp-MistralBadge jp-mod-outside"
-            title={trans.__('Questions and what is read with them go there.')}
+            title={trans.__('Questions and their context are sent there.')}
           >
             {status.seal.reason}
           </span>
@@ -74,13 +76,13 @@ type Trans = IServices['trans'];
 
 function bits(status: IStatus, trans: Trans): string {
   const kind = /4/.test(status.model?.quantization ?? '')
-    ? trans.__('4 bit')
+    ? trans.__('4-bit')
     : (status.model?.quantization ?? '');
   const kv = status.model?.kv ?? '';
   return kv && kv !== 'bf16' ? `${kind}, KV ${kv}` : kind;
 }
 
-/** Whether another program answers, here or on another machine; the reason says where. */
+/** Whether another program answers, on this or another machine; `seal.reason` says where. */
 function isOutside(status: IStatus): boolean {
   return status.seal.kind === 'outside';
 }
@@ -89,13 +91,13 @@ function isSealed(status: IStatus): boolean {
   return status.seal.kind !== 'none' && status.seal.measured;
 }
 
-/** The name, and what it draws and how warm it is where that is measured. */
+/** Returns the GPU's name, and its power and temperature if they are measured. */
 function gpuText(memory: IStatus['memory']): string {
-  const { gpu, power_w: power, temperature_c: warmth } = memory;
+  const { gpu, power_w: power, temperature_c: temperature } = memory;
   return [
     gpu,
     power === null ? '' : `${Math.round(power)}\u00a0W`,
-    warmth === null ? '' : `${warmth}\u00a0°C`
+    temperature === null ? '' : `${temperature}\u00a0°C`
   ]
     .filter(Boolean)
     .join(' · ');
@@ -106,17 +108,17 @@ export function stateText(status: IStatus | null, trans: Trans): string {
     case 'ready':
       return status.running ? trans.__('Answering') : trans.__('Loaded');
     case 'parked':
-      return trans.__('Lent its GPU; the next question brings it back');
+      return trans.__('GPU released. The next question reloads the model.');
     case 'loading':
       return trans.__('Loading');
     case 'unloaded':
-      return trans.__('Not loaded; the first question loads it');
+      return trans.__('Not loaded. It loads with your first question.');
     case 'absent':
-      return trans.__('Not on this machine yet');
+      return trans.__('Not downloaded yet');
     case 'failed':
-      return trans.__('Could not be loaded');
+      return trans.__('Failed to load');
     default:
-      return trans.__('No connection');
+      return trans.__('Disconnected');
   }
 }
 
@@ -125,7 +127,7 @@ function LoadProgress(props: { progress: ILoading | null }): JSX.Element {
   const { progress } = props;
   const stages: Record<string, string> = {
     download: trans.__('Downloading'),
-    quantize: trans.__('Making it 4 bit'),
+    quantize: trans.__('Quantizing to 4-bit'),
     load: trans.__('Loading'),
     warm: trans.__('Warming up')
   };
@@ -176,7 +178,9 @@ function Details(): JSX.Element {
         {status && (
           <>
             <dt>{trans.__('Network')}</dt>
-            <dd title={status.seal.reason}>{sealText(status, trans)}</dd>
+            <dd title={status.seal.reason || status.seal.kind}>
+              {sealText(status, trans)}
+            </dd>
           </>
         )}
         {status?.memory.gpu && (
@@ -187,7 +191,7 @@ function Details(): JSX.Element {
         )}
         {!!status?.memory.spilled && (
           <>
-            <dt>{trans.__('In host memory')}</dt>
+            <dt>{trans.__('Offloaded to RAM')}</dt>
             <dd>{bytes(status.memory.spilled)}</dd>
           </>
         )}
@@ -230,7 +234,7 @@ function Details(): JSX.Element {
           </Button>
         )}
         <Button onClick={() => setChoosing(!isChoosing)}>
-          {isChoosing ? trans.__('Close the list') : trans.__('Other models…')}
+          {isChoosing ? trans.__('Hide models') : trans.__('Other models…')}
         </Button>
       </div>
       {isChoosing && <Catalogue />}
@@ -240,12 +244,12 @@ function Details(): JSX.Element {
 
 function sealText(status: IStatus, trans: Trans): string {
   if (isSealed(status)) {
-    return trans.__('none, measured (%1)', status.seal.kind);
+    return trans.__('Blocked (verified)');
   }
   if (isOutside(status)) {
     return status.seal.reason;
   }
   return status.worker_pid === null
-    ? trans.__('tried out once the model runs')
-    : trans.__('not sealed');
+    ? trans.__('Checked once the model is running')
+    : trans.__('Not blocked');
 }

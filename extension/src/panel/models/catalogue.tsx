@@ -1,4 +1,4 @@
-/** The other models there are, and loading one; what is to be downloaded is asked about first. */
+/** The catalogue of models, and loading one; asks before it downloads. */
 import { Dialog, showDialog } from '@jupyterlab/apputils';
 import React, { useEffect, useState } from 'react';
 import { ICatalogueRow } from '../../model/model';
@@ -8,23 +8,22 @@ import { Button } from '../controls';
 import { attempt, IServices, useServices, useSignal } from '../services';
 
 export function Catalogue(): JSX.Element {
-  const services = useServices();
-  const { model } = services.assistant;
+  const { assistant, trans } = useServices();
+  const { model } = assistant;
   useSignal(model.changed);
   useEffect(() => {
     void model.readCatalogue();
   }, []);
-  const { trans } = services;
   const [query, setQuery] = useState('');
-  const rows = model.catalogue.filter(row => holds(row, query));
+  const rows = model.catalogue.filter(row => matches(row, query, trans));
   return (
     <div className="jp-MistralCatalogue">
       <input
         type="search"
         dir="auto"
         value={query}
-        placeholder={trans.__('Search in models')}
-        aria-label={trans.__('Search in models')}
+        placeholder={trans.__('Search models')}
+        aria-label={trans.__('Search models')}
         onChange={event => setQuery(event.target.value)}
       />
       <ul>
@@ -34,7 +33,7 @@ export function Catalogue(): JSX.Element {
       </ul>
       {!rows.length && model.catalogue.length > 0 && (
         <p className="jp-MistralReadiness-hint">
-          {trans.__('No model of the list is like that; name one below.')}
+          {trans.__('No match. Enter a name below.')}
         </p>
       )}
       <OtherModel />
@@ -42,9 +41,22 @@ export function Catalogue(): JSX.Element {
   );
 }
 
-/** Every word of the query stands somewhere in the row. */
-function holds(row: ICatalogueRow, query: string): boolean {
-  const text = [row.title, row.name, row.licence, row.note, ...row.can]
+/** Returns what the badges of a model say. */
+function abilities(row: ICatalogueRow, trans: IServices['trans']): string[] {
+  return [
+    row.can.includes('image') ? trans.__('vision') : '',
+    row.can.includes('reasoning') ? trans.__('reasoning') : ''
+  ].filter(Boolean);
+}
+
+/** Whether the row contains every word of the query. */
+function matches(
+  row: ICatalogueRow,
+  query: string,
+  trans: IServices['trans']
+): boolean {
+  const words = [...row.can, ...abilities(row, trans)];
+  const text = [row.title, row.name, row.licence, row.note, ...words]
     .join(' ')
     .toLowerCase();
   return query
@@ -53,15 +65,15 @@ function holds(row: ICatalogueRow, query: string): boolean {
     .every(word => text.includes(word));
 }
 
-/** A model that is not in the list: of Hugging Face by its id, or in a folder of the server. */
+/** Loads a model that is not in the list: from Hugging Face by its ID, or from a folder on the server. */
 function OtherModel(): JSX.Element {
   const services = useServices();
   const { assistant, trans } = services;
   const [name, setName] = useState('');
-  const wanted = name.trim();
+  const entered = name.trim();
   const load = (): void => {
-    if (wanted) {
-      attempt(services, () => loadOther(services, wanted));
+    if (entered) {
+      attempt(services, () => loadOther(services, entered));
     }
   };
   return (
@@ -79,11 +91,11 @@ function OtherModel(): JSX.Element {
           dir="ltr"
           spellCheck={false}
           value={name}
-          placeholder={trans.__('organisation/model or /folder')}
+          placeholder={trans.__('organization/model or /path/to/folder')}
           onChange={event => setName(event.target.value)}
         />
       </label>
-      <Button disabled={!wanted || assistant.model.isLoading} onClick={load}>
+      <Button disabled={!entered || assistant.model.isLoading} onClick={load}>
         {trans.__('Load')}
       </Button>
     </form>
@@ -93,7 +105,7 @@ function OtherModel(): JSX.Element {
 const HUB_ID = /^[\w.-]+\/[\w.-]+$/;
 const FOLDER = /^(\/|~|\.{1,2}\/|[A-Za-z]:\\|\\\\)/;
 
-/** A folder is read as it is; what would come from the network is asked about first. */
+/** Loads a folder at once; asks before it downloads. */
 async function loadOther(services: IServices, name: string): Promise<void> {
   const { assistant, trans } = services;
   const known = assistant.model.row(name.toLowerCase());
@@ -105,15 +117,15 @@ async function loadOther(services: IServices, name: string): Promise<void> {
   if (!isFolder && !HUB_ID.test(name)) {
     throw new Failure(
       'unknown_model',
-      trans.__('%1 is neither a model id nor a folder.', name),
-      trans.__('Write organisation/model, or the whole path of a folder.')
+      trans.__('%1 is not a model ID or a folder.', name),
+      trans.__('Enter organization/model, or the full path of a folder.')
     );
   }
   if (!isFolder) {
     const { button } = await showDialog({
       title: trans.__('Load %1?', name),
       body: trans.__(
-        'What of it is not on this machine yet is downloaded from Hugging Face. Only weights and texts are read, never code.'
+        'Missing files are downloaded from Hugging Face. No code from the repository is run.'
       ),
       buttons: [
         Dialog.cancelButton(),
@@ -140,23 +152,22 @@ function CatalogueItem(props: { row: ICatalogueRow }): JSX.Element {
       : row.fits === 'no'
         ? trans.__('does not fit')
         : row.fits === 'gpu'
-          ? trans.__('fits the GPU')
-          : trans.__('fits the memory');
+          ? trans.__('fits in GPU memory')
+          : trans.__('fits in memory');
   const size =
     row.state === 'ready' || row.state === 'on disk'
-      ? trans.__('on disk')
+      ? trans.__('downloaded')
       : trans.__('%1 to download', bytes(row.downloadBytes));
   return (
     <li>
       <div>
         <div className="jp-MistralCatalogue-title">
           <strong>{row.title}</strong>
-          {row.can.includes('image') && (
-            <span className="jp-MistralBadge">{trans.__('sees')}</span>
-          )}
-          {row.can.includes('reasoning') && (
-            <span className="jp-MistralBadge">{trans.__('reasons')}</span>
-          )}
+          {abilities(row, trans).map(ability => (
+            <span key={ability} className="jp-MistralBadge">
+              {ability}
+            </span>
+          ))}
         </div>
         <div className="jp-MistralCatalogue-facts">
           <span
@@ -190,32 +201,28 @@ function CatalogueItem(props: { row: ICatalogueRow }): JSX.Element {
   );
 }
 
-/** Load a model, null for the default one; what has to be downloaded, or does not fit, is asked about first. */
+/** Loads a model (null: the default one); asks first if it must be downloaded or does not fit. */
 export async function loadAsked(
   services: IServices,
-  wanted: ICatalogueRow | null
+  chosen: ICatalogueRow | null
 ): Promise<void> {
   const { assistant, trans } = services;
   const { model } = assistant;
   if (!model.catalogue.length) {
     await model.readCatalogue();
   }
-  const name = wanted?.name ?? model.status?.default_model ?? '';
-  const row = wanted ?? model.row(name);
+  const name = chosen?.name ?? model.status?.default_model ?? '';
+  const row = chosen ?? model.row(name);
   const isAbsent = row
     ? row.state === 'absent' || row.state === 'damaged'
     : model.status?.state === 'absent';
   if (isAbsent || row?.fits === 'no') {
     const size = row?.downloadBytes ? bytes(row.downloadBytes) : '';
     const sentences = [
-      isAbsent
-        ? trans.__(
-            'Its weights are not on this machine: %1 will be downloaded.',
-            size || trans.__('they')
-          )
-        : '',
+      isAbsent ? trans.__('This model is not downloaded yet.') : '',
+      isAbsent && size ? trans.__('One-time download: %1.', size) : '',
       row?.isGated
-        ? trans.__('Its makers ask you to accept their licence first.')
+        ? trans.__('You must first accept its licence on Hugging Face.')
         : '',
       row?.fits === 'no' ? row.reason : ''
     ];
@@ -225,7 +232,11 @@ export async function loadAsked(
       buttons: [
         Dialog.cancelButton(),
         Dialog.okButton({
-          label: isAbsent ? trans.__('Download %1', size) : trans.__('Load')
+          label: !isAbsent
+            ? trans.__('Load')
+            : size
+              ? trans.__('Download %1', size)
+              : trans.__('Download')
         })
       ],
       defaultButton: isAbsent ? 0 : 1
@@ -234,5 +245,5 @@ export async function loadAsked(
       return;
     }
   }
-  await model.load(wanted?.name ?? null, isAbsent);
+  await model.load(chosen?.name ?? null, isAbsent);
 }

@@ -1,6 +1,6 @@
 /**
- * Where the memory of the model's device goes. Where it is not known what other processes have, all that is neither weights nor
- * context nor free counts as theirs.
+ * The memory of the model's device. If the memory of other programs is unknown, everything that is not weights, context
+ * or free counts as theirs.
  */
 import React from 'react';
 import { IStatus } from '../../protocol';
@@ -16,19 +16,19 @@ export function MemoryBar(props: { memory: IStatus['memory'] }): JSX.Element {
   );
   const others = Math.min(memory.others ?? rest, rest);
   const parts: [string, string, number][] = [
-    ['weights', trans.__('weights'), memory.weights],
-    ['kv', trans.__('context'), memory.kv],
+    ['weights', trans.__('Weights'), memory.weights],
+    ['kv', trans.__('Context'), memory.kv],
     ...(memory.others === null
       ? []
       : [
-          ['work', trans.__('work space'), rest - others] as [
+          ['work', trans.__('Working memory'), rest - others] as [
             string,
             string,
             number
           ]
         ]),
-    ['other', trans.__('others'), others],
-    ['free', trans.__('free'), memory.free]
+    ['other', trans.__('Other programs'), others],
+    ['free', trans.__('Free'), memory.free]
   ];
   const label = parts
     .map(([, name, size]) => `${name} ${bytes(size)}`)

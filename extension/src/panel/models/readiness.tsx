@@ -1,8 +1,9 @@
-/** Before the first question: what is ready, what is not, and the next step for each. */
+/** The start page: what is ready, what is not, and what to do about it. */
 import { checkIcon } from '@jupyterlab/ui-components';
 import React, { useEffect } from 'react';
 import { stateText } from './card';
 import { loadAsked } from './catalogue';
+import { DownloadButton } from './download_button';
 import { bytes } from '../format';
 import { Button } from '../controls';
 import { IServices, useServices, useSignal } from '../services';
@@ -11,7 +12,7 @@ interface IItem {
   state: 'ok' | 'warn' | 'blocked' | 'later';
   text: string;
   next?: string;
-  action?: { label: string; run: () => void };
+  action?: JSX.Element;
 }
 
 const SIGNS = { ok: '', warn: '!', blocked: '✕', later: '…' };
@@ -26,7 +27,7 @@ export function Readiness(): JSX.Element {
     void model.readCatalogue();
   }, []);
   const modelState = model.status?.state;
-  // what is on disk or in memory changes what the checks find
+  // the results depend on what is downloaded and loaded
   useEffect(() => {
     if (modelState && modelState !== 'loading') {
       void model.readChecks();
@@ -34,23 +35,31 @@ export function Readiness(): JSX.Element {
   }, [modelState]);
   const items = [...modelItems(services), ...checkItems(services)];
   const open = items.filter(item => item.state !== 'ok');
-  const fine = items.filter(item => item.state === 'ok');
+  const passed = items.filter(item => item.state === 'ok');
   const isReady = items.every(item => item.state !== 'blocked');
   return (
     <div className="jp-MistralReadiness">
       <h2>
         {isReady
           ? trans.__('Ask about your notebook')
-          : trans.__('Almost ready')}
+          : model.status
+            ? trans.__('Almost ready')
+            : trans.__('Disconnected')}
       </h2>
       <p>{promise(services)}</p>
       {open.length > 0 && <Items items={open} />}
-      {fine.length > 0 && (
+      {passed.length > 0 && (
         <details className="jp-MistralReadiness-fine" open={!isReady}>
           <summary>
-            {trans._n('1 check is fine', '%1 checks are fine', fine.length)}
+            {open.length
+              ? trans._n('1 check passed', '%1 checks passed', passed.length)
+              : trans._n(
+                  'The check passed',
+                  'All %1 checks passed',
+                  passed.length
+                )}
           </summary>
-          <Items items={fine} />
+          <Items items={passed} />
         </details>
       )}
       {!isReady && (
@@ -68,7 +77,7 @@ export function Readiness(): JSX.Element {
   );
 }
 
-/** What holds wherever text goes, and where it goes once that is known. */
+/** Says where text is sent, once that is known, and that no code runs unasked. */
 function promise({ assistant, trans }: IServices): string {
   const seal = assistant.model.status?.seal;
   if (!seal) {
@@ -76,16 +85,15 @@ function promise({ assistant, trans }: IServices): string {
   }
   return seal.kind === 'outside'
     ? trans.__(
-        'Another program answers (%1): what you write and what is read with it go there. No code runs unless you run it.',
+        'Answers come from another program (%1), which receives your questions and their context. No code runs unless you run it.',
         seal.reason
       )
     : trans.__(
-        'The model runs on the machine of this Jupyter server. Nothing you write leaves it, and no code runs unless you run it.'
+        'The model runs on the same machine as this Jupyter server. Nothing you write leaves it, and no code runs unless you run it.'
       );
 }
 
 function Items(props: { items: IItem[] }): JSX.Element {
-  const { assistant } = useServices();
   return (
     <ul>
       {props.items.map(item => (
@@ -102,15 +110,7 @@ function Items(props: { items: IItem[] }): JSX.Element {
             {item.next && (
               <div className="jp-MistralReadiness-next">{item.next}</div>
             )}
-            {item.action && (
-              <Button
-                kind="primary"
-                disabled={assistant.model.isLoading}
-                onClick={item.action.run}
-              >
-                {item.action.label}
-              </Button>
-            )}
+            {item.action}
           </div>
         </li>
       ))}
@@ -118,7 +118,7 @@ function Items(props: { items: IItem[] }): JSX.Element {
   );
 }
 
-/** The server and its model, as the status tells. */
+/** The server and its model. */
 function modelItems(services: IServices): IItem[] {
   const { assistant, trans } = services;
   const { model } = assistant;
@@ -131,54 +131,61 @@ function modelItems(services: IServices): IItem[] {
             text: model.failure.message,
             next: model.failure.todo
           }
-        : { state: 'later', text: trans.__('Asking the server…') }
+        : { state: 'later', text: trans.__('Connecting to the server…') }
     ];
   }
   const row = model.row(status.model?.name ?? status.default_model);
   const title = row?.title ?? status.default_model;
-  const load = (): void => void loadAsked(services, null);
   const items: IItem[] = [
     {
       state: 'ok',
-      text: trans.__('The server part runs, version %1', status.version)
+      text: trans.__('Server extension running (%1)', status.version)
     }
   ];
   if (status.state === 'absent') {
     items.push({
       state: 'blocked',
-      text: trans.__('%1 is not on this machine', title),
+      text: trans.__('%1 is not downloaded yet', title),
       next: row?.downloadBytes
-        ? trans.__('%1 are downloaded once.', bytes(row.downloadBytes))
+        ? trans.__('One-time download: %1', bytes(row.downloadBytes))
         : undefined,
-      action: { label: trans.__('Download…'), run: load }
+      action: <DownloadButton />
     });
   } else if (status.state === 'ready') {
     items.push({
       state: 'ok',
       text:
         status.seal.kind === 'outside'
-          ? trans.__('%1 answers (%2)', title, status.seal.reason)
-          : trans.__('%1 is loaded, in 4 bit', title)
+          ? trans.__('Connected to %1 (%2)', title, status.seal.reason)
+          : trans.__('%1 is loaded (4-bit)', title)
     });
   } else {
     items.push({
       state: status.state === 'failed' ? 'blocked' : 'later',
       text: stateText(status, trans),
       next: status.failure?.sentence,
-      action: { label: trans.__('Load now'), run: load }
+      action: (
+        <Button
+          kind="primary"
+          disabled={model.isLoading}
+          onClick={() => void loadAsked(services, null)}
+        >
+          {trans.__('Load now')}
+        </Button>
+      )
     });
   }
   return items;
 }
 
-/** What `jupyter mistral doctor` finds; the model is spoken of above, by what is known this moment. */
+/** The results of `jupyter mistral doctor`; an absent model is listed above. */
 function checkItems({ assistant, trans }: IServices): IItem[] {
   const { checks, status } = assistant.model;
   if (!status) {
     return [];
   }
   if (!checks) {
-    return [{ state: 'later', text: trans.__('Looking at this machine…') }];
+    return [{ state: 'later', text: trans.__('Checking this machine…') }];
   }
   const names: Record<string, string> = {
     python: trans.__('Python'),
@@ -189,8 +196,8 @@ function checkItems({ assistant, trans }: IServices): IItem[] {
     memory: trans.__('Memory'),
     disk: trans.__('Disk'),
     model: trans.__('Weights'),
-    seal: trans.__('Network seal'),
-    server: trans.__('Server part'),
+    seal: trans.__('Network'),
+    server: trans.__('Server extension'),
     panel: trans.__('Panel'),
     host: trans.__('Model host')
   };
@@ -203,14 +210,14 @@ function checkItems({ assistant, trans }: IServices): IItem[] {
     }));
 }
 
-/** First questions, one click away. */
+/** Suggested first questions. */
 function Starters(): JSX.Element | null {
   const services = useServices();
   const { assistant, trans } = services;
   if (!assistant.notebook) {
     return (
       <p className="jp-MistralReadiness-hint">
-        {trans.__('Open a notebook, or just ask.')}
+        {trans.__('Open a notebook, or ask anything.')}
       </p>
     );
   }
@@ -232,7 +239,7 @@ function Starters(): JSX.Element | null {
         </Button>
       ))}
       <p className="jp-MistralReadiness-hint">
-        {trans.__('Type / for tasks, @ for cells, variables and files.')}
+        {trans.__('Type / for commands and @ for cells, variables and files.')}
       </p>
     </div>
   );

@@ -1,4 +1,4 @@
-/** An answer: what the model thought, what it says, what it waits for, what it cost. */
+/** An answer: reasoning, text, progress and cost. */
 import {
   caretRightIcon,
   deleteIcon,
@@ -9,19 +9,14 @@ import { splitThinking } from '../../text/blocks';
 import { IMessage } from '../../chat/message';
 import { ChatEvent, IUsage } from '../../protocol';
 import { CodeBar } from './code_bar';
+import { FailureWithAction } from '../failure';
 import { deleteFrom } from '../confirm_delete';
 import { count, joules, seconds, unbroken } from '../format';
 import { Markdown } from './markdown';
-import {
-  Button,
-  CopyButton,
-  FailureNote,
-  IconButton,
-  ProgressBar
-} from '../controls';
+import { Button, CopyButton, IconButton, ProgressBar } from '../controls';
 import { attempt, useServices } from '../services';
 
-/** `text` and `state` are given beside the message, which changes in place. */
+/** `text` and `state` are props of their own, because the message changes in place. */
 export function Answer(props: {
   message: IMessage;
   text: string;
@@ -61,7 +56,7 @@ export function Answer(props: {
             <caretRightIcon.react tag="span" width="14px" />
             {isThinking && isStreaming
               ? trans.__('Thinking…')
-              : trans.__('What the model thought')}
+              : trans.__('Reasoning')}
           </summary>
           <div dir="auto">{thinking}</div>
         </details>
@@ -83,18 +78,16 @@ export function Answer(props: {
         </div>
       )}
       {state === 'failed' && message.failure && (
-        <FailureNote failure={message.failure} />
+        <FailureWithAction failure={message.failure} />
       )}
-      {state === 'done' && message.failure && (
-        <div className="jp-MistralNote">{message.failure.sentence}</div>
-      )}
+      {state === 'done' && message.failure && <LengthNote message={message} />}
       {state === 'done' && <MissingChange message={message} />}
       {state === 'done' &&
         !answer &&
         !message.failure &&
         !assistant.missingChange(message) && (
           <div className="jp-MistralNote">
-            {trans.__('The model said nothing.')}
+            {trans.__('The model returned an empty answer.')}
           </div>
         )}
       {!isStreaming && (
@@ -113,7 +106,7 @@ export function Answer(props: {
             />
             <IconButton
               icon={refreshIcon}
-              label={trans.__('Answer again')}
+              label={trans.__('Regenerate')}
               disabled={assistant.chat.isBusy}
               onClick={() =>
                 attempt(services, () => assistant.regenerate(message))
@@ -121,7 +114,7 @@ export function Answer(props: {
             />
             <IconButton
               icon={deleteIcon}
-              label={trans.__('Delete from here on')}
+              label={trans.__('Delete this and everything below')}
               disabled={assistant.chat.isBusy}
               onClick={() =>
                 attempt(services, () => deleteFrom(services, message))
@@ -134,7 +127,30 @@ export function Answer(props: {
   );
 }
 
-/** The answer was to change a cell and does not: said, with a way on. */
+/** Says that the answer ended early; the last answer can be continued. */
+function LengthNote(props: { message: IMessage }): JSX.Element {
+  const services = useServices();
+  const { assistant, trans } = services;
+  const { failure } = props.message;
+  const isLast = assistant.chat.messages.at(-1) === props.message;
+  return (
+    <div className="jp-MistralNote" role="status">
+      <span>{isLast ? failure?.message : failure?.sentence}</span>
+      {isLast && (
+        <Button
+          disabled={assistant.chat.isBusy}
+          onClick={() =>
+            attempt(services, () => assistant.send(trans.__('Continue.')))
+          }
+        >
+          {trans.__('Continue')}
+        </Button>
+      )}
+    </div>
+  );
+}
+
+/** Says that the answer does not change its cell, and offers to try again. */
 function MissingChange(props: { message: IMessage }): JSX.Element | null {
   const services = useServices();
   const { assistant, trans } = services;
@@ -143,8 +159,8 @@ function MissingChange(props: { message: IMessage }): JSX.Element | null {
     <div className="jp-MistralNote" role="status">
       <span>
         {missing === 'unchanged'
-          ? trans.__('The model gave the cell back unchanged.')
-          : trans.__('The model gave no code.')}
+          ? trans.__('The model suggested no change.')
+          : trans.__('The answer contains no code.')}
       </span>
       <Button
         disabled={assistant.chat.isBusy}
@@ -152,7 +168,7 @@ function MissingChange(props: { message: IMessage }): JSX.Element | null {
           attempt(services, () => assistant.regenerate(props.message, true))
         }
       >
-        {trans.__('Ask for another answer')}
+        {trans.__('Try again')}
       </Button>
     </div>
   ) : null;
@@ -176,7 +192,8 @@ function Waiting(props: {
       ? trans.__('Reading part %1 of %2…', progress.part, progress.parts)
       : progress.reused
         ? trans.__(
-            'Reading %1 tokens, %2 known already…',
+            'Reading %1 of %2 tokens (%3 cached)…',
+            count(progress.total - progress.reused),
             count(progress.total),
             count(progress.reused)
           )
@@ -191,19 +208,19 @@ function Waiting(props: {
   );
 }
 
-/** What the answer cost, and what it was not told. */
+/** The cost of the answer, and the context that was left out. */
 function Receipt(props: { usage: IUsage }): JSX.Element {
   const { trans } = useServices();
   const { usage } = props;
   const facts = [
     trans.__('%1 tokens/s', usage.tokens_per_second.toFixed(1)),
-    trans.__('first after %1', seconds(usage.time_to_first_token_s))
+    trans.__('first token %1', seconds(usage.time_to_first_token_s))
   ];
   if (usage.energy_j !== null) {
     facts.push(joules(usage.energy_j));
   }
   const details = trans.__(
-    'Read %1 tokens (%2 known already), wrote %3',
+    'Prompt: %1 tokens (%2 cached). Answer: %3 tokens.',
     count(usage.prompt_tokens),
     count(usage.cached_tokens),
     count(usage.completion_tokens)

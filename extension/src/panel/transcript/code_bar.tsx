@@ -1,4 +1,4 @@
-/** The toolbar under a code block of an answer. Nothing here acts but on a click. */
+/** The toolbar below a code block of an answer. It changes nothing without a click. */
 import {
   addAboveIcon,
   addBelowIcon,
@@ -20,9 +20,9 @@ export function CodeBar(props: {
   /** The name of the model that wrote it. */
   model: string;
   target: () => ITarget | null;
-  /** Show the change at once: it is what was asked for. */
+  /** Whether to show the change at once, because the task was to change the cell. */
   isProposal: (code: string) => boolean;
-  /** The change was accepted or put away. */
+  /** Called when the user accepts or rejects the change. */
   onDecide: () => void;
 }): JSX.Element {
   const services = useServices();
@@ -83,10 +83,7 @@ export function CodeBar(props: {
       </div>
       {target && (
         <Diff
-          title={trans.__(
-            'Change %1?',
-            cellName(target.cell.index).slice(1, -1)
-          )}
+          cell={cellName(target.cell.index).slice(1, -1)}
           before={target.cell.source}
           after={code}
           onAccept={() => {

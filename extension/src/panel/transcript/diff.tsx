@@ -1,10 +1,10 @@
-/** A change to a cell, to be looked at before it is accepted. */
+/** A proposed change to a cell, to accept or reject. */
 import React, { useEffect, useMemo, useRef } from 'react';
 import { diffLines } from '../../text/linediff';
 import { Button } from '../controls';
 import { useServices } from '../services';
 
-// characters that make code read differently from what it does
+// characters that make code look different from what it does
 const HIDDEN = /[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
 
 function visible(text: string): string {
@@ -17,7 +17,8 @@ function visible(text: string): string {
 const SIGNS = { same: ' ', added: '+', removed: '−' };
 
 export function Diff(props: {
-  title: string;
+  /** The cell's name, `cell 3`. */
+  cell: string;
   before: string;
   after: string;
   onAccept: () => void;
@@ -32,17 +33,20 @@ export function Diff(props: {
   useEffect(() => {
     region.current?.focus({ preventScroll: true });
   }, []);
-  const changed = lines.some(line => line.kind !== 'same');
+  const isChanged = lines.some(line => line.kind !== 'same');
+  const title = isChanged
+    ? trans.__('Change %1?', props.cell)
+    : trans.__('No changes: %1 already contains this code.', props.cell);
   return (
     <div
       className="jp-MistralDiff"
       role="region"
-      aria-label={props.title}
+      aria-label={title}
       tabIndex={-1}
       ref={region}
     >
-      <div className="jp-MistralDiff-title">{props.title}</div>
-      {changed ? (
+      <div className="jp-MistralDiff-title">{title}</div>
+      {isChanged && (
         <div className="jp-MistralDiff-lines" dir="ltr">
           {lines.map((line, i) => (
             <div key={i} className={`jp-MistralDiff-line jp-mod-${line.kind}`}>
@@ -59,19 +63,15 @@ export function Diff(props: {
             </div>
           ))}
         </div>
-      ) : (
-        <div className="jp-MistralDiff-same">
-          {trans.__('The cell already reads like this.')}
-        </div>
       )}
       <div className="jp-MistralDiff-buttons">
-        {changed && (
+        {isChanged && (
           <Button kind="primary" onClick={props.onAccept}>
             {trans.__('Accept')}
           </Button>
         )}
         <Button onClick={props.onReject}>
-          {changed ? trans.__('Reject') : trans.__('Close')}
+          {isChanged ? trans.__('Reject') : trans.__('Close')}
         </Button>
       </div>
     </div>

@@ -1,23 +1,23 @@
-/** Links in answers: cells to scroll to, and addresses that open only after a look at the whole of them. */
+/** Links in answers: to cells, and to addresses that open only after a dialog has shown them. */
 import { Dialog, showDialog } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 
 const CELL = /\[cells? (\d+)\]/gi;
 
-/** Make `[cell 12]` in running text a button; code is left alone. */
+/** Turns `[cell 12]` in text, but not in code, into a button. */
 export function linkCells(root: HTMLElement): void {
   const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
-  const found: Text[] = [];
+  const nodes: Text[] = [];
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     CELL.lastIndex = 0;
     if (
       CELL.test(node.nodeValue ?? '') &&
       !node.parentElement?.closest('pre, code, a, button')
     ) {
-      found.push(node as Text);
+      nodes.push(node as Text);
     }
   }
-  for (const node of found) {
+  for (const node of nodes) {
     node.replaceWith(...cellParts(node.nodeValue ?? ''));
   }
 }
@@ -39,7 +39,7 @@ function cellParts(text: string): (string | HTMLElement)[] {
   return parts;
 }
 
-/** Show the whole address and open it in a new tab that knows nothing of this page, if the user says so. */
+/** Shows the address and, if the user agrees, opens it in a new tab without access to this page. */
 export async function openLink(
   address: string,
   trans: TranslationBundle

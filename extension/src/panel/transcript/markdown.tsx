@@ -1,4 +1,4 @@
-/** Model text as sanitized Markdown, block by block: only the last block is drawn again while text streams in. */
+/** Renders model text as sanitized Markdown; while text streams in, only the last block is rendered again. */
 import { IRenderMime } from '@jupyterlab/rendermime';
 import { Widget } from '@lumino/widgets';
 import React, { useEffect, useLayoutEffect, useRef, useState } from 'react';
@@ -14,13 +14,13 @@ interface ICode {
   code: string;
 }
 
-/** The code blocks on the page, and the text that they were drawn from. */
-interface IDrawn {
+/** The rendered code blocks, and the text that they were rendered from. */
+interface IRendered {
   text: string;
   codes: ICode[];
 }
 
-/** `renderCode` is put under each code block. */
+/** `renderCode` is shown below each code block. */
 export function Markdown(props: {
   text: string;
   renderCode: ((code: string) => JSX.Element) | null;
@@ -42,7 +42,10 @@ const Block = React.memo(
     const { rendermime } = useServices();
     const host = useRef<HTMLDivElement>(null);
     const painter = useRef<Painter | null>(null);
-    const [drawn, setDrawn] = useState<IDrawn>({ text: '', codes: [] });
+    const [rendered, setRendered] = useState<IRendered>({
+      text: '',
+      codes: []
+    });
     useEffect(() => {
       painter.current ??= new Painter(
         rendermime.createRenderer('text/markdown'),
@@ -52,11 +55,11 @@ const Block = React.memo(
             data: { 'text/markdown': text },
             trusted: false
           }),
-        setDrawn
+        setRendered
       );
       void painter.current.paint(props.text);
     }, [props.text]);
-    // a layout effect: its cleanup runs while the host is still in the document, as Widget.detach() needs
+    // a layout effect: Widget.detach() needs the host in the document, where it still is during this cleanup
     useLayoutEffect(
       () => () => {
         painter.current?.dispose();
@@ -67,10 +70,10 @@ const Block = React.memo(
     return (
       <>
         <div ref={host} className="jp-MistralMarkdown" dir="auto" />
-        {/* no bar under a block that is older than the text: its code may be half of what it became */}
+        {/* no toolbar below an outdated block, whose code may be incomplete */}
         {props.renderCode &&
-          drawn.text === props.text &&
-          drawn.codes.map((item, i) =>
+          rendered.text === props.text &&
+          rendered.codes.map((item, i) =>
             createPortal(props.renderCode!(item.code), item.host, String(i))
           )}
       </>
@@ -79,30 +82,30 @@ const Block = React.memo(
   (a, b) => a.text === b.text && a.renderCode === b.renderCode
 );
 
-/** Draws a text that changes faster than it can be drawn: only the newest one waits. */
+/** Renders a text that changes faster than it renders: only the newest one is queued. */
 class Painter {
   constructor(
     private _renderer: IRenderMime.IRenderer,
     host: HTMLElement,
     private _model: (text: string) => IRenderMime.IMimeModel,
-    private _onDrawn: (drawn: IDrawn) => void
+    private _onRendered: (rendered: IRendered) => void
   ) {
     Widget.attach(_renderer, host);
   }
 
   async paint(text: string): Promise<void> {
-    this._wanted = text;
+    this._newest = text;
     if (this._isPainting) {
       return;
     }
     this._isPainting = true;
-    let drawn: string | null = null;
-    while (drawn !== this._wanted && !this._renderer.isDisposed) {
-      drawn = this._wanted;
-      // the bars leave before their hosts do: React must not look for what is gone
-      this._onDrawn({ text: drawn, codes: [] });
-      await this._renderer.renderModel(this._model(drawn));
-      this._finish(drawn);
+    let painted: string | null = null;
+    while (painted !== this._newest && !this._renderer.isDisposed) {
+      painted = this._newest;
+      // unmounts the toolbars before their hosts, which React would look for
+      this._onRendered({ text: painted, codes: [] });
+      await this._renderer.renderModel(this._model(painted));
+      this._finish(painted);
     }
     this._isPainting = false;
   }
@@ -133,9 +136,9 @@ class Painter {
       pre.tabIndex = 0;
       return { host, code: pre.textContent ?? '' };
     });
-    this._onDrawn({ text, codes });
+    this._onRendered({ text, codes });
   }
 
-  private _wanted = '';
+  private _newest = '';
   private _isPainting = false;
 }

@@ -1,4 +1,4 @@
-/** The conversation. */
+/** The messages of the open chat. */
 import React, { useEffect, useRef } from 'react';
 import { textOf } from '../../chat/message';
 import { showCell } from '../../notebook/edits';
@@ -7,7 +7,7 @@ import { Answer } from './answer';
 import { Question } from './question';
 import { attempt, useServices, useSignal } from '../services';
 
-/** This near the end, new text keeps the end in view. */
+/** Within this distance of the end, the view follows new text. */
 const NEAR_PX = 60;
 
 export function Messages(): JSX.Element {
@@ -31,7 +31,7 @@ export function Messages(): JSX.Element {
     observer.observe(node.firstElementChild!);
     return () => observer.disconnect();
   }, []);
-  // a new question is always shown
+  // a new question always scrolls into view
   useEffect(() => {
     follows.current = true;
     const node = log.current;
@@ -48,7 +48,7 @@ export function Messages(): JSX.Element {
         showCell(assistant.notebook, Number(cell.dataset.cell))
       );
     } else if (link) {
-      // no link of an answer acts by itself, whoever made it
+      // no link in an answer opens by itself
       event.preventDefault();
       event.stopPropagation();
       const address =

@@ -1,4 +1,4 @@
-/** A question as it was asked: its text, what went with it, and asking it again in other words. */
+/** A question: its text and attachments, and editing it. */
 import { deleteIcon, editIcon } from '@jupyterlab/ui-components';
 import React, { useState } from 'react';
 import { imagesIcon } from '../../icons';
@@ -87,7 +87,7 @@ export function Question(props: { message: IMessage }): JSX.Element {
         />
         <IconButton
           icon={deleteIcon}
-          label={trans.__('Delete from here on')}
+          label={trans.__('Delete this and everything below')}
           disabled={isBusy}
           onClick={() => attempt(services, () => deleteFrom(services, message))}
         />
@@ -103,12 +103,12 @@ function Attached(props: { part: Part }): JSX.Element | null {
       <img
         className="jp-MistralThumbnail"
         src={props.part.image_url}
-        alt={trans.__('Attached picture')}
+        alt={trans.__('Attached image')}
       />
     ) : (
       <div className="jp-MistralAttached">
         <imagesIcon.react tag="span" width="14px" height="14px" />{' '}
-        {trans.__('Attached drawing (SVG)')}
+        {trans.__('Attached SVG image')}
       </div>
     );
   }
