@@ -1,4 +1,4 @@
-"""Every message that crosses a wall between our processes, one file a noun. How they become bytes is `wire.py`'s business."""
+"""The messages between our processes, one file for each noun. `wire.py` turns them into bytes, `openapi.json` describes them."""
 
 PROTOCOL = 1
 HOME_ENV = "JUPYTER_MISTRAL_HOME"

@@ -1,4 +1,4 @@
-"""What is said: messages, the tools a model may call, and its calls. Standard library only."""
+"""Messages, the tools that a model may call, and its calls. Standard library only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class Tool:
-    """A function that the model may ask for. parameters: the JSON schema of its arguments, an object."""
+    """A function that the model may call. parameters: the JSON schema of its arguments, an object."""
 
     name: str
     description: str = ""
@@ -34,7 +34,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call that the model asked for. id: nine letters and digits where it is ours. arguments: JSON text."""
+    """A call by the model. id: nine letters and digits if it is ours. arguments: JSON text."""
 
     id: str
     name: str
@@ -46,7 +46,7 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Message:
-    """One turn: text and pictures in reading order. A turn of the role `tool` is what the call `tool_call_id` gave."""
+    """One message: text and images in reading order. With the role `tool`, it is the result of the call `tool_call_id`."""
 
     role: Role
     content: tuple[str | Image, ...]

@@ -1,4 +1,4 @@
-"""What was read of a PDF, and the progress of reading it. Standard library only."""
+"""The text of a PDF, and the progress of reading it. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_DOCUMENT_BYTES = 50 * 2**20
 
 @dataclass(frozen=True)
 class PageRead:
-    """Progress of `POST /mistral/api/read`: `done` of `total` pages. how: text (it was there), ocr (recognized), none."""
+    """Progress of `POST /mistral/api/read`: `done` of `total` pages. how: text (embedded in the file), ocr (recognized), none."""
 
     done: int
     total: int
@@ -21,7 +21,7 @@ class PageRead:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a document as Markdown. number: from 1, as the document counts its sheets."""
+    """A page of a document as Markdown. number: the page's position in the file, from 1."""
 
     number: int
     markdown: str
@@ -30,12 +30,12 @@ class Page:
 
 @dataclass(frozen=True)
 class Document:
-    """What was read of a PDF. page_count: of the whole document, of which `pages` may be a part.
+    """The text of a PDF. page_count: of the whole file; `pages` may be a part of it.
 
-    `POST /mistral/api/read?pages=2-5,8&ocr=auto|on|off&name=paper.pdf` takes the file's bytes as `application/pdf`, and answers
+    `POST /mistral/api/read?pages=2-5,8&ocr=auto|on|off&name=paper.pdf` takes the file's bytes as `application/pdf` and answers
     with a stream: `{"mistral": {"event": "page_read", "done", "total", "how"}}` for each page, then
     `{"mistral": {"event": "document", "document": {"title", "page_count", "pages": [{"number", "markdown", "how"}], "markdown"}}}`
-    and [DONE]; or, instead of all that, a failure.
+    and [DONE]; or a failure instead.
     """
 
     title: str
@@ -44,7 +44,7 @@ class Document:
 
     @property
     def markdown(self) -> str:
-        """All pages, each under its anchor, `[page 3]`, which answers cite."""
+        """All pages, each after its anchor `[page 3]`, which answers cite."""
         return "\n\n".join(f"[page {page.number}]\n\n{page.markdown}".strip() for page in self.pages)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What is answered: any number of progress and text events, then exactly one end, an `End` or a `Failure`. Standard library only."""
+"""The events of an answer: any number of progress and text events, then exactly one `End` or `Failure`. Standard library only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Queued:
 
 @dataclass(frozen=True)
 class Loading:
-    """The model is being made ready. stage: download, quantize, load, warm. fraction: 0 to 1, None where unknown."""
+    """Progress of loading the model. stage: download, quantize, load, warm. fraction: 0 to 1, None if unknown."""
 
     stage: Literal["download", "quantize", "load", "warm"]
     fraction: float | None = None
@@ -26,9 +26,9 @@ class Loading:
 
 @dataclass(frozen=True)
 class Reading:
-    """Prefill: `done` of `total` prompt tokens are read, `reused` of them came out of the prefix memory.
+    """Progress of prefill: `done` of `total` prompt tokens, `reused` of them from the prefix cache.
 
-    part: which of `parts` is read now, 0 where the prompt is one; done and total are then those of all parts.
+    part: the one of `parts` that is being read, 0 if the prompt is not split; `done` and `total` count all parts.
     """
 
     done: int
@@ -69,7 +69,7 @@ class Delta:
 
 @dataclass(frozen=True)
 class CallPiece:
-    """The next piece of the answer's call number `index`: its first has `id` and `name`, the others go on with `arguments`."""
+    """The next piece of the call number `index`: the first piece has `id` and `name`, the later ones continue `arguments`."""
 
     index: int
     arguments: str = ""
@@ -79,9 +79,9 @@ class CallPiece:
 
 @dataclass(frozen=True)
 class Usage:
-    """What an answer cost. Token counts are exact; *_s are seconds; speeds are tokens a second; energy in joules, None if unmeasured.
+    """The cost of an answer. Token counts are exact, *_s are seconds, speeds tokens per second, energy joules (None: not measured).
 
-    parts: of a notebook read in parts, `{"cells", "notes", "prompt_tokens", "cached_tokens"}` each; counts above hold them all.
+    parts: for a notebook read in parts, `{"cells", "notes", "prompt_tokens", "cached_tokens"}` each; the counts above include them.
     """
 
     prompt_tokens: int = 0
@@ -100,7 +100,7 @@ class Usage:
     parts: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """OpenAI's usage object; what it has no name for stands under `mistral`."""
+        """OpenAI's usage object, with what it has no field for under `mistral`."""
         mine = asdict(self)
         prompt, completion, cached = (mine.pop(k) for k in ("prompt_tokens", "completion_tokens", "cached_tokens"))
         return {
@@ -113,7 +113,7 @@ class Usage:
 
     @classmethod
     def of_dict(cls, data: Mapping[str, Any]) -> Usage:
-        """Reads `to_dict`'s object; a stock server's, which lacks `mistral`, too."""
+        """Read an object of `to_dict`, or of another server, which has no `mistral` field."""
         known = {f.name for f in fields(cls)}
         mine = {k: v for k, v in (data.get("mistral") or {}).items() if k in known}
         mine["left_out"] = tuple(mine.get("left_out") or ())
@@ -129,7 +129,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class End:
-    """The answer is whole (`stop`), was cut at its longest (`length`), or asks for functions to be called (`tool_calls`)."""
+    """The answer is complete (`stop`), reached the length limit (`length`), or calls functions (`tool_calls`)."""
 
     reason: Literal["stop", "length", "tool_calls"]
     usage: Usage = field(default_factory=Usage)
@@ -145,7 +145,7 @@ PROGRESS: dict[str, type[Queued] | type[Loading] | type[Reading]] = {
 
 @dataclass(frozen=True)
 class Embeddings:
-    """One vector for each text, in their order."""
+    """One vector for each text, in the order of the texts."""
 
     vectors: tuple[tuple[float, ...], ...]
     model: str

@@ -1,11 +1,11 @@
-"""What can go wrong: the codes that clients meet, and the exception that carries one with its sentences. Standard library only."""
+"""The error codes that clients see, and the exception that carries one with its sentences. Standard library only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# code -> (HTTP status, OpenAI error type); what a client may retry is what the statuses 429 and 503 say
+# code -> (HTTP status, OpenAI error type); clients may retry after 429 and 503
 FAILURES: dict[str, tuple[int, str]] = {
     "bad_request": (400, "invalid_request_error"),
     "unsupported": (400, "invalid_request_error"),
@@ -32,7 +32,7 @@ FAILURES: dict[str, tuple[int, str]] = {
 
 
 class Failure(Exception):
-    """What went wrong: a `code` of `FAILURES`, what happened to what, and what to do next, each one sentence."""
+    """An error with a `code` of `FAILURES`: `message` says what happened to what, `todo` what to do next, one sentence each."""
 
     def __init__(self, code: str, message: str, todo: str = "", param: str | None = None) -> None:
         assert code in FAILURES, code
@@ -47,7 +47,7 @@ class Failure(Exception):
         return f"{self.message} {self.todo}".strip()
 
     def to_dict(self) -> dict[str, Any]:
-        """OpenAI's error object; `todo` is the one field that we add."""
+        """OpenAI's error object plus the field `todo`."""
         kind = FAILURES[self.code][1]
         return {"message": str(self), "type": kind, "code": self.code, "param": self.param, "todo": self.todo}
 

@@ -1,4 +1,4 @@
-"""What is asked of the model. A request is the OpenAI shape plus one field, `mistral`. Standard library only."""
+"""Requests to the model: the shape of OpenAI's API plus one field, `mistral`. Standard library only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_TOP_LOGPROBS = 20
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen. `temperature` 0 is greedy; `seed` None lets the engine draw one (reported in `Usage`)."""
+    """How the next token is sampled. `temperature` 0 is greedy. With `seed` None the engine picks one, which `Usage` reports."""
 
     temperature: float = 0.15
     top_p: float = 1.0
@@ -33,7 +33,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Form:
-    """What shape the answer must have: free text, or JSON (of a JSON schema), which decoding then enforces."""
+    """The required format of the answer: free text, or JSON (matching a schema), which constrained decoding enforces."""
 
     kind: Literal["text", "json"] = "text"
     schema: Mapping[str, Any] | None = None
@@ -43,13 +43,13 @@ class Form:
 class Extras:
     """The `mistral` field that our own clients add to a request.
 
-    notebook: `{"cells": [nbformat 4 cells], "language": "python", "path": "a.ipynb"}`, as it stands in the editor. A client
-        may put an integer (bytes left out) in place of the data of a picture output.
-    focus: index of the cell that the question is about. scope: how much of the notebook may be read.
-    variables: `{"name", "type", "summary"}` each. budget: tokens of prompt at most; None is what the model holds.
-    thorough: a notebook larger than the window is read in parts, and the answer is built from notes on each.
-    events: whether progress events are wanted. if_busy: "refuse" makes a busy engine answer `busy` at once.
-    instructions: the user's standing ones; they stand in the system text, not in the question.
+    notebook: `{"cells": [nbformat 4 cells], "language": "python", "path": "a.ipynb"}`, as shown in the editor. In an image output
+        a client may replace the data by an integer, the number of bytes it left out.
+    focus: index of the cell that the question is about. scope: the part of the notebook that may be read.
+    variables: `{"name", "type", "summary"}` each. budget: maximum prompt tokens; None is the model's context length.
+    thorough: read a notebook that exceeds the context window in parts, and answer from notes on each.
+    events: whether to send progress events. if_busy: with "refuse" a busy engine fails at once with `busy`.
+    instructions: the user's instructions for every question; they go into the system message.
     """
 
     events: bool = False
@@ -67,7 +67,7 @@ class Extras:
 
 @dataclass(frozen=True)
 class Calling:
-    """What the model may call. choice "required": it must, and the function `only` where that is named. parallel: several at once."""
+    """The functions that the model may call. choice "required": it must call one, the function `only` if set. parallel: several at once."""
 
     tools: tuple[Tool, ...] = ()
     choice: Literal["auto", "none", "required"] = "auto"
@@ -75,7 +75,7 @@ class Calling:
     parallel: bool = True
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields of a request's body."""
+        """The fields of a request body."""
         if not self.tools:
             return {}
         named = {"type": "function", "function": {"name": self.only}}
@@ -102,7 +102,7 @@ class ChatRequest:
     top_logprobs: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON body that `parse_chat` reads back as an equal request."""
+        """The JSON body; `parse_chat` turns it into an equal request."""
         body: dict[str, Any] = {"messages": [m.to_dict() for m in self.messages], "stream": self.stream}
         body |= {k: v for k, v in asdict(self.sampling).items() if v not in (None, ())}
         if self.form.kind == "json":
@@ -131,7 +131,8 @@ class ChatRequest:
 class Ask:
     """`POST /mistral/api/chats/ID/ask`: the next question of a saved chat.
 
-    replaces: a message that is dropped first, with what follows (edit: a question; regenerate: an answer, then `content` is empty).
+    replaces: id of a message to delete first, with everything after it. To edit, the question; to regenerate, the answer, with
+        `content` empty.
     """
 
     content: tuple[str | Image, ...]
@@ -144,8 +145,8 @@ class Ask:
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """`POST /mistral/v1/completions`: text that follows `prompt` and, where `suffix` is given (even empty), leads up to it (fill
-    in the middle)."""
+    """`POST /mistral/v1/completions`: continue `prompt`; with a `suffix` (even an empty one) fill in
+    the text between the two."""
 
     prompt: str
     suffix: str | None = None
@@ -160,7 +161,7 @@ class CompletionRequest:
 
 @dataclass(frozen=True)
 class EmbeddingRequest:
-    """`POST /mistral/v1/embeddings`. dimensions: of each vector; None is the model's own."""
+    """`POST /mistral/v1/embeddings`. dimensions: length of each vector; None is the model's own."""
 
     texts: tuple[str, ...]
     model: str | None = None

@@ -1,4 +1,4 @@
-"""How the model and its process are: what `GET /mistral/api/status` gives. Standard library only."""
+"""The state of the model and its process, as `GET /mistral/api/status` returns it. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any, Literal
 
 from .events import Loading, Usage
 
-KV = ("bf16", "fp8", "int8", "int4")  # how keys and values of what was read can be stored
+KV = ("bf16", "fp8", "int8", "int4")  # number formats of the KV cache
 
 
 @dataclass(frozen=True)
 class ModelCard:
     """A model as the user sees it. can: "text", "image", "fim" (fill in the middle), "tools", "reasoning", "embedding".
 
-    context_length in tokens. kv: how keys and values are stored (bf16, fp8, int8, int4), once it is loaded. adapter: the LoRA
-    adapter in use, "" for none.
+    context_length in tokens. kv: number format of the KV cache, "" until the model is loaded. adapter: the LoRA adapter in use.
     """
 
     name: str
@@ -32,9 +31,9 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class Seal:
-    """How the worker is kept off the network, and whether that was tried out from inside (`measured`).
+    """How the worker is cut off from the network; `measured`: it verified this from inside.
 
-    `outside`: there is no worker, another program answers; `reason` says where text goes.
+    `outside`: there is no worker, an external engine answers; `reason` says where text goes.
     """
 
     kind: Literal["namespace", "seccomp", "none", "outside"] = "none"
@@ -44,10 +43,10 @@ class Seal:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on the device that holds the model. others: of other processes, None where that is not known, as on the CPU.
-    spilled: of layers that did not fit there and stay in host memory.
+    """Bytes on the device that holds the model. others: used by other processes, None if unknown, as on the CPU.
+    spilled: bytes of layers that do not fit and stay in host memory.
 
-    gpu: its name; power_w and temperature_c (Celsius): its, as NVML tells them, None where it does not.
+    gpu: name of the GPU; power_w in watts and temperature_c in Celsius are read from NVML, None if it has no value.
     """
 
     device: str = ""
@@ -66,7 +65,7 @@ class Memory:
 class Status:
     """`GET /mistral/api/status`. state: absent (not on disk), unloaded, loading, ready, parked, failed. running, queued: requests.
 
-    engine: what was found out of an engine elsewhere, None where the model runs here.
+    engine: the capabilities of an external engine, None if the model runs here.
     """
 
     version: str

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from .events import PROGRESS, CallPiece, Delta, End, Event, Queued, TokenLogprob, Usage
+from .events import PROGRESS, CallPiece, Delta, End, Event, TokenLogprob, Usage
 from .failures import Failure
 
 MAX_DEPTH = 64
@@ -91,20 +91,20 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def to_frame(header: Mapping[str, Any], blob: bytes = b"") -> bytes:
-    """One frame of the worker's socket: two big-endian 32-bit lengths, a JSON object, raw bytes. No pickle, ever."""
+    """One frame of the worker's socket: two big-endian 32-bit lengths, a JSON object, raw bytes. Never pickle."""
     text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
     assert len(text) + len(blob) <= MAX_FRAME, "frame too large"
     return _HEAD.pack(len(text), len(blob)) + text + blob
 
 
 class FrameReader:
-    """Cuts a byte stream back into frames; holds at most one frame (64 MB) that is not yet whole."""
+    """Splits a byte stream into frames; buffers at most one incomplete frame (64 MB)."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Yield each (header, blob) that `data` completes. Raises ValueError on garbage: drop the link then."""
+        """Yield each (header, blob) that `data` completes. Raises ValueError on malformed input; drop the connection then."""
         self._buffer += data
         while len(self._buffer) >= _HEAD.size:
             n_text, n_blob = _HEAD.unpack_from(self._buffer)
@@ -137,7 +137,7 @@ def to_sse(data: Mapping[str, Any]) -> bytes:
 def to_chunk(event: Event, base: Mapping[str, Any]) -> dict[str, Any]:
     """An event as a `chat.completion.chunk`; `base` holds id, object, created and model.
 
-    Progress has no choices and stands under `mistral`; the end carries `finish_reason` and `usage` in one chunk.
+    Progress has no choices but a field `mistral`; the end has `finish_reason` and `usage` in one chunk.
     """
     if isinstance(event, Delta):
         choice: dict[str, Any] = {"index": 0, "delta": {"content": event.text}, "finish_reason": None}
@@ -160,7 +160,7 @@ def _call(piece: CallPiece) -> dict[str, Any]:
 
 
 def of_chunk(chunk: Mapping[str, Any]) -> Event | None:
-    """The event that a chunk carries, None for one that carries nothing for us. An error chunk raises its `Failure`."""
+    """The event of a chunk, None if it has none for us. An error chunk raises its `Failure`."""
     if chunk.get("error"):
         raise Failure.of_dict(chunk["error"])
     progress = chunk.get("mistral") or {}
@@ -176,13 +176,13 @@ def of_chunk(chunk: Mapping[str, Any]) -> Event | None:
             return Delta(delta["content"], tuple(TokenLogprob.of_dict(entry) for entry in logprobs))
         for call in delta.get("tool_calls") or ():
             function = call.get("function") or {}
-            told = function.get("arguments") or "", call.get("id") or "", function.get("name") or ""
-            return CallPiece(int(call.get("index") or 0), *told)
+            arguments, call_id, name = (function.get("arguments"), call.get("id"), function.get("name"))
+            return CallPiece(int(call.get("index") or 0), arguments or "", call_id or "", name or "")
     return None
 
 
 def events_of_sse(lines: Iterator[bytes]) -> Iterator[Event]:
-    """Events of an SSE body, line by line. A body that breaks off before its end raises `Failure("engine_died")`."""
+    """The events of an SSE body, line by line. Raises `Failure("engine_died")` if the body ends early."""
     ended = False
     for line in lines:
         if not line.startswith(b"data:"):
@@ -195,11 +195,11 @@ def events_of_sse(lines: Iterator[bytes]) -> Iterator[Event]:
             ended = ended or isinstance(event, End)
             yield event
     if not ended:
-        raise _broke_off()
+        raise _interrupted()
 
 
 def chunks_of_sse(lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
-    """Chunks of an SSE body as they are. Raises the `Failure` of an error chunk, and `engine_died` where no end comes."""
+    """The chunks of an SSE body. Raises the `Failure` of an error chunk, and `engine_died` if the body ends early."""
     for line in lines:
         if not line.startswith(b"data:"):
             continue
@@ -210,28 +210,12 @@ def chunks_of_sse(lines: Iterator[bytes]) -> Iterator[dict[str, Any]]:
         if chunk.get("error"):
             raise Failure.of_dict(chunk["error"])
         yield chunk
-    raise _broke_off()
+    raise _interrupted()
 
 
-def _broke_off() -> Failure:
+def _interrupted() -> Failure:
     return Failure(
         "engine_died",
-        "The answer broke off: the model host went away.",
-        "Ask again; `%mistral status` tells how the host is.",
+        "The answer was interrupted: the model process stopped.",
+        "Try again. `%mistral status` shows its state.",
     )
-
-
-__all__ = [
-    "DONE",
-    "KEEP_ALIVE",
-    "MAX_FRAME",
-    "FrameReader",
-    "Queued",
-    "chunks_of_sse",
-    "events_of_sse",
-    "of_chunk",
-    "read_json",
-    "to_chunk",
-    "to_frame",
-    "to_sse",
-]
