@@ -1,4 +1,4 @@
-"""Answers that are known beforehand: streamed by the test in the server's place, or forced on the real model by a grammar."""
+"""Answers known in advance: streamed by the test instead of the server, or forced on the real model by a grammar."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ ASK = re.compile(r"/mistral/api/chats/[^/]+/ask")
 
 
 class Script:
-    """Answers the page's questions as the server would stream them, from texts given beforehand: what a model says by chance."""
+    """Answers the page's questions with given texts, streamed as the server would."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
         self._answers: list[list[str]] = []
         self._user: dict[str, Any] = {}
         self.usage: dict[str, Any] = {}
+        self.finish_reason = "stop"
         self.bodies: list[dict[str, Any]] = []
 
     def __call__(self, *answers: list[str]) -> None:
@@ -50,7 +51,7 @@ class Script:
             "saved": True,
         }
         texts = [{"index": 0, "delta": {"content": piece}, "finish_reason": None} for piece in pieces]
-        end = {"index": 0, "delta": {}, "finish_reason": "stop"}
+        end = {"index": 0, "delta": {}, "finish_reason": self.finish_reason}
         return [
             {**base, "mistral": first},
             *({**base, "choices": [choice]} for choice in texts),

@@ -1,4 +1,4 @@
-"""What users put into a question: cells and files by drag, `@` and picker; what cannot be read is told in a sentence."""
+"""Attachments of a question: cells and files by drag, `@` and picker; files that cannot be read are rejected with a message."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ def test_an_at_sign_attaches_cells_files_and_variables(ui: Ui, page: Page, scrip
     assert [v["name"] for v in scripted.bodies[-1]["mistral"]["variables"]] == ["harvest"]
 
 
-def test_the_picker_takes_text_pictures_and_pdfs(ui: Ui, page: Page, scripted: Script, tmp_path: Path) -> None:
+def test_the_picker_attaches_text_and_pdfs(ui: Ui, page: Page, scripted: Script, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("answer = 42\n")
     (tmp_path / "paper.pdf").write_bytes(PDF)
     ui.open(["x = 1"])
     ui.show_panel()
     scripted(["Yes."])
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Attach a picture, a PDF or a text file").click()
+        page.get_by_role("button", name="Attach an image, a PDF or a text file").click()
     chooser.value.set_files([tmp_path / "a.py", tmp_path / "paper.pdf"])
     chips = page.locator(".jp-MistralChip[data-kind=file]")
     expect(chips).to_have_count(2, timeout=ANSWER_MS)
@@ -118,7 +118,7 @@ def test_the_picker_takes_text_pictures_and_pdfs(ui: Ui, page: Page, scripted: S
     expect(chips).to_have_count(0)
 
 
-def test_what_cannot_be_read_is_told_and_nothing_typed_is_lost(ui: Ui, page: Page) -> None:
+def test_unreadable_files_are_rejected_and_typed_text_is_kept(ui: Ui, page: Page) -> None:
     ui.open(["x = 1"])
     ui.show_panel()
     field = page.get_by_label("Your question")
@@ -129,15 +129,15 @@ def test_what_cannot_be_read_is_told_and_nothing_typed_is_lost(ui: Ui, page: Pag
         page.evaluate(PASTE, file)
 
     paste(name="huge.png", type="image/png", size=50 * 2**20, byte=7)
-    expect(note).to_contain_text("huge.png holds 50 MB, more than 20 MB. Crop it or save it smaller.")
+    expect(note).to_contain_text("huge.png is 50 MB; the limit is 20 MB. Crop or resize it.")
     paste(name="program.bin", type="", size=100, byte=0xFF)
-    expect(note).to_contain_text("program.bin is not a text file. Attach text, or a picture.")
+    expect(note).to_contain_text("program.bin is not a text file. Attach a text file, a PDF or an image.")
     paste(name="zeros.txt", type="text/plain", size=100, byte=0)
-    expect(note).to_contain_text("zeros.txt is not a text file. Attach text, or a picture.")
+    expect(note).to_contain_text("zeros.txt is not a text file. Attach a text file, a PDF or an image.")
     paste(name="long.txt", type="text/plain", size=900_000, byte=65)
     expect(note).to_contain_text("long.txt has 900,000 characters")
     paste(name="broken.png", type="image/png", size=100, byte=1)
-    expect(note).to_contain_text("broken.png is damaged or not a picture.")
+    expect(note).to_contain_text("broken.png is damaged or is not an image.")
     expect(page.locator(".jp-MistralChip[data-kind=file], .jp-MistralChip[data-kind=image]")).to_have_count(0)
     expect(field).to_have_value("Look at this:")
 

@@ -1,4 +1,4 @@
-"""When things are gone, locked or too large: a sentence with the next step, typing that never waits, nothing typed lost."""
+"""Failures: a lost server, a dead kernel, a read-only or huge notebook. Each has a message, and typed text is never lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _is_on_disk(lab: Lab) -> bool:
 
 
 @pytest.mark.own_page
-def test_chats_outlive_a_killed_server_and_the_page_goes_on(
+def test_chats_survive_a_killed_server_and_the_page_goes_on(
     page: Page,
     page_errors: PageErrors,
     tmp_path_factory: pytest.TempPathFactory,
@@ -52,14 +52,14 @@ def test_chats_outlive_a_killed_server_and_the_page_goes_on(
             page.wait_for_timeout(100)
         lab.process.kill()
         lab.process.wait(120)
-        assert "broke off" in ui.wait_answer("interrupted")
+        assert "The connection to the server was lost." in ui.wait_answer("interrupted")
         field = page.get_by_label("Your question")
         # JupyterLab's own dialog may come at any time now, and takes the keys
         lost = page.locator(".jp-Dialog", has_text="Server Connection Error")
         page.add_locator_handler(lost, lambda dialog: dialog.get_by_role("button").first.click())
         field.fill("This is not lost")
         page.get_by_role("button", name="Send", exact=True).click()
-        expect(page.locator(".jp-MistralFailure", has_text="The Jupyter server does not answer.")).to_be_visible()
+        expect(page.locator(".jp-MistralFailure", has_text="Cannot reach the Jupyter server.")).to_be_visible()
         expect(field).to_have_value("This is not lost")
         lab = start("jupyterlab", home, models, default(clock), port=int(lab.url.rpartition(":")[2]))
         page.unroute(ASK)
@@ -79,16 +79,16 @@ def test_chats_outlive_a_killed_server_and_the_page_goes_on(
         page_errors.are_expected = True  # JupyterLab's own, of a server that is gone
 
 
-def test_the_notice_that_the_server_does_not_answer_goes_once_it_does(ui: Ui, page: Page, scripted: Script) -> None:
+def test_the_notice_of_an_unreachable_server_disappears_once_it_answers(ui: Ui, page: Page, scripted: Script) -> None:
     ui.open(["x = 1"])
     with page.expect_response("**/mistral/api/status*"):  # one that comes later would be a sign of life
         ui.show_panel()
     before = ui.lab.ask("/mistral/api/chats")
     page.route("**/mistral/**", lambda route: route.abort())
     ui.ask("This is not lost")
-    notices = page.locator(".jp-MistralFailure", has_text="The Jupyter server does not answer.")
+    notices = page.locator(".jp-MistralFailure", has_text="Cannot reach the Jupyter server.")
     own = page.locator(".jp-MistralFailure", has=page.get_by_role("button", name="Dismiss"))
-    expect(own).to_contain_text("The Jupyter server does not answer.")
+    expect(own).to_contain_text("Cannot reach the Jupyter server.")
     page.get_by_role("button", name="All chats").click()
     expect(page.locator(".jp-MistralHistory .jp-MistralFailure")).to_have_count(1)
     page.unroute("**/mistral/**")
@@ -107,7 +107,7 @@ def test_the_notice_that_the_server_does_not_answer_goes_once_it_does(ui: Ui, pa
     assert ui.lab.ask("/mistral/api/chats") == before, "a chat without a question stands in no list"
 
 
-def test_a_dead_kernel_is_said_before_code_is_put_into_it(ui: Ui, page: Page, scripted: Script) -> None:
+def test_code_is_not_run_in_a_dead_kernel(ui: Ui, page: Page, scripted: Script) -> None:
     ui.open(["x = 1"], runs=True)
     ui.show_panel()
     scripted(CODE)
@@ -115,7 +115,9 @@ def test_a_dead_kernel_is_said_before_code_is_put_into_it(ui: Ui, page: Page, sc
     ui.wait_answer()
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     page.get_by_role("button", name="Run in a new cell").click()
-    expect(page.locator(".jp-MistralFailure")).to_contain_text("This notebook has no running kernel. Start one in")
+    expect(page.locator(".jp-MistralFailure")).to_contain_text(
+        "This notebook has no running kernel. Start a kernel, or"
+    )
     assert ui.sources() == ["x = 1"]
     page.get_by_role("button", name="Insert below the active cell").click()
     ui.wait_sources(["x = 1", "x = 2"])
@@ -124,7 +126,7 @@ def test_a_dead_kernel_is_said_before_code_is_put_into_it(ui: Ui, page: Page, sc
     ui.wait_answer(nth=1)
 
 
-def test_a_read_only_notebook_is_read_and_left_as_it_is(ui: Ui, page: Page, scripted: Script) -> None:
+def test_a_read_only_notebook_is_not_changed(ui: Ui, page: Page, scripted: Script) -> None:
     def lock(route: Route) -> None:
         reply = route.fetch()
         told: dict[str, Any] = reply.json()
@@ -138,7 +140,7 @@ def test_a_read_only_notebook_is_read_and_left_as_it_is(ui: Ui, page: Page, scri
     ui.wait_answer()
     page.get_by_role("button", name="Accept").click()
     note = page.locator(".jp-MistralFailure")
-    expect(note).to_contain_text("This notebook is read-only. Save it under another name first.")
+    expect(note).to_contain_text("This notebook is read-only. Save a copy under another name first.")
     page.get_by_role("button", name="Dismiss").click()
     page.get_by_role("button", name="Insert below the active cell").click()
     expect(note).to_contain_text("This notebook is read-only.")
@@ -153,7 +155,7 @@ LARGE = [
 
 
 @pytest.mark.parametrize(("cells", "lines"), LARGE)
-def test_a_large_notebook_does_not_hold_the_page(ui: Ui, page: Page, scripted: Script, cells: int, lines: int) -> None:
+def test_a_large_notebook_does_not_block_the_page(ui: Ui, page: Page, scripted: Script, cells: int, lines: int) -> None:
     ui.open(["x = 1"])
     ui.show_panel()
     ui.wait_model()  # whose tokenizer counts while one types

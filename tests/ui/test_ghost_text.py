@@ -52,7 +52,7 @@ def unset(ui: Ui) -> Iterator[None]:
     ui.set({})
 
 
-def test_it_comes_while_typing_and_is_taken_by_tab(ready: Ui, page: Page, asked: list[dict[str, Any]]) -> None:
+def test_it_appears_while_typing_and_tab_accepts_it(ready: Ui, page: Page, asked: list[dict[str, Any]]) -> None:
     page.keyboard.type(" + ", delay=30)
     page.wait_for_function(f"() => ({GHOST})().startsWith('b  # sum')")
     assert ready.sources()[1] == "def add(a, b):\n    return a + ", "only shown, not written"
@@ -80,7 +80,7 @@ def test_tab_completes_until_there_is_ghost_text(ready: Ui, page: Page) -> None:
 
 
 @pytest.mark.own_page
-def test_its_switch_turns_it_off(ui: Ui, page: Page, asked: list[dict[str, Any]], unset: None) -> None:
+def test_its_setting_turns_it_off(ui: Ui, page: Page, asked: list[dict[str, Any]], unset: None) -> None:
     ui.open_with({"ghostText": False}, ["value = 1"])
     ui.show_panel()
     ui.wait_model()
@@ -95,7 +95,7 @@ def test_its_switch_turns_it_off(ui: Ui, page: Page, asked: list[dict[str, Any]]
     assert asked == []
 
 
-def test_a_real_model_is_asked_and_a_busy_one_says_no_without_a_dialog(ui: Ui, page: Page, endless: None) -> None:
+def test_a_real_model_completes_and_a_busy_one_refuses_without_a_dialog(ui: Ui, page: Page, endless: None) -> None:
     ui.open(["x = 1", ANSWER[:-2]])
     ui.show_panel()
     ui.wait_model()

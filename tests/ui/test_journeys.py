@@ -115,11 +115,11 @@ def test_load_and_unload_from_the_card(ui: Ui, page: Page) -> None:
     if card.get_by_role("button", name="Unload").count():
         card.get_by_role("button", name="Unload").click()
     card.get_by_role("button", name="Load", exact=True).click(timeout=ANSWER_MS)
-    expect(card).to_contain_text("none, measured", timeout=ANSWER_MS)
-    expect(card).to_contain_text("weights")
+    expect(card).to_contain_text("Blocked (verified)", timeout=ANSWER_MS)
+    expect(card).to_contain_text("Weights")
     card.get_by_role("button", name="Other models…").click()
     expect(card.locator("li", has_text="Mistral Large")).to_contain_text("external engine")
-    expect(card.locator("li", has_text="Qwen2.5 Coder 0.5B")).to_contain_text("fits the memory")
+    expect(card.locator("li", has_text="Qwen2.5 Coder 0.5B")).to_contain_text("fits in memory")
     card.get_by_role("button", name="Unload").click()
     expect(card).to_contain_text("Not loaded")
     assert ui.lab.ask("/mistral/api/status")["worker_pid"] is None
@@ -137,13 +137,13 @@ def test_edit_regenerate_delete(ui: Ui, page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.locator(".jp-MistralQuestion")).to_have_text(["Say no."])
     ui.wait_answer()
-    ui.ask_again("Answer again")
+    ui.ask_again("Regenerate")
     expect(page.locator(".jp-MistralAnswer")).to_have_count(1)
     question.hover()
-    delete = question.get_by_role("button", name="Delete from here on")
+    delete = question.get_by_role("button", name="Delete this and everything below")
     dialog = page.locator(".jp-Dialog")
     delete.click()
-    expect(dialog).to_contain_text("2 messages of this chat will be gone for good.")
+    expect(dialog).to_contain_text("This permanently deletes 2 messages from this chat.")
     expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
     page.keyboard.press("Enter")
     expect(dialog).to_have_count(0)
@@ -172,7 +172,7 @@ def test_keyboard_alone(ui: Ui, page: Page, scripted: Script) -> None:
     )
 
 
-def test_pasted_picture_and_a_model_that_cannot_see(ui: Ui, page: Page) -> None:
+def test_a_pasted_image_and_a_model_without_vision(ui: Ui, page: Page) -> None:
     ui.open(["x = 1"])
     ui.show_panel()
     ui.ask("Say yes.")
@@ -191,7 +191,7 @@ def test_pasted_picture_and_a_model_that_cannot_see(ui: Ui, page: Page) -> None:
     )
     # made no larger than a model looks at, and said before sending
     expect(page.locator(".jp-MistralChip[data-kind=image]")).to_contain_text("1540×513")
-    expect(page.locator(".jp-MistralComposer")).to_contain_text("cannot see pictures")
+    expect(page.locator(".jp-MistralComposer")).to_contain_text("cannot see images")
     ui.ask("What is this?")
     expect(page.get_by_label("Your question")).to_have_value("What is this?")
     expect(page.locator(".jp-MistralQuestion")).to_have_count(1)

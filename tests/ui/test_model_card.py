@@ -1,4 +1,4 @@
-"""The model card and the first page: what is measured, what is missing with its next step, other models, what models cannot."""
+"""The model card and the start page: status, failed checks and what to do, the catalogue, reasoning and vision."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def tell(ui: Ui, page: Page) -> Iterator[Callable[[Callable[[Told], Told]], None
 
 
 @pytest.mark.own_page(asks_the_doctor=True)
-def test_without_a_model_each_check_says_what_to_do(page: Page, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_without_a_model_each_failed_check_says_what_to_do(
+    page: Page, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     empty = tmp_path_factory.mktemp("empty")
     lab = start("jupyterlab", tmp_path_factory.mktemp("bare"), empty)
     ui = Ui(page, lab)
@@ -49,7 +51,7 @@ def test_without_a_model_each_check_says_what_to_do(page: Page, tmp_path_factory
             ui.show_panel()
         first = page.locator(".jp-MistralReadiness")
         expect(first.get_by_role("heading")).to_have_text("Almost ready")
-        expect(first).to_contain_text("is not on this machine")
+        expect(first).to_contain_text("is not downloaded yet")
         # every check that the doctor makes is there, and each that is not well has a next step
         for check in told.value.json()["checks"]:
             if check["name"] != "model":
@@ -57,19 +59,23 @@ def test_without_a_model_each_check_says_what_to_do(page: Page, tmp_path_factory
         unwell = first.locator("li.jp-mod-warn, li.jp-mod-blocked")
         expect(unwell.filter(has_not=page.locator(".jp-MistralReadiness-next, button"))).to_have_count(0)
         expect(unwell.first).to_be_visible()
-        first.get_by_role("button", name="Download…").click()
+        first.get_by_role("button", name="Download ").click()
         dialog = page.locator(".jp-Dialog")
-        expect(dialog).to_contain_text("will be downloaded")
+        expect(dialog).to_contain_text("One-time download: ")
         expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
         dialog.get_by_role("button", name="Cancel").click()
-        # a question says it too, and stays where it was typed or in the chat
+        # a question fails with the same button, which asks first
         ui.ask("Hello?")
-        expect(page.locator(".jp-MistralFailure").first).to_contain_text("jupyter mistral pull", timeout=ANSWER_MS)
+        note = page.locator(".jp-MistralFailure").first
+        expect(note).to_contain_text("is not downloaded yet", timeout=ANSWER_MS)
+        note.get_by_role("button", name="Download ").click()
+        expect(dialog).to_contain_text("One-time download: ")
+        dialog.get_by_role("button", name="Cancel").click()
     finally:
         lab.stop()
 
 
-def test_the_card_tells_what_the_status_measured(ui: Ui, page: Page) -> None:
+def test_the_card_shows_the_status(ui: Ui, page: Page) -> None:
     ui.open(["x = 1"])
     ui.show_panel()
     ui.ask("Say yes.")
@@ -85,12 +91,12 @@ def test_the_card_tells_what_the_status_measured(ui: Ui, page: Page) -> None:
     expect(card.locator("dt", has_text="GPU")).to_have_count(0)
     bar = card.get_by_role("img", name="Memory of")
     label = bar.get_attribute("aria-label") or ""
-    for part in ("weights", "context", "free"):
+    for part in ("Weights", "Context", "Free"):
         assert part in label
-    expect(card.locator(".jp-MistralBadge").first).to_have_text("4 bit")
+    expect(card.locator(".jp-MistralBadge").first).to_have_text("4-bit")
 
 
-def test_a_gpus_figures_and_the_energy_of_an_answer_are_shown_where_they_are_measured(
+def test_gpu_readings_and_the_energy_of_an_answer_are_shown_if_measured(
     ui: Ui, page: Page, scripted: Script, tell: Callable[[Callable[[Told], Told]], None]
 ) -> None:
     usage = {"completion_tokens": 9, "mistral": {"tokens_per_second": 20.0, "energy_j": 41.2}}
@@ -105,14 +111,14 @@ def test_a_gpus_figures_and_the_energy_of_an_answer_are_shown_where_they_are_mea
     card.locator(".jp-MistralCard-head").click()
     expect(card.locator("dd", has_text="tokens/s")).to_have_text("20.0 tokens/s · 41\u00a0J")
     expect(card.locator("dd", has_text="NVIDIA")).to_have_text("NVIDIA L4 · 32\u00a0W · 48\u00a0°C")
-    expect(card.locator("dt", has_text="In host memory").locator("+ dd")).to_have_text("2.0\u00a0GiB")
+    expect(card.locator("dt", has_text="Offloaded to RAM").locator("+ dd")).to_have_text("2.0\u00a0GiB")
     label = card.get_by_role("img", name="Memory of cuda").get_attribute("aria-label") or ""
     assert [part.split("\u00a0")[0] for part in label.split(": ")[1].split(", ")] == [
-        "weights 5.0",
-        "context 1.0",
-        "work space 2.0",
-        "others 3.0",
-        "free 9.0",
+        "Weights 5.0",
+        "Context 1.0",
+        "Working memory 2.0",
+        "Other programs 3.0",
+        "Free 9.0",
     ]
     scripted.usage = usage
     scripted(["Yes."])
@@ -121,7 +127,7 @@ def test_a_gpus_figures_and_the_energy_of_an_answer_are_shown_where_they_are_mea
     expect(page.locator(".jp-MistralReceipt")).to_contain_text("41\u00a0J")
 
 
-def test_the_list_of_models_is_searched_and_others_are_named(ui: Ui, page: Page) -> None:
+def test_the_catalogue_is_searched_and_other_models_are_named(ui: Ui, page: Page) -> None:
     ui.open(["x = 1"])
     ui.show_panel()
     card = page.locator(".jp-MistralCard")
@@ -130,18 +136,18 @@ def test_the_list_of_models_is_searched_and_others_are_named(ui: Ui, page: Page)
     rows = card.locator(".jp-MistralCatalogue li")
     rows.first.wait_for()
     every = rows.count()
-    search = card.get_by_label("Search in models")
+    search = card.get_by_label("Search models")
     search.fill("small 3.2")
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text("Mistral Small 3.2")
     search.fill("no such model")
-    expect(card).to_contain_text("No model of the list is like that")
+    expect(card).to_contain_text("No match. Enter a name below.")
     search.fill("")
     expect(rows).to_have_count(every)
     other = card.get_by_label("Another model")
     other.fill("nonsense")
     other.press("Enter")
-    note = page.locator(".jp-MistralFailure", has_text="nonsense is neither a model id nor a folder.")
+    note = page.locator(".jp-MistralFailure", has_text="nonsense is not a model ID or a folder.")
     expect(note).to_be_visible()
     # nothing is fetched before it was asked about
     other.fill("somebody/some-model")
@@ -157,7 +163,7 @@ def test_the_list_of_models_is_searched_and_others_are_named(ui: Ui, page: Page)
     expect(page.locator(".jp-MistralFailure", has_text="/no/such/folder")).to_be_visible()
 
 
-def test_thinking_is_folded_and_opens_on_a_click(ui: Ui, page: Page, scripted: Script) -> None:
+def test_reasoning_is_folded_and_opens_on_a_click(ui: Ui, page: Page, scripted: Script) -> None:
     ui.open(["x = 1"])
     ui.show_panel()
     for opening, closing in (("<think>", "</think>"), ("[THINK]", "[/THINK]")):
@@ -189,7 +195,7 @@ def test_a_notebook_that_does_not_fit_can_be_read_in_parts(ui: Ui, page: Page, s
         words,
     )
     page.get_by_label("Your question").fill("What is in here?")
-    read_all = page.get_by_role("button", name="read all")
+    read_all = page.get_by_role("button", name="Read whole notebook")
     expect(read_all).to_have_attribute("aria-pressed", "false")
     expect(page.locator(".jp-MistralMeter")).to_contain_text("left out")
     read_all.click()
@@ -217,7 +223,7 @@ def test_our_own_errors_get_no_buttons(ui: Ui, page: Page) -> None:
     expect(page.locator(".jp-MistralError-buttons").last).to_be_visible()
 
 
-def test_a_model_that_sees_gets_pictures_and_the_history_keeps_a_thumbnail(
+def test_a_model_with_vision_gets_images_and_the_chat_shows_a_thumbnail(
     ui: Ui, page: Page, scripted: Script, tell: Callable[[Callable[[Told], Told]], None]
 ) -> None:
     tell(lambda told: {**told, "model": {**told["model"], "can": ["text", "image"]}})

@@ -1,4 +1,4 @@
-"""From the panel to the notebook and back: code put into cells, errors fixed, plots explained, citations followed."""
+"""Between panel and notebook: code is inserted, errors are fixed, plots are explained, citations are followed."""
 
 from __future__ import annotations
 
@@ -110,11 +110,11 @@ def test_a_fix_that_changes_nothing_says_so_and_asks_for_another(ui: Ui, page: P
     )
     page.locator(".jp-MistralError-buttons").get_by_role("button", name="Fix").click()
     note = page.locator(".jp-MistralNote")
-    expect(note).to_contain_text("The model gave the cell back unchanged.")
+    expect(note).to_contain_text("The model suggested no change.")
     assert page.locator(".jp-MistralDiff").count() == 0
-    again = page.get_by_role("button", name="Ask for another answer")
+    again = page.get_by_role("button", name="Try again")
     again.click()
-    expect(note).to_contain_text("The model gave no code.")
+    expect(note).to_contain_text("The answer contains no code.")
     again.click()
     # the block that changes something is the one that is offered
     expect(page.locator(".jp-MistralDiff-line.jp-mod-added")).to_contain_text("print(sum(values))")
@@ -141,7 +141,7 @@ def test_a_plot_is_explained_from_its_menu(ui: Ui, page: Page, scripted: Script)
     assert "Counts" in "\n".join(scripted.bodies[-1]["mistral"]["figures"])
 
 
-def test_button_on_the_picture(ui: Ui, page: Page, endless: None) -> None:
+def test_the_button_on_an_image_explains_it(ui: Ui, page: Page, endless: None) -> None:
     ui.open([PLOT], runs=True)
     ui.run_all()
     button = page.locator(".jp-MistralImage").get_by_role("button", name="Explain plot")

@@ -1,4 +1,4 @@
-"""A cell that came from an answer says so in its metadata: which model and when, not what was asked; a command takes it out."""
+"""A generated cell is marked in its metadata with the model and the time, never the question; a command clears the marks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .user import Ui
 MARKS = """() => Array.from(window.jupyterapp.shell.currentWidget.content.model.cells, cell => cell.getMetadata('mistral') ?? null)"""
 
 
-def test_a_cell_says_where_it_comes_from_until_the_mark_is_removed(
+def test_a_generated_cell_is_marked_until_the_marks_are_cleared(
     ui: Ui, page: Page, scripted: Callable[[list[str]], None]
 ) -> None:
     def marks() -> list[dict[str, Any] | None]:

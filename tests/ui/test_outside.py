@@ -1,4 +1,4 @@
-"""The panel over an engine elsewhere: where text goes stands on the card, and an answer comes as from a model of ours."""
+"""The panel with an external engine: the card says where text is sent, and answers look the same."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def lab_over_a_shared_host(models: Path, clock: Path, tmp_path: Path) -> Iterato
 
 
 @pytest.mark.own_page
-def test_the_card_says_where_text_goes(lab_over_a_shared_host: tuple[Lab, str], page: Page) -> None:
+def test_the_card_says_where_text_is_sent(lab_over_a_shared_host: tuple[Lab, str], page: Page) -> None:
     lab, host = lab_over_a_shared_host
     ui = Ui(page, lab)
     ui.open(["x = 1"])
@@ -58,7 +58,7 @@ def test_the_card_says_where_text_goes(lab_over_a_shared_host: tuple[Lab, str], 
     expect(page.locator(".jp-MistralCard .jp-mod-seal")).to_have_count(0)
     # nor does the empty panel promise what does not hold
     expect(page.locator(".jp-MistralReadiness")).to_contain_text(
-        f"Another program answers (this machine, another program: {host})"
+        f"Answers come from another program (this machine, another program: {host})"
     )
     expect(page.locator(".jp-MistralReadiness")).not_to_contain_text("Nothing you write leaves it")
     ui.ask("Say yes.")

@@ -1,4 +1,4 @@
-"""Explain plot on outputs that are descriptions: what a notebook saved is enough, no kernel and no renderer of theirs is asked."""
+"""Explain plot on saved plot specifications, without a kernel or a renderer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def open_saved(ui: Ui, outputs: list[dict[str, Any]]) -> None:
     ui.open_written("saved.ipynb")
 
 
-def test_a_saved_description_is_explained_with_its_own_numbers(ui: Ui, page: Page, scripted: Script) -> None:
+def test_a_saved_specification_is_explained_with_its_own_data(ui: Ui, page: Page, scripted: Script) -> None:
     plain = shown({"text/plain": "nothing drawn"})
     rows = [{"a": 1, "b": 40.25}, {"a": 2, "b": 12.5}]
     chart = {

@@ -1,4 +1,4 @@
-"""A model that really looks, in the panel: pictures reach its worker as pixels, are counted before, and are kept from a blind one."""
+"""A model with vision, in the panel: images reach its worker as pixels and are counted first; a model without vision gets none."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def bodies(page: Page) -> list[dict[str, Any]]:
 def receipt(ui: Ui) -> tuple[int, int]:
     """Tokens of the last answer's prompt, and those known before; the panel's figures are the server's."""
     shown = ui.page.locator(".jp-MistralFacts").last.get_attribute("title") or ""
-    found = re.fullmatch(r"Read ([\d,]+) tokens \(([\d,]+) known already\), wrote [\d,]+", shown)
+    found = re.fullmatch(r"Prompt: ([\d,]+) tokens \(([\d,]+) cached\)\. Answer: [\d,]+ tokens\.", shown)
     assert found, shown
     prompt, known = (int(number.replace(",", "")) for number in found.groups())
     last = ui.lab.ask("/mistral/api/status")["last"]
@@ -108,7 +108,7 @@ def tokens_of(width: int, height: int) -> int:
     return rows * (columns + 1)
 
 
-def test_a_blind_model_refuses_the_picture_that_another_then_looks_at(
+def test_an_image_is_kept_from_a_model_without_vision_and_sent_to_one_with_vision(
     ui: Ui,
     page: Page,
     seer: Path,
@@ -132,7 +132,7 @@ def test_a_blind_model_refuses_the_picture_that_another_then_looks_at(
 
     def attach(path: Path) -> None:
         with page.expect_file_chooser() as chooser:
-            page.get_by_role("button", name="Attach a picture, a PDF or a text file").click()
+            page.get_by_role("button", name="Attach an image, a PDF or a text file").click()
         chooser.value.set_files(path)
         expect(chip).to_contain_text("112×112")
 
@@ -153,7 +153,7 @@ def test_a_blind_model_refuses_the_picture_that_another_then_looks_at(
     field.press("Enter")
     note = page.locator(".jp-MistralFailure")
     expect(note).to_have_count(1)
-    expect(note).to_contain_text("clockwork cannot see pictures. Load a model that can, or remove the picture.")
+    expect(note).to_contain_text("clockwork cannot see images. Load a model with vision, or remove the image.")
     expect(page.get_by_role("button", name="Send", exact=True)).to_be_disabled()
     assert bodies == []
     expect(field).to_have_value(plots.QUESTION)
@@ -183,7 +183,7 @@ def test_a_blind_model_refuses_the_picture_that_another_then_looks_at(
     assert known - less >= 20 and less < bare
 
 
-def test_plots_of_the_notebook_and_the_clipboard_are_looked_at(
+def test_plots_and_images_from_the_clipboard_reach_the_model(
     ui: Ui, page: Page, seer: Path, bodies: list[dict[str, Any]], reshaped: Callable[[dict[str, Any]], None]
 ) -> None:
     ui.lab.load(str(seer))
@@ -217,7 +217,7 @@ def test_plots_of_the_notebook_and_the_clipboard_are_looked_at(
 
 
 @pytest.mark.own_page
-def test_all_of_a_long_notebook_is_read_part_by_part_and_stop_frees_the_model(
+def test_a_long_notebook_is_read_in_parts_and_stop_frees_the_model(
     ui: Ui, page: Page, seer: Path, bodies: list[dict[str, Any]], reshaped: Callable[[dict[str, Any]], None]
 ) -> None:
     ui.lab.load(str(seer))
@@ -228,7 +228,7 @@ def test_all_of_a_long_notebook_is_read_part_by_part_and_stop_frees_the_model(
     reshaped(numbers(1500))
     field = page.get_by_label("Your question")
     field.fill("Which value is the largest?")
-    read_all = page.get_by_role("button", name="read all")
+    read_all = page.get_by_role("button", name="Read whole notebook")
     read_all.click()
     expect(read_all).to_have_attribute("aria-pressed", "true")
     field.press("Enter")
@@ -243,7 +243,7 @@ def test_all_of_a_long_notebook_is_read_part_by_part_and_stop_frees_the_model(
     # the same again is read as thoroughly, to the end
     reshaped({**numbers(5), "max_tokens": 64})
     page.evaluate("() => { window.labels = []; }")
-    ui.ask_again("Answer again")
+    ui.ask_again("Regenerate")
     assert [body["mistral"]["thorough"] for body in bodies] == [True, True]
     answer = page.locator(".jp-MistralAnswer .jp-MistralMarkdown").last.inner_text()
     assert len(json.loads(answer)) == 5

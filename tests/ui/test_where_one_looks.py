@@ -1,4 +1,4 @@
-"""The panel shows what was asked for where the user looks, and the keys go on where one writes."""
+"""The panel shows the result of each action, and the focus stays in the text field."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_question_asked_from_the_list_of_chats_shows_its_answer(ui: Ui, page: 
     expect(chats).to_have_count(0)
 
 
-def test_a_new_chat_and_a_click_on_send_leave_the_keys_in_the_field(ui: Ui, page: Page, scripted: Script) -> None:
+def test_a_new_chat_and_a_click_on_send_keep_the_focus_in_the_field(ui: Ui, page: Page, scripted: Script) -> None:
     ui.open(["x = 41"])
     ui.show_panel(new=False)
     scripted(["Yes."])
@@ -47,9 +47,7 @@ def test_a_new_chat_and_a_click_on_send_leave_the_keys_in_the_field(ui: Ui, page
     ui.wait_answer()
 
 
-def test_a_new_chat_from_the_palette_shows_itself_in_the_place_of_the_list(
-    ui: Ui, page: Page, scripted: Script
-) -> None:
+def test_a_new_chat_from_the_palette_replaces_the_list_of_chats(ui: Ui, page: Page, scripted: Script) -> None:
     ui.open(["x = 41"])
     ui.show_panel()
     scripted(["Yes."])
@@ -90,12 +88,29 @@ def test_stop_before_the_answer_has_begun_stops_it_as_it_begins(ui: Ui, page: Pa
     expect(page.locator(".jp-MistralQuestion")).to_have_text("Count.")
 
 
-def test_an_answer_without_a_word_says_so(ui: Ui, page: Page, scripted: Script) -> None:
+def test_an_answer_at_the_length_limit_can_be_continued(ui: Ui, page: Page, scripted: Script) -> None:
+    ui.open(["x = 41"])
+    ui.show_panel()
+    scripted.finish_reason = "length"
+    scripted(["One, two,"], ["three, four,"])
+    ui.ask("Count.")
+    assert "The answer reached the length limit." in ui.wait_answer()
+    proceed = page.get_by_role("button", name="Continue")
+    proceed.click()
+    expect(page.locator(".jp-MistralAnswer")).to_have_count(2)
+    ui.wait_answer(nth=1)
+    expect(page.locator(".jp-MistralQuestion-text").last).to_have_text("Continue.")
+    # only the last answer can be continued
+    expect(proceed).to_have_count(1)
+    expect(page.locator(".jp-MistralAnswer").first).to_contain_text("Ask it to continue.")
+
+
+def test_an_empty_answer_is_reported(ui: Ui, page: Page, scripted: Script) -> None:
     ui.open(["x = 41"])
     ui.show_panel()
     scripted([""])
     ui.ask("Say nothing.")
-    assert "The model said nothing." in ui.wait_answer()
+    assert "The model returned an empty answer." in ui.wait_answer()
 
 
 def test_the_buttons_of_a_question_are_not_under_the_answer(ui: Ui, page: Page, scripted: Script) -> None:
@@ -110,7 +125,7 @@ def test_the_buttons_of_a_question_are_not_under_the_answer(ui: Ui, page: Page, 
     assert question.get_by_role("button", name="Edit and ask again").evaluate(ON_TOP)
 
 
-def test_who_deletes_a_chat_without_a_name_is_told_what_it_is_called(ui: Ui, page: Page, scripted: Script) -> None:
+def test_the_dialog_names_the_untitled_chat_to_delete(ui: Ui, page: Page, scripted: Script) -> None:
     ui.open(["x = 41"])
     ui.show_panel()
     scripted(["Yes."])  # the server itself hears of an empty chat alone, which has no name
