@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 import pytest
 from jupyter_mistral.kernel.ask import formats
 from jupyter_mistral.kernel.ask.code_blocks import cell_of, formulas_of, html_of, looks_like_python, split
-from jupyter_mistral.kernel.ask.formats import FormattedAnswer, finish, parse_schema
-from jupyter_mistral.kernel.ask.reply import Reply, provenance, to_bundle, to_document
+from jupyter_mistral.kernel.ask.formats import finish, parse_schema
 from jupyter_mistral.kernel.errors import MistralError
+from jupyter_mistral.kernel.show.reply import FormattedAnswer, Reply, provenance, to_bundle, to_document
 from jupyter_mistral.protocol.events import Usage
 
 USAGE = Usage(model="m", quantization="nf4", seed=7)
@@ -83,7 +83,7 @@ def test_json_is_parsed_and_shown_indented(answer: str) -> None:
 def test_json_that_was_cut_says_how_to_get_it_whole() -> None:
     assert "Raise --max-tokens" in finish("json", '{"a": [1, ', "length", USAGE).problem
     assert done("json", "no").problem == "The answer is not valid JSON. Try again."
-    with pytest.raises(AttributeError, match="not JSON. Ask with -f json"):
+    with pytest.raises(AttributeError, match=r"not JSON\. Ask with -f json"):
         _ = done("markdown", '{"a": 1}').reply.json
 
 

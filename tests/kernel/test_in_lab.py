@@ -177,6 +177,6 @@ def test_a_failure_shows_one_sentence_and_the_cells_below_are_not_run(
     sentence.first.wait_for()
     shown = sentence.all_inner_texts()
     assert [text.strip() for text in shown] == [
-        "MistralError: No cell has failed in this kernel yet. Run the cell that fails, then ask again."
+        "MistralError: No cell has failed in this kernel yet. Run the failing cell, then try again."
     ]
     assert page.locator(".jp-Cell").nth(2).locator(".jp-OutputArea-output").count() == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from jupyter_mistral.kernel.ask.interpolate import Lookup, fill
+from jupyter_mistral.kernel.variables.interpolate import Lookup, fill
 
 NAMESPACE = {
     "x": 3,

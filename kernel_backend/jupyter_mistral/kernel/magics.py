@@ -11,10 +11,10 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from ..protocol.failures import Failure
 from .ask.ask import Asker
 from .commands.run import Commands
+from .completion import make_matcher
 from .errors import MistralError, Stopped
 from .figures import history, questions
 from .line.arguments import Question, find_late_flag, parse_header, parse_line
-from .line.completion import make_matcher
 from .line.manual import MANUAL
 from .line.question_mark import QuestionMarkTransform
 from .line.subcommands import Command

@@ -8,9 +8,9 @@ from traitlets import Dict, Enum, Float, Int, Unicode
 from traitlets.config import Configurable
 
 from ..protocol.requests import SCOPES
-from .ask import interpolate
-from .ask.conversation import SYSTEM, Conversation
+from .conversation import SYSTEM, Conversation
 from .host.client import Client
+from .variables import interpolate
 from .variables.cell_errors import Errors
 
 

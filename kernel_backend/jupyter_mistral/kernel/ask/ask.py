@@ -10,14 +10,14 @@ from IPython.core.error import UsageError
 from ...protocol.conversation import Message
 from ...protocol.requests import ChatRequest
 from .. import documents
+from ..conversation import Exchange
 from ..errors import MistralError
 from ..figures import questions
 from ..line.flags import Options
 from ..session import Session
 from ..show.display import NotebookView, TerminalView, View
+from ..show.reply import Reply
 from . import formats
-from .conversation import Exchange
-from .reply import Reply
 from .request import build_request
 from .stream import Outcome, stream_answer
 

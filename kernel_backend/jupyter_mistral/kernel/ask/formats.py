@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ...protocol.events import Usage
 from ..errors import MistralError
 from ..show.highlight import HIDDEN_MARKS
 from ..show.markdown import Markdown, to_code, to_html
+from ..show.reply import FinishReason, FormattedAnswer, Reply, to_body
 from . import code_blocks
-from .reply import FinishReason, Reply, to_body
 
 INSTRUCTIONS = {
     "markdown": "",
@@ -25,16 +24,6 @@ INSTRUCTIONS = {
 
 # the start of the answer, which we supply so that a small model cannot wander off before the code
 PREFILLS = {"code": "```python\n"}
-
-
-@dataclass(frozen=True)
-class FormattedAnswer:
-    """A complete answer. next_cell: code to offer as a new cell. problem: what the format asked for and did not get."""
-
-    reply: Reply
-    body: str
-    next_cell: str = ""
-    problem: str = ""
 
 
 def instruction(kind: str, schema: dict[str, Any] | None = None) -> str:

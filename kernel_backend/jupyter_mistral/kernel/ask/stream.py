@@ -13,8 +13,8 @@ from ...protocol.failures import Failure
 from ...protocol.requests import ChatRequest
 from ..errors import MistralError, Stopped
 from ..show.display import View
+from ..show.reply import FormattedAnswer
 from . import formats
-from .formats import FormattedAnswer
 
 LENGTH_NOTE = "Cut off at the token limit; raise --max-tokens."
 

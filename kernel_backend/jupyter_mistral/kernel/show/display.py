@@ -13,9 +13,8 @@ from html import escape
 from typing import Any, Protocol, TextIO
 
 from ...protocol.events import Delta, Event, Loading, Queued, Reading, Usage
-from ..ask.formats import FormattedAnswer
-from ..ask.reply import provenance, to_bundle
 from .highlight import CONTROL
+from .reply import FormattedAnswer, provenance, to_bundle
 from .style import frame
 
 HZ = 8.0

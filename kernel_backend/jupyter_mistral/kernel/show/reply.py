@@ -9,9 +9,9 @@ from html import escape
 from typing import Any, Literal, TypeAlias
 
 from ...protocol.events import Usage
-from ..show.highlight import CONTROL
-from ..show.markdown import is_safe_tex, to_code, to_html, to_math
-from ..show.style import frame
+from .highlight import CONTROL
+from .markdown import is_safe_tex, to_code, to_html, to_math
+from .style import frame
 
 FinishReason: TypeAlias = Literal["stop", "length", "stopped", "tool_calls"]
 _NO_JSON: Any = object()
@@ -70,6 +70,16 @@ class Reply:
 
     def _repr_llm_(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True)
+class FormattedAnswer:
+    """A complete answer. next_cell: code to offer as a new cell. problem: what the format asked for and did not get."""
+
+    reply: Reply
+    body: str
+    next_cell: str = ""
+    problem: str = ""
 
 
 def provenance(reply: Reply) -> dict[str, Any]:

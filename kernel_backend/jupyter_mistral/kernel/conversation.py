@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...protocol.conversation import Message
-from ..documents import ReadDocument
+from ..protocol.conversation import Message
+from .documents import ReadDocument
 
 SYSTEM = (
     "You are the assistant inside a Jupyter notebook. Answer the question precisely and briefly, in the language it is asked in. "

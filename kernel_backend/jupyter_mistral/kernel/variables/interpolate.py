@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..variables.describe import describe
-from ..variables.masking import HIDDEN, is_secret_name, mask
+from .describe import describe
+from .masking import HIDDEN, is_secret_name, mask
 
 MAX_TEXT = 50_000
 

@@ -9,15 +9,15 @@ from typing import Any
 from IPython.core.completer import SimpleCompletion, context_matcher
 from IPython.core.error import UsageError
 
-from ...protocol.failures import Failure
-from ...protocol.requests import SCOPES
-from ...protocol.status import KV
-from ..figures.history import is_figure
-from ..host.client import Client
-from ..session import Session
-from .flags import FLAGS, FORMAT_NAMES, LONG_FLAGS, take_flags
-from .read_arguments import OCR_MODES
-from .subcommands import COMMAND_FLAGS, COMMANDS
+from ..protocol.failures import Failure
+from ..protocol.requests import SCOPES
+from ..protocol.status import KV
+from .figures.history import is_figure
+from .host.client import Client
+from .line.flags import FLAGS, FORMAT_NAMES, LONG_FLAGS, take_flags
+from .line.read_arguments import OCR_MODES
+from .line.subcommands import COMMAND_FLAGS, COMMANDS
+from .session import Session
 
 TIMEOUT_S = 2.0  # for the names of models, while the user waits for the completions
 _COMMAND_WORDS = {
