@@ -45,9 +45,9 @@ def test_without_a_model_each_failed_check_says_what_to_do(
     lab = start("jupyterlab", tmp_path_factory.mktemp("bare"), empty)
     ui = Ui(page, lab)
     try:
-        ui.open(["x = 1"])
-        # the figures that the page got: free memory changes from one moment to the next
+        # the results that the page received: free memory changes from one moment to the next
         with page.expect_response("**/mistral/api/doctor*") as told:
+            ui.open(["x = 1"])
             ui.show_panel()
         first = page.locator(".jp-MistralReadiness")
         expect(first.get_by_role("heading")).to_have_text("Almost ready")
