@@ -18,8 +18,8 @@ from jupyter_mistral.protocol.events import Delta, End
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.parsing import parse_ask
 from jupyter_mistral.protocol.requests import ChatRequest, Extras
-from jupyter_mistral.server.chats.running_answer import Told
-from jupyter_mistral.server.chats.service import Asked, Conversations, title_of
+from jupyter_mistral.server.chats.running_answer import AnswerEvent
+from jupyter_mistral.server.chats.service import Conversations, Turn, title_of
 from jupyter_mistral.server.chats.store import History
 from jupyter_mistral.server.inference.base import Options
 from jupyter_mistral.server.inference.local import LocalEngine
@@ -66,15 +66,15 @@ def talk(engine: LocalEngine, path: Path, jp_asyncio_loop: asyncio.AbstractEvent
     jp_asyncio_loop.run_until_complete(conversations.close())
 
 
-async def ask(talk: Conversations, chat: str, body: dict) -> Asked:
+async def ask(talk: Conversations, chat: str, body: dict) -> Turn:
     return await talk.ask(chat, parse_ask(body))
 
 
-async def text_of(events: AsyncGenerator[Told, None]) -> str:
+async def text_of(events: AsyncGenerator[AnswerEvent, None]) -> str:
     return "".join([event.text async for event in events if isinstance(event, Delta)])
 
 
-async def until_text(events: AsyncGenerator[Told, None], characters: int = 1) -> str:
+async def until_text(events: AsyncGenerator[AnswerEvent, None], characters: int = 1) -> str:
     text = ""
     async for event in events:
         if isinstance(event, Delta):
@@ -186,7 +186,7 @@ async def test_a_growing_answer_is_saved_while_it_grows(talk: Conversations, pat
 async def test_two_tabs_ask_one_after_the_other(talk: Conversations) -> None:
     chat = (await talk.create())["id"]
     tries = await asyncio.gather(ask(talk, chat, LONG), ask(talk, chat, LONG), return_exceptions=True)
-    asked = [t for t in tries if isinstance(t, Asked)]
+    asked = [t for t in tries if isinstance(t, Turn)]
     refused = [t for t in tries if isinstance(t, Failure)]
     assert (len(asked), [f.code for f in refused]) == (1, ["busy"])
     with pytest.raises(Failure) as failure:
@@ -301,7 +301,7 @@ async def test_closing_stores_what_there_is(talk: Conversations, path: Path) -> 
     [
         ("  why?\nmore", "why?"),
         ("word " * 40, "word " * 11 + "word…"),
-        ("", "Picture"),
+        ("", "Image"),
         ("x" * 100, "x" * 60 + "…"),
         ("ما هذا؟", "ما هذا؟"),
     ],

@@ -152,9 +152,9 @@ def test_python_becomes_code_cells_that_were_not_run() -> None:
 def test_pictures_go_along() -> None:
     picture = Image("image/png", b"\x89PNG")
     made = chat(message("user", "see", picture))
-    assert f"![picture]({picture.to_url()})" in to_markdown(made)
+    assert f"![image]({picture.to_url()})" in to_markdown(made)
     cell = nbformat.reads(to_notebook(made), 4).cells[-1]
-    assert (cell.source, cell.attachments) == ("![picture](attachment:picture)", {"picture": {"image/png": "iVBORw=="}})
+    assert (cell.source, cell.attachments) == ("![image](attachment:picture)", {"picture": {"image/png": "iVBORw=="}})
 
 
 def test_an_answer_that_broke_off_says_so() -> None:
@@ -163,7 +163,7 @@ def test_an_answer_that_broke_off_says_so() -> None:
     )
     for text in (to_markdown(made), "\n\n".join(markdown_cells(made))):
         assert "par\n\n*The answer was interrupted here.*" in text
-        assert "*There was no answer.*" in text
+        assert "*The answer failed.*" in text
 
 
 @given(st.text(max_size=300))

@@ -54,7 +54,7 @@ async def test_a_model_that_reads_no_pictures_says_so(peer: Peer) -> None:
     body = {"model": SMALL, "messages": [{"role": "user", "content": content}], "max_tokens": 1}
     status, told = await peer.ask("POST", "/mistral/v1/chat/completions", body)
     assert (status, told["error"]["code"]) == (400, "unsupported")
-    assert f"{SMALL} reads no pictures." in told["error"]["message"]
+    assert f"{SMALL} cannot see images." in told["error"]["message"]
 
 
 @pytest.mark.parametrize("body", [{}, {"data": []}, {"data": {}}, {"data": PLOTLY, "more": 1}])

@@ -113,5 +113,7 @@ def test_what_our_modules_log_stands_in_the_servers_log_with_time_and_level(tmp_
     with _server(tmp_path, tmp_path) as (server, runtime):
         url = json.loads((runtime / f"jpserver-{server.pid}.json").read_text())["url"]
         urllib.request.urlopen(f"{url}mistral/api/chats", timeout=60).close()
-    (line,) = [line for line in (tmp_path / "log").read_text().splitlines() if "Chats are not saved for now" in line]
+    (line,) = [
+        line for line in (tmp_path / "log").read_text().splitlines() if "Chats cannot be saved at the moment" in line
+    ]
     assert re.match(r"\[W \d{4}-\d\d-\d\d .* MistralExtension\] ", line)

@@ -1,4 +1,4 @@
-"""The addresses of chats under /mistral/api/chats. What they do stands in `conversations.py`."""
+"""The addresses of chats under /mistral/api/chats. What they do stands in `chats/service.py`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ...protocol.images import Image
 from ...protocol.parsing import parse_ask, parse_texts
 from ...protocol.requests import Ask
 from ...protocol.wire import to_chunk
-from ..chats.running_answer import Answer, Saved, Told
-from ..chats.service import MAX_PATH, MAX_TITLE, Asked, Conversations
+from ..chats.running_answer import AnswerEvent, RunningAnswer, Saved
+from ..chats.service import MAX_PATH, MAX_TITLE, Conversations, Turn
 from ..http.handler import Route, Table
 
 MAX_SEARCH = 200
@@ -44,7 +44,7 @@ class ChatRoute(Route):
         # pictures become base64, off the event loop
         self.answer(await asyncio.to_thread(_chat_to_json, chat))
 
-    async def _follow(self, answer: Answer, first: Mapping[str, Any] | None, has_progress: bool) -> None:
+    async def _follow(self, answer: RunningAnswer, first: Mapping[str, Any] | None, has_progress: bool) -> None:
         base = {
             "id": f"chatcmpl-{answer.message}",
             "object": "chat.completion.chunk",
@@ -52,13 +52,13 @@ class ChatRoute(Route):
             "model": self._conversations.model,
         }
 
-        async def events() -> AsyncGenerator[Told | None, None]:
+        async def events() -> AsyncGenerator[AnswerEvent | None, None]:
             if first is not None:
                 yield None
             async for event in answer.read():
                 yield event
 
-        def chunk(event: Told | None) -> Mapping[str, Any] | None:
+        def chunk(event: AnswerEvent | None) -> Mapping[str, Any] | None:
             if event is None:
                 return {**base, "choices": [], "mistral": first}
             if isinstance(event, Saved):
@@ -113,15 +113,15 @@ class Export(ChatRoute):
 class AskRoute(ChatRoute):
     async def post(self, chat: str) -> None:
         ask: Ask = await self.take(parse_ask)
-        asked: Asked = await self._conversations.ask(chat, ask)
+        turn: Turn = await self._conversations.ask(chat, ask)
         first = {
             "event": "message",
-            "user": _message_to_json(asked.user),
-            "assistant": _message_to_json(asked.assistant),
-            "title": asked.title,
+            "user": _message_to_json(turn.user),
+            "assistant": _message_to_json(turn.assistant),
+            "title": turn.title,
             "saved": self._conversations.history.is_saved(chat),
         }
-        await self._follow(asked.answer, first, ask.extras.events)
+        await self._follow(turn.answer, first, ask.extras.events)
 
 
 class Follow(ChatRoute):

@@ -1,4 +1,4 @@
-"""A chat as Markdown or as a notebook. Nothing is run, and no text of the chat can act in the page that shows it later."""
+"""Exports a chat as Markdown or as a notebook. Nothing runs, and no text of the chat becomes active in a page that shows it later."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PYTHON = {"python", "py", "python3", "ipython", "ipython3"}
 NAMES = {"user": "Question", "assistant": "Answer"}
 NOTES = {
     "interrupted": "The answer was interrupted here.",
-    "failed": "There was no answer.",
-    "streaming": "The answer was still being written.",
+    "failed": "The answer failed.",
+    "streaming": "The answer was not finished at the time of the export.",
 }
 _MD = MarkdownIt("commonmark")
-# a reader that lets everything through: what it takes for a tag, some front end might
+# the most permissive parser: what it takes for a tag, some front end might too
 _LOOSE = MarkdownIt("commonmark", {"html": True}).enable("table")
 _LOOSE.validateLink = lambda url: True  # type: ignore[method-assign]
-_GAP = "\u200b"  # no width: a reader does not see it, a parser of tags, links and macros does
+_GAP = "\u200b"  # zero width: invisible, but it breaks tags, links and macros
 _CODE_OR_MATH = re.compile(r"(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)|\$\$?[^$]+\$", re.DOTALL)
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _ENTITY = re.compile(r"&(?=#|\w+;)")
@@ -38,18 +38,18 @@ _MACRO = re.compile(
 
 
 def to_markdown(chat: Mapping[str, Any]) -> str:
-    """One text; pictures stand in it as data."""
+    """The chat as one text, with images as data URLs."""
     parts = [f"# {neutral(_line(chat['title'] or 'Chat'))}"]
     for message in chat["messages"]:
         parts.append(f"## {NAMES[message['role']]}")
         for part in message["content"]:
-            parts.append(f"![picture]({part.to_url()})" if isinstance(part, Image) else _whole(part))
+            parts.append(f"![image]({part.to_url()})" if isinstance(part, Image) else _markdown(part))
         parts += [f"*{NOTES[message['state']]}*"] if message["state"] in NOTES else []
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def to_notebook(chat: Mapping[str, Any]) -> str:
-    """nbformat 4: Python blocks as code cells without output, all else as Markdown cells, each with where it came from."""
+    """nbformat 4: Python blocks as code cells without output, everything else as Markdown cells, each with its origin as metadata."""
     cells = [v4.new_markdown_cell(f"# {neutral(_line(chat['title'] or 'Chat'))}")]
     for message in chat["messages"]:
         cells += _cells(message)
@@ -70,15 +70,15 @@ def to_notebook(chat: Mapping[str, Any]) -> str:
 
 
 def neutral(text: str) -> str:
-    """Markdown prose without raw HTML, pictures, links that run something, and macros that make such links.
+    """Markdown prose without raw HTML, images, links that run something, and TeX macros that make such links.
 
-    In code the signs stay readable, with a gap that keeps them from acting should another parser not take it for code.
+    In code the characters stay readable; an invisible gap keeps them inactive if another parser does not take them for code.
     """
-    found, at = [], 0
+    pieces, at = [], 0
     for span in _CODE_OR_MATH.finditer(text):
-        found += [_neutral_prose(text[at : span.start()]), _neutral_code(span.group(), _GAP if span["ticks"] else " ")]
+        pieces += [_neutral_prose(text[at : span.start()]), _neutral_code(span.group(), _GAP if span["ticks"] else " ")]
         at = span.end()
-    return "".join([*found, _neutral_prose(text[at:])])
+    return "".join([*pieces, _neutral_prose(text[at:])])
 
 
 def _neutral_prose(text: str) -> str:
@@ -95,7 +95,7 @@ def _common(text: str) -> str:
 
 
 def _blocks(text: str) -> Iterator[tuple[str | None, str]]:
-    """(language of a top-level code block or None for prose, its text), in order."""
+    """Yield (language of a top-level code block or None for prose, text) in order."""
     lines = text.splitlines(keepends=True)
     at = 0
     for token in _MD.parse(text):
@@ -108,29 +108,29 @@ def _blocks(text: str) -> Iterator[tuple[str | None, str]]:
 
 
 def _fenced(language: str, code: str) -> str:
-    """A code block that ends where it should, whatever stands in it."""
+    """A code block whose fence is longer than any backticks in it."""
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code)), default=0))
     return f"{ticks}{re.sub(r'[^A-Za-z0-9+#_.-]', '', language)}\n{code.rstrip(chr(10))}\n{ticks}"
 
 
-def _whole(text: str) -> str:
+def _markdown(text: str) -> str:
     blocks = (neutral(part.strip("\n")) if kind is None else _fenced(kind, part) for kind, part in _blocks(text))
-    return _proved("\n\n".join(block for block in blocks if block.strip()))
+    return _verified("\n\n".join(block for block in blocks if block.strip()))
 
 
-def _proved(markdown: str) -> str:
-    """The text itself where the loosest reader finds nothing in it that acts; else with gaps everywhere, in its code too.
+def _verified(markdown: str) -> str:
+    """The text unchanged if the most permissive parser finds nothing active in it, else with gaps everywhere, even in code.
 
-    Fences of several kinds can be mixed so that what was cut out as a block reads as prose where it is put.
+    Mixed kinds of fences can make a text that was extracted as a block read as prose in its new place.
     """
-    return _neutral_code(markdown, _GAP) if _acts(_LOOSE.parse(markdown)) else markdown
+    return _neutral_code(markdown, _GAP) if _is_active(_LOOSE.parse(markdown)) else markdown
 
 
-def _acts(tokens: Sequence[Token]) -> bool:
+def _is_active(tokens: Sequence[Token]) -> bool:
     return any(
         token.type in ("html_block", "html_inline", "image")
         or (token.type == "link_open" and _SCHEME.search(str(token.attrs.get("href", ""))) is not None)
-        or _acts(token.children or ())
+        or _is_active(token.children or ())
         for token in tokens
     )
 
@@ -148,7 +148,7 @@ def _cells(message: Mapping[str, Any]) -> Iterator[NotebookNode]:
                     continue
                 source = neutral(text.strip("\n")) if kind is None else _fenced(kind, text)
                 if source.strip():
-                    yield v4.new_markdown_cell(title + _proved(source), metadata=origin)
+                    yield v4.new_markdown_cell(title + _verified(source), metadata=origin)
                     title = ""
         title = ""
     if message["state"] in NOTES:
@@ -158,7 +158,7 @@ def _cells(message: Mapping[str, Any]) -> Iterator[NotebookNode]:
 def _picture(title: str, image: Image, origin: Mapping[str, Any]) -> NotebookNode:
     attachments = {"picture": {image.mime: base64.b64encode(image.data).decode()}}
     cell: NotebookNode = v4.new_markdown_cell(
-        f"{title}![picture](attachment:picture)", metadata=dict(origin), attachments=attachments
+        f"{title}![image](attachment:picture)", metadata=dict(origin), attachments=attachments
     )
     return cell
 

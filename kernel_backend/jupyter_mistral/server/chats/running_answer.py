@@ -1,4 +1,4 @@
-"""An answer being written: its own task, any number of readers, saved as it grows. Knows no HTTP and no SQL."""
+"""An answer being generated: runs in a task of its own, has any number of readers, is saved as it grows. Knows no HTTP and no SQL."""
 
 from __future__ import annotations
 
@@ -6,41 +6,34 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from ...protocol.conversation import Message
 from ...protocol.events import Delta, End, Event
 from ...protocol.failures import Failure
 from ...protocol.requests import ChatRequest
+from ..inference.base import Engine
 from .store import History
 
 log = logging.getLogger(__name__)
-SAVE_S = 0.5  # at most one second of text is lost when everything dies
-GRACE_S = 10.0  # how long a page may take to reload before nobody is held to want the answer
-
-
-class Engine(Protocol):
-    """What writes answers. Streams are generators; closing one cancels it."""
-
-    @property
-    def model(self) -> str: ...
-    def stream(self, request: ChatRequest) -> AsyncIterator[Event]: ...
+SAVE_S = 0.5  # a crash of the server loses at most one second of text
+GRACE_S = 10.0  # an answer without readers goes on for this long, so that a page can reload
 
 
 @dataclass(frozen=True)
 class Saved:
-    """Whether the disk has the chat; told whenever it changes."""
+    """Whether the chat is on disk; yielded whenever that changes."""
 
     saved: bool
 
 
-Told: TypeAlias = Event | Saved
+AnswerEvent: TypeAlias = Event | Saved
 
 
-class Answer:
-    """Readers come and go; without one for `grace_s` seconds, or at `stop`, the engine is let go and the text so far kept."""
+class RunningAnswer:
+    """Readers come and go. After `grace_s` seconds without one, or at `stop`, the request is cancelled and the text so far kept."""
 
     def __init__(
         self,
@@ -49,7 +42,7 @@ class Answer:
         request: ChatRequest,
         engine: Engine,
         history: History,
-        on_end: Callable[[Answer], None],
+        on_end: Callable[[RunningAnswer], None],
         grace_s: float = GRACE_S,
         save_s: float = SAVE_S,
     ) -> None:
@@ -57,29 +50,29 @@ class Answer:
         self._request, self._engine, self._history = request, engine, history
         self._on_end, self._grace_s, self._save_s = on_end, grace_s, save_s
         self._pieces: list[str] = []
-        self._stored = 0  # pieces of `_pieces` that history has
+        self._stored = 0  # number of `_pieces` that are in the history
         self._place = 0
         self._progress: Event | None = None
         self._end: End | Failure | None = None
         self._readers = 0
         self._changed = asyncio.Event()
-        self._leaving: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._storing = asyncio.Lock()
         loop = asyncio.get_running_loop()
-        self._work = loop.create_task(self._generate())  # what a stop cancels
-        self._task = loop.create_task(self._run())  # never cancelled: it stores whatever came of the work
+        self._work = loop.create_task(self._generate())  # cancelled by a stop
+        self._task = loop.create_task(self._run())  # never cancelled: it stores the result of the work
         self._await_readers()
 
     async def stop(self) -> None:
-        """Ends the answer now; returns when what there is of it is stored."""
+        """End the answer now; returns when its text so far is stored."""
         self._work.cancel()
         await asyncio.wait([self._task])
 
-    async def read(self) -> AsyncGenerator[Told, None]:
-        """Text so far as one piece, then live, then one End or a raised Failure. A slow reader gets larger pieces."""
+    async def read(self) -> AsyncGenerator[AnswerEvent, None]:
+        """Yield the text so far as one piece, then live events, then one End or raise a Failure. Slow readers get larger pieces."""
         self._readers += 1
-        if self._leaving is not None:
-            self._leaving.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         try:
             async for event in self._follow():
                 yield event
@@ -88,7 +81,7 @@ class Answer:
             if not self._readers:
                 self._await_readers()
 
-    async def _follow(self) -> AsyncGenerator[Told, None]:
+    async def _follow(self) -> AsyncGenerator[AnswerEvent, None]:
         sent, progress, saved = 0, None, True
         while True:
             changed = self._changed
@@ -112,9 +105,9 @@ class Answer:
 
     def _await_readers(self) -> None:
         if self._end is None:
-            self._leaving = asyncio.get_running_loop().call_later(self._grace_s, self._work.cancel)
+            self._timer = asyncio.get_running_loop().call_later(self._grace_s, self._work.cancel)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -125,13 +118,13 @@ class Answer:
         try:
             end = await self._work
         except asyncio.CancelledError:
-            end = Failure("cancelled", "The answer was stopped.", "Ask again to get a whole one.")
+            end = Failure("cancelled", "The answer was stopped.", "Try again for a complete one.")
         saving.cancel()
         is_stored = await self._store_end(end)
         self._end = end
-        if self._leaving is not None:
-            self._leaving.cancel()
-        self._tell()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._notify()
         while not is_stored:
             await asyncio.sleep(self._grace_s)
             is_stored = await self._store_end(end)
@@ -141,7 +134,7 @@ class Answer:
         request, dropped = self._request, 0
         while True:
             try:
-                end = await self._write(request)
+                end = await self._stream(request)
             except Failure as failure:
                 shorter = _without_oldest(request.messages)
                 if failure.code != "context_too_long" or self._pieces or shorter is None:
@@ -149,17 +142,17 @@ class Answer:
                 dropped += len(request.messages) - len(shorter)
                 request = replace(request, messages=shorter)
             except Exception:
-                # the one broad catch of this edge: whatever happens, the answer ends and is stored
-                log.exception("An answer broke off")
-                return Failure("internal", "The answer broke off by a fault of Jupyter Mistral.", "Ask again.")
+                # the only broad catch here: whatever happens, the answer ends and is stored
+                log.exception("An answer failed")
+                return Failure("internal", "The answer failed because of an error in Jupyter Mistral.", "Try again.")
             else:
                 if not dropped:
                     return end
                 left_out = (*end.usage.left_out, f"the {dropped} oldest messages of this chat")
                 return replace(end, usage=replace(end.usage, left_out=left_out))
 
-    async def _write(self, request: ChatRequest) -> End:
-        async with contextlib.aclosing(self._engine.stream(request)) as events:  # type: ignore[type-var]  # a generator
+    async def _stream(self, request: ChatRequest) -> End:
+        async with contextlib.aclosing(self._engine.stream(request)) as events:
             async for event in events:
                 if isinstance(event, End):
                     return event
@@ -167,8 +160,8 @@ class Answer:
                     self._pieces.append(event.text)
                 else:
                     self._progress = event
-                self._tell()
-        raise Failure("engine_died", "The answer broke off: the model went away.", "Ask again.")
+                self._notify()
+        raise Failure("engine_died", "The connection to the model was lost.", "Try again.")
 
     async def _save_as_it_grows(self) -> None:
         while True:
@@ -178,18 +171,18 @@ class Answer:
             except Failure as failure:
                 if failure.code == "not_found":  # deleted by another server: nobody will read it
                     self._work.cancel()
-            self._tell()
+            self._notify()
 
     async def _store(self) -> None:
         async with self._storing:
-            known = len(self._pieces)
-            if known > self._stored:
-                text = "".join(self._pieces[self._stored : known])
+            count = len(self._pieces)
+            if count > self._stored:
+                text = "".join(self._pieces[self._stored : count])
                 await self._history.append(self.chat, self.message, self._place, text)
-                self._stored, self._place = known, self._place + 1
+                self._stored, self._place = count, self._place + 1
 
     async def _store_end(self, end: End | Failure) -> bool:
-        """False where not even memory has room for it."""
+        """False if not even memory has room for it."""
         try:
             await self._store()
             if isinstance(end, End):
@@ -198,15 +191,15 @@ class Answer:
                 state = "interrupted" if self._pieces or end.code == "cancelled" else "failed"
                 await self._history.finish(self.chat, self.message, state, failure=end.to_dict())
         except Failure as failure:
-            return failure.code == "not_found"  # deleted meanwhile: nothing to store it to
+            return failure.code == "not_found"  # deleted meanwhile: nothing to store
         return True
 
 
 def _without_oldest(messages: tuple[Message, ...]) -> tuple[Message, ...] | None:
-    """Half of the turns less, the oldest; None where only the question is left. Half, so that the prefix memory holds for long."""
+    """Without the older half of the turns, so that the next cut is far away and the prefix cache stays valid; None if only the question is left."""
     system = tuple(m for m in messages if m.role == "system")
     turns = messages[len(system) :]
     if len(turns) < 3:
         return None
-    cut = (len(turns) // 2 + 1) // 2 * 2  # an even number: what is left begins with a question
+    cut = (len(turns) // 2 + 1) // 2 * 2  # an even number: the rest begins with a question
     return system + turns[min(cut, len(turns) - 1) :]

@@ -1,4 +1,4 @@
-"""What can be done with chats: ask, follow, stop, edit, search. Joins history and engine; knows no HTTP."""
+"""Chats: ask, follow, stop, edit, delete. Connects history and engine; knows no HTTP."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from ...protocol.conversation import MAX_MESSAGES, Message
 from ...protocol.failures import Failure
 from ...protocol.images import MAX_IMAGES, Image
 from ...protocol.requests import Ask, ChatRequest
-from .running_answer import GRACE_S, Answer, Engine
+from ..inference.base import Engine
+from .running_answer import GRACE_S, RunningAnswer
 from .sqlite import Content, new_id
 from .store import History
 
 MAX_TITLE = 200
 MAX_PATH = 1000
-MAX_PICTURES = 64 * 2**20  # bytes in one chat
-# short and never changed, so that the prefix memory holds across chats
+MAX_IMAGE_BYTES = 64 * 2**20  # in one chat
+# short and constant, so that all chats share its prefix cache
 SYSTEM = (
     "You are the assistant inside a Jupyter notebook. Answer briefly and correctly, in the user's language. "
     "Put code into fenced blocks that name the language."
@@ -27,21 +28,21 @@ SYSTEM = (
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question that was taken: the answer to follow, both messages and the chat's title as stored."""
+class Turn:
+    """An accepted question: its running answer, both messages and the chat's title as stored."""
 
-    answer: Answer
+    answer: RunningAnswer
     user: dict[str, Any]
     assistant: dict[str, Any]
     title: str
 
 
 class Conversations:
-    """One user's chats and the answers being written."""
+    """One user's chats and running answers."""
 
     def __init__(self, history: History, engine: Engine, grace_s: float = GRACE_S) -> None:
         self.history, self._engine, self._grace_s = history, engine, grace_s
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, RunningAnswer] = {}
         self._asking: set[str] = set()
 
     @property
@@ -49,7 +50,7 @@ class Conversations:
         return self._engine.model
 
     async def close(self) -> None:
-        """Stops every answer, stores what there is of it, closes the history."""
+        """Stop and store all running answers, then close the history."""
         await asyncio.gather(*(answer.stop() for answer in list(self._answers.values())))
         await self.history.close()
 
@@ -58,7 +59,7 @@ class Conversations:
 
     async def rename(self, chat: str, title: str) -> dict[str, Any]:
         if not title.strip():
-            raise Failure("bad_request", "The title is empty.", "Write one.", "title")
+            raise Failure("bad_request", "The title is empty.", "Enter one.", "title")
         await self.history.rename(chat, title.strip())
         return await self.history.chat(chat)
 
@@ -67,16 +68,16 @@ class Conversations:
         await self.history.delete(chat)
 
     async def drop_messages(self, chat: str, first: str) -> dict[str, Any]:
-        """Remove message `first` and what follows; an answer being written is stopped."""
+        """Remove message `first` and all later ones; stops a running answer."""
         await self._stop_where(lambda answer: answer.chat == chat)
         await self.history.drop_messages(chat, first)
         return await self.history.chat(chat)
 
-    async def ask(self, chat: str, ask: Ask) -> Asked:
-        """Store the question, then begin the answer. Raises `busy` while the chat is answering."""
+    async def ask(self, chat: str, ask: Ask) -> Turn:
+        """Store the question, then start the answer. Raises `busy` while the chat is being answered."""
         if chat in self._asking:
             raise Failure(
-                "busy", "This chat is still answering.", "Wait for the answer, stop it, or ask in another chat."
+                "busy", "This chat is still being answered.", "Wait for the answer, stop it, or use another chat."
             )
         self._asking.add(chat)
         try:
@@ -84,70 +85,74 @@ class Conversations:
         finally:
             self._asking.discard(chat)
 
-    def answer(self, chat: str, message: str) -> Answer:
-        """The answer being written as `message`. Raises `not_found` when it has ended."""
+    def answer(self, chat: str, message: str) -> RunningAnswer:
+        """The running answer with this message id. Raises `not_found` once it has ended."""
         answer = self._answers.get(message)
         if answer is None or answer.chat != chat:
-            raise Failure("not_found", "This answer is not being written here.", "Reload the chat.", message)
+            raise Failure("not_found", "This answer is no longer running.", "Reload the chat.", message)
         return answer
 
     async def stop(self, chat: str, message: str) -> dict[str, Any]:
-        """The message as it was kept; one that has ended already stays as it is."""
+        """Stop an answer, unless it has ended, and return its message as stored."""
         await self._stop_where(lambda answer: answer.chat == chat and answer.message == message)
-        found = await self.history.chat(chat)
-        for kept in found["messages"]:
-            if kept["id"] == message:
-                return dict(kept)
-        raise Failure("not_found", "This message is gone.", "Reload the chat.", message)
+        for stored in (await self.history.chat(chat))["messages"]:
+            if stored["id"] == message:
+                return dict(stored)
+        raise Failure("not_found", "This message no longer exists.", "Reload the chat.", message)
 
-    async def _stop_where(self, is_meant: Callable[[Answer], bool]) -> None:
-        meant = [answer for answer in self._answers.values() if is_meant(answer)]
-        await asyncio.gather(*(answer.stop() for answer in meant))
+    async def _stop_where(self, is_affected: Callable[[RunningAnswer], bool]) -> None:
+        answers = [answer for answer in self._answers.values() if is_affected(answer)]
+        await asyncio.gather(*(answer.stop() for answer in answers))
 
-    async def _ask(self, chat: str, ask: Ask) -> Asked:
-        found = await self.history.chat(chat)
-        kept, question, replaced = _before(found["messages"], ask)
-        if len(kept) + 2 > MAX_MESSAGES:
-            raise Failure("too_large", f"This chat has {len(kept)} messages.", "Start a new one.")
-        if _bytes([*kept, {"content": question}]) > MAX_PICTURES:
-            raise Failure(
-                "too_large", f"This chat holds more than {MAX_PICTURES >> 20} MB of pictures.", "Start a new one."
-            )
+    async def _ask(self, chat: str, ask: Ask) -> Turn:
+        stored = await self.history.chat(chat)
+        earlier, question, replaced = _before(stored["messages"], ask)
+        _refuse_too_large(earlier, question)
         now = time.time()
         assistant = _message("assistant", (), "streaming", now)
         if replaced == "assistant":  # the question stays
-            user = found["messages"][len(kept)]
-            stored = None
+            user, new = stored["messages"][len(earlier)], None
         else:
             user = _message("user", question, "done", now)
-            stored = (user["id"], question)
-        await self.history.add_turn(chat, stored, assistant["id"], now, ask.replaces, title_of(question))
-        request = ChatRequest(
-            messages=to_engine([*((m["role"], m["content"]) for m in kept), ("user", question)]),
-            sampling=ask.sampling,
-            form=ask.form,
-            model=ask.model,
-            stream=True,
-            include_usage=True,
-            extras=ask.extras,
-        )
-        message = assistant["id"]
-        answer = Answer(chat, message, request, self._engine, self.history, self._forget, self._grace_s)
-        self._answers[message] = answer
-        return Asked(answer, user, assistant, found["title"] or title_of(question))
+            new = (user["id"], question)
+        await self.history.add_turn(chat, new, assistant["id"], now, ask.replaces, title_of(question))
+        answer = self._start_answer(chat, assistant["id"], _request(earlier, question, ask))
+        return Turn(answer, user, assistant, stored["title"] or title_of(question))
 
-    def _forget(self, answer: Answer) -> None:
+    def _start_answer(self, chat: str, message: str, request: ChatRequest) -> RunningAnswer:
+        answer = RunningAnswer(chat, message, request, self._engine, self.history, self._forget, self._grace_s)
+        self._answers[message] = answer
+        return answer
+
+    def _forget(self, answer: RunningAnswer) -> None:
         del self._answers[answer.message]
 
 
-def _bytes(messages: Sequence[Mapping[str, Any]]) -> int:
-    return sum(len(part.data) for m in messages for part in m["content"] if isinstance(part, Image))
+def _refuse_too_large(earlier: Sequence[Mapping[str, Any]], question: Content) -> None:
+    if len(earlier) + 2 > MAX_MESSAGES:
+        raise Failure("too_large", f"This chat has {len(earlier)} messages.", "Start a new one.")
+    contents = [*(message["content"] for message in earlier), question]
+    if sum(len(part.data) for content in contents for part in content if isinstance(part, Image)) > MAX_IMAGE_BYTES:
+        raise Failure("too_large", f"This chat has more than {MAX_IMAGE_BYTES >> 20} MB of images.", "Start a new one.")
+
+
+def _request(earlier: Sequence[Mapping[str, Any]], question: Content, ask: Ask) -> ChatRequest:
+    turns = [(message["role"], message["content"]) for message in earlier]
+    return ChatRequest(
+        messages=to_engine([*turns, ("user", question)]),
+        sampling=ask.sampling,
+        form=ask.form,
+        model=ask.model,
+        stream=True,
+        include_usage=True,
+        extras=ask.extras,
+    )
 
 
 def title_of(question: Content) -> str:
-    """The first line of the first question, cut between words at 60 characters."""
+    """The first line of the first question, up to 60 characters of whole words."""
     text = " ".join(part for part in question if isinstance(part, str)).strip()
-    line = " ".join((text.splitlines() or ["Picture"])[0].split())
+    line = " ".join((text.splitlines() or ["Image"])[0].split())
     if len(line) <= 60:
         return line
     return f"{line[:60].rsplit(' ', 1)[0]}…"
@@ -158,29 +163,29 @@ def _message(role: str, content: Content, state: str, now: float) -> dict[str, A
 
 
 def _before(messages: Sequence[dict[str, Any]], ask: Ask) -> tuple[list[dict[str, Any]], Content, str | None]:
-    """(messages that stay before the question, the question, role of the replaced message or None)."""
+    """Returns the messages before the question, the question, and the role of the replaced message or None."""
     if ask.replaces is None:
         return list(messages), ask.content, None
-    place = next((i for i, m in enumerate(messages) if m["id"] == ask.replaces), None)
-    if place is None:
-        raise Failure("not_found", "The message to replace is gone.", "Reload the chat.", "replaces")
-    if messages[place]["role"] == "user":
-        question = ask.content or tuple(messages[place]["content"])
-        return list(messages[:place]), question, "user"
-    if ask.content or not place or messages[place - 1]["role"] != "user":
+    index = next((i for i, m in enumerate(messages) if m["id"] == ask.replaces), None)
+    if index is None:
+        raise Failure("not_found", "The message to replace no longer exists.", "Reload the chat.", "replaces")
+    if messages[index]["role"] == "user":
+        question = ask.content or tuple(messages[index]["content"])
+        return list(messages[:index]), question, "user"
+    if ask.content or not index or messages[index - 1]["role"] != "user":
         raise Failure(
             "bad_request",
-            "An answer is written again without a new question.",
+            "An answer can only be regenerated for its own question.",
             "Leave content empty, or replace the question.",
             "content",
         )
-    return list(messages[: place - 1]), tuple(messages[place - 1]["content"]), "assistant"
+    return list(messages[: index - 1]), tuple(messages[index - 1]["content"]), "assistant"
 
 
 def to_engine(turns: Sequence[tuple[str, Sequence[str | Image]]]) -> tuple[Message, ...]:
-    """The conversation as an engine wants it: roles take turns, and at most `MAX_IMAGES` pictures, the latest.
+    """The conversation for an engine: roles alternate, and only the latest `MAX_IMAGES` images are sent.
 
-    A question that got no answer is read together with the next one.
+    A question without an answer is merged with the next one.
     """
     merged: list[tuple[str, list[str | Image]]] = [("system", [SYSTEM])]
     for role, content in turns:

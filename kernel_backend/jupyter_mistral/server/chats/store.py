@@ -1,7 +1,7 @@
-"""Chats that survive: every call runs in one thread beside the event loop; when the disk fails, chats go on in memory.
+"""Stores chats durably. Every call runs in one thread off the event loop; if the disk fails, chats continue in memory.
 
-A chat touched while the file cannot be written is copied to a twin in memory and lives there, marked as not saved, until
-its waiting writes went through. Knows nothing of engines and HTTP.
+A chat that changes while the file cannot be written is copied to a database in memory and stays there, marked as not saved,
+until its pending writes succeed. Knows nothing of engines and HTTP.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from jupyter_core.paths import jupyter_data_dir
 
 from ...protocol import HOME_ENV
 from ...protocol.failures import Failure
-from . import sqlite
-from .sqlite import Content, Owner, new_id
+from . import database, sqlite
+from .owner import Owner, interrupt_orphans
+from .sqlite import Content, new_id
 
 log = logging.getLogger(__name__)
 RETRY_S = 2.0
-BUSY_S = 5.0  # how long another server's write is waited for
+BUSY_S = 5.0  # how long to wait for another server's write
 T = TypeVar("T")
-Write = Callable[[sqlite3.Connection], None]
-# what the world does to a file; a constraint that fails is not among them
-WORLD = (sqlite3.OperationalError, sqlite3.DatabaseError, OSError)
+Write: TypeAlias = Callable[[sqlite3.Connection], None]
+# errors of the file and its disk; a failed constraint is none
+DISK_ERRORS = (sqlite3.OperationalError, sqlite3.DatabaseError, OSError)
 
 
 def default_path() -> Path:
@@ -41,23 +42,23 @@ def default_path() -> Path:
 
 
 class History:
-    """Chats and messages of one user; safe with other servers on the same file. The first call opens the file."""
+    """Chats and messages of one user; several servers may share the file. The first call opens it."""
 
     def __init__(self, path: Path | None = None, retry_s: float = RETRY_S, busy_s: float = BUSY_S) -> None:
         self._path, self._retry_s, self._busy_s = path or default_path(), retry_s, busy_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mistral-history")
-        self._memory = sqlite.open_memory()
+        self._memory = database.open_memory()
         self._is_open = self._is_closed = False
         self._disk: sqlite3.Connection | None = None
         self._me = new_id()
         self._owner: Owner | None = None
         self._unsaved: set[str] = set()
-        self._waiting: list[Write] = []
+        self._pending: list[Write] = []
         self._retrier: asyncio.Task[None] | None = None
-        self.problem = ""  # why chats are not saved, one sentence; empty while they are
+        self.problem = ""  # why chats are not saved, a sentence; empty while they are
 
     async def close(self) -> None:
-        """Saves what waits, if the disk lets it. A second time has no effect."""
+        """Save pending writes if possible. A second call has no effect."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -71,14 +72,14 @@ class History:
     # ------------------------------------------------------------------------------------------ reads
 
     async def chats(self, search: str = "") -> list[dict[str, Any]]:
-        """Newest first, without their messages; `saved` says whether the disk has it all."""
+        """Newest first, without messages; `saved`: everything is on disk."""
         return await self._do(partial(self._list, search))
 
     async def chat(self, chat: str) -> dict[str, Any]:
-        """With its messages. Raises `not_found`."""
+        """A chat with its messages. Raises `not_found`."""
         return await self._do(partial(self._read, chat))
 
-    # ------------------------------------------------------------------------------------------ writes: True where on disk
+    # ------------------------------------------------------------------------------------------ writes, True if saved on disk
 
     async def create(self, title: str = "", notebook: str | None = None) -> str:
         chat, now = new_id(), time.time()
@@ -100,7 +101,7 @@ class History:
         replaces: str | None = None,
         title: str = "",
     ) -> bool:
-        """Store a question and the empty answer to come. Raises `busy` while the chat has an unfinished answer."""
+        """Store a question and its empty answer. Raises `busy` while the chat has an unfinished answer."""
         await self._do(self._interrupt_orphans)
         me = self._me
         return await self._write(chat, lambda db: sqlite.add_turn(db, chat, user, assistant, replaces, title, me, now))
@@ -121,7 +122,7 @@ class History:
         return await self._write(chat, lambda db: sqlite.finish(db, message, state, *texts))
 
     async def drop_messages(self, chat: str, first: str) -> bool:
-        """Remove message `first` and what follows."""
+        """Remove message `first` and all later ones."""
         return await self._write(chat, lambda db: sqlite.drop_messages(db, chat, first))
 
     def is_saved(self, chat: str) -> bool:
@@ -131,7 +132,7 @@ class History:
 
     async def _do(self, call: Callable[[], T]) -> T:
         if self._is_closed:
-            raise Failure("engine_stopped", "Jupyter Mistral is shutting down.", "Start Jupyter again.")
+            raise Failure("engine_stopped", "Jupyter Mistral is shutting down.", "Restart Jupyter.")
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, call)
 
     def _guarded(self, call: Callable[[], T]) -> T:
@@ -140,8 +141,10 @@ class History:
                 self._is_open = True
                 self._open_disk()
             return call()
-        except WORLD as error:
-            raise Failure("internal", f"The saved chats cannot be read: {error}.", f"Look at {self._path}.") from error
+        except DISK_ERRORS as error:
+            raise Failure(
+                "internal", f"The saved chats cannot be read: {error}.", f"Check the file {self._path}."
+            ) from error
 
     async def _write(self, chat: str, write: Write) -> bool:
         saved = await self._do(partial(self._save, chat, write))
@@ -158,24 +161,24 @@ class History:
     def _open_disk(self) -> bool:
         try:
             try:
-                self._disk = sqlite.open_file(self._path, self._busy_s)
+                self._disk = database.open_file(self._path, self._busy_s)
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
-                self._set_aside(error)
-                self._disk = sqlite.open_file(self._path, self._busy_s)
+                self._move_aside(error)
+                self._disk = database.open_file(self._path, self._busy_s)
             self._owner = self._owner or Owner(self._me, self._path.parent, self._disk)
-            sqlite.interrupt_orphans(self._disk, self._owner)
+            interrupt_orphans(self._disk, self._owner)
             self.problem = ""
-        except (*WORLD, Failure) as error:
+        except (*DISK_ERRORS, Failure) as error:
             self._disk_failed(error)
             if self._disk is not None:
                 self._disk.close()
                 self._disk = None
         return self._disk is not None
 
-    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
-        """A file that is no database any more is kept for rescue; chats begin anew."""
+    def _move_aside(self, error: sqlite3.DatabaseError) -> None:
+        """Keep a damaged file for recovery and start with an empty one."""
         aside = self._path.with_name(f"{self._path.name}.broken-{int(time.time())}")
         log.warning("%s is damaged (%s); it was moved to %s", self._path, error, aside)
         self._path.rename(aside)
@@ -184,7 +187,7 @@ class History:
                 self._path.with_name(self._path.name + suffix).rename(f"{aside}{suffix}")
 
     def _close(self) -> None:
-        if self._waiting:
+        if self._pending:
             self._flush()
         if self._disk is not None:
             self._disk.close()
@@ -195,7 +198,7 @@ class History:
     def _list(self, search: str) -> list[dict[str, Any]]:
         chats = [{**chat, "saved": False} for chat in sqlite.list_chats(self._memory, search)]
         if self._disk is not None:
-            with sqlite.snapshot(self._disk):
+            with database.snapshot(self._disk):
                 on_disk = sqlite.list_chats(self._disk, search)
             chats += [{**chat, "saved": True} for chat in on_disk if chat["id"] not in self._unsaved]
         return sorted(chats, key=lambda chat: float(chat["updated"]), reverse=True)
@@ -203,7 +206,7 @@ class History:
     def _read(self, chat: str) -> dict[str, Any]:
         self._interrupt_orphans()
         db = self._db(chat)
-        with sqlite.snapshot(db):
+        with database.snapshot(db):
             return {**sqlite.read_chat(db, chat), "saved": chat not in self._unsaved}
 
     def _db(self, chat: str) -> sqlite3.Connection:
@@ -211,21 +214,21 @@ class History:
 
     def _interrupt_orphans(self) -> None:
         if self._disk is not None and self._owner is not None:
-            with contextlib.suppress(*WORLD):
-                sqlite.interrupt_orphans(self._disk, self._owner)
+            with contextlib.suppress(*DISK_ERRORS):
+                interrupt_orphans(self._disk, self._owner)
 
     def _save(self, chat: str, write: Write) -> bool:
-        if not self._waiting and self._disk is not None:
+        if not self._pending and self._disk is not None:
             try:
-                with sqlite.transaction(self._disk):
+                with database.transaction(self._disk):
                     write(self._disk)
                 return True
             except sqlite3.IntegrityError:
-                raise _vanished() from None
-            except WORLD as error:
+                raise _deleted_elsewhere() from None
+            except DISK_ERRORS as error:
                 self._disk_failed(error)
         self._save_in_memory(chat, write)
-        self._waiting.append(write)
+        self._pending.append(write)
         return False
 
     def _save_in_memory(self, chat: str, write: Write) -> None:
@@ -233,43 +236,43 @@ class History:
             if chat not in self._unsaved and self._disk is not None:
                 sqlite.copy_chat(self._disk, self._memory, chat)
             self._unsaved.add(chat)
-            with sqlite.transaction(self._memory):
+            with database.transaction(self._memory):
                 write(self._memory)
         except sqlite3.IntegrityError:
-            raise _vanished() from None
+            raise _deleted_elsewhere() from None
         except sqlite3.OperationalError:
             raise Failure(
-                "no_memory", f"Too much waits to be saved. {self.problem}", "Free space, then go on."
+                "no_memory", f"Too many changes wait to be saved. {self.problem}", "Free disk space, then try again."
             ) from None
 
     def _flush(self) -> bool:
-        """Try the waiting writes, in order, in one step; True when none is left."""
+        """Run the pending writes in order in one transaction; True if none is left."""
         if self._disk is None and not self._open_disk():
             return False
         assert self._disk is not None
-        if not self._waiting:
+        if not self._pending:
             return True
         try:
-            with sqlite.transaction(self._disk):
-                for write in self._waiting:
-                    # another server may have deleted the chat meanwhile: then there is nothing left to save it to
-                    with contextlib.suppress(sqlite3.IntegrityError, Failure), sqlite.savepoint(self._disk):
+            with database.transaction(self._disk):
+                for write in self._pending:
+                    # another server may have deleted the chat meanwhile: then there is nothing to save
+                    with contextlib.suppress(sqlite3.IntegrityError, Failure), database.savepoint(self._disk):
                         write(self._disk)
-        except WORLD as error:
+        except DISK_ERRORS as error:
             self._disk_failed(error)
             return False
-        self._waiting.clear()
+        self._pending.clear()
         self._memory.close()
-        self._memory = sqlite.open_memory()
+        self._memory = database.open_memory()
         self.problem = ""
-        self._unsaved.clear()  # last: who sees that all is saved, in another thread, must find no problem any more
+        self._unsaved.clear()  # last: another thread that sees everything saved must not see a problem
         return True
 
     def _disk_failed(self, error: Exception) -> None:
         if not self.problem:
-            log.warning("Chats are not saved for now: %s", error)
-        self.problem = f"Chats are not saved for now: {str(error).rstrip('.')}."
+            log.warning("Chats cannot be saved at the moment: %s", error)
+        self.problem = f"Chats cannot be saved at the moment: {str(error).rstrip('.')}."
 
 
-def _vanished() -> Failure:
+def _deleted_elsewhere() -> Failure:
     return Failure("not_found", "This chat or message was deleted elsewhere.", "Reload the list of chats.")

@@ -1,11 +1,10 @@
-"""The messages of a request for a model: its notebook read in within what the model holds, counted with its own tokenizer."""
+"""Builds the messages that a model gets for a request: the notebook is included as far as the context has room for it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -17,107 +16,110 @@ from ...protocol.requests import ChatRequest
 from ...protocol.status import ModelCard
 from ..http.identity import holder
 from ..http.large_body import Aside
-from ..inference.base import Target
+from ..inference.base import Messages, Target
 from ..inference.worker_stream import refuse_too_long
 from .pictures import Pictures
-from .token_counts import Counting, folder_of, remembered
+from .recent import Recent
+from .token_counts import TokenCounts, folder_of
 
 if TYPE_CHECKING:
     from ...context import Built, Job, Note, Plan, Snapshot
     from ..http.large_body_jobs import Work
 
-ANSWER = 2048
-# a part of a thorough reading is noted on in so many tokens, whatever the answer may have
-NOTES = 512
+ANSWER_TOKENS = 2048
+# least tokens of the notes on a part of the notebook, whatever the answer may have
+NOTE_TOKENS = 512
+DEFAULT_CONTEXT = 4096
 INSTRUCTED = "The user's standing instructions:"
-# narrower than what is kept from the worker (`worker.py`): a plain word among these would be masked wherever it stands
+# narrower than what the worker's environment lacks (`worker_process.py`): a plain word among these would be masked everywhere
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASS|CREDENTIAL|API_?KEY|(?:^|_)KEY$", re.IGNORECASE)
-_ADDRESS_PASSWORD = re.compile(r"://[^/?#\s:]*:([^/?#\s]+)@")
-_SHORTEST_SECRET = 8
+_URL_PASSWORD = re.compile(r"://[^/?#\s:]*:([^/?#\s]+)@")
+_MIN_SECRET = 8
 
 
 def secrets_of(environ: Mapping[str, str]) -> list[str]:
-    """What is masked wherever it stands: values whose names say that they are secret, and passwords inside addresses."""
-    found = [value for name, value in environ.items() if _SECRET_NAME.search(name)]
-    found += [password for value in environ.values() for password in _ADDRESS_PASSWORD.findall(value)]
-    return [secret for secret in found if len(secret) >= _SHORTEST_SECRET]
+    """Values to mask in every prompt: those with a secret's name, and passwords in URLs."""
+    values = [value for name, value in environ.items() if _SECRET_NAME.search(name)]
+    values += [password for value in environ.values() for password in _URL_PASSWORD.findall(value)]
+    return [value for value in values if len(value) >= _MIN_SECRET]
 
 
 class PromptBuilder:
-    """Builds prompts in a thread, or in a process of its own for a notebook that came large. Keeps what was told of the latest
-    notebooks, so that a follow-up costs its new tokens only."""
+    """Builds prompts in a thread, or in a child process for a large notebook.
+
+    Remembers what the model was sent of the latest notebooks, so that a follow-up question costs only its new tokens.
+    """
 
     def __init__(self, environ: Mapping[str, str] = os.environ, pictures: Pictures | None = None) -> None:
         self._pictures = pictures or Pictures(Decoder())
         self._secrets = secrets_of(environ)
-        self._counting = Counting()
-        self._snapshots: OrderedDict[tuple[str, ...], Snapshot] = OrderedDict()
+        self._counts = TokenCounts()
+        self._snapshots: Recent[Snapshot] = Recent()
 
-    async def prompt(self, request: ChatRequest, target: Target) -> tuple[tuple[Message, ...], tuple[str, ...]]:
-        """The messages to send, pictures decoded, and in words what was left out. Raises `Failure`: too long, a bad picture."""
+    async def prompt(self, request: ChatRequest, target: Target) -> tuple[Messages, tuple[str, ...]]:
+        """The messages to send, images decoded, and what was left out, in words. Raises `Failure`: too long, a bad image."""
         built = await self.build(await self.checked(request), target)
         return built.messages, built.left_out
 
     async def checked(self, request: ChatRequest) -> ChatRequest:
-        """The request with its pictures decoded: a bad one is refused before anybody waits for the model. Raises `Failure`."""
+        """The request with its images decoded, so that a bad one is refused before the request is queued. Raises `Failure`."""
         return await self._pictures.request(request)
 
     async def build(self, request: ChatRequest, target: Target, keep: bool = True) -> Built:
-        """The whole of it, ledger included. `keep`: remember it as told to the model; mere counting must not."""
+        """The prompt with its ledger. keep: remember it as sent to the model; must be False if tokens are only counted."""
         from ..http.large_body_jobs import Work
 
-        _refuse_hopeless(request, target.card)
+        _refuse_impossible(request, target.card)
         key = self._key(request, target)
-        built = await self._done(request, target, Work("build", self._snapshots.get(key)))
+        built = await self._build(request, target, Work("build", self._snapshots.get(key)))
         assert built is not None, "a build gives a prompt"
-        if keep and built.snapshot is not None:
-            self._snapshots.pop(key, None)
-            snapshot = built.snapshot
-            remembered(self._snapshots, key, lambda: snapshot)
+        if keep:
+            self.keep(request, target, built)
         return built
 
     async def rebased(self, request: ChatRequest, target: Target) -> Built | None:
-        """The prompt as it would be if the notebook were read anew, where a log of changes has grown since it was; else None."""
+        """The prompt with the notebook in its present state instead of a log of changes; None if there is no such log."""
         from ..http.large_body_jobs import Work
 
-        old = self._snapshots.get(self._key(request, target))
-        if old is None or not old.log:
+        snapshot = self._snapshots.get(self._key(request, target))
+        if snapshot is None or not snapshot.log:
             return None
-        return await self._done(request, target, Work("build"))
+        return await self._build(request, target, Work("build"))
 
     def keep(self, request: ChatRequest, target: Target, built: Built) -> None:
-        """Go on from this prompt with the next question on its notebook."""
+        """Extend this prompt at the next question about its notebook."""
         if built.snapshot is not None:
-            self._snapshots[self._key(request, target)] = built.snapshot
+            self._snapshots.put(self._key(request, target), built.snapshot)
 
     async def plan(self, request: ChatRequest, target: Target) -> Plan | None:
-        """The parts in which the notebook is read thoroughly; None where one prompt holds it whole."""
+        """The parts in which the whole notebook is read; None if it fits into one prompt."""
         from ..http.large_body_jobs import Work
 
-        request = replace(request, sampling=replace(request.sampling, max_tokens=_answer_room(request)))
-        return cast("Plan | None", await self._work(request, target, Work("plan")))
+        max_tokens = max(request.sampling.max_tokens or ANSWER_TOKENS, NOTE_TOKENS)
+        request = replace(request, sampling=replace(request.sampling, max_tokens=max_tokens))
+        return cast("Plan | None", await self._run(request, target, Work("plan")))
 
     async def combine(self, request: ChatRequest, target: Target, notes: Sequence[Note], last: bool) -> Built | None:
-        """The prompt that answers out of the notes; None where they do not fit and may still be condensed."""
+        """The prompt that answers from the notes; None if they do not fit and may still be condensed."""
         from ..http.large_body_jobs import Work
 
-        return await self._done(request, target, Work("combine", notes=notes, last=last))
+        return await self._build(request, target, Work("combine", notes=notes, last=last))
 
     async def condense(self, request: ChatRequest, target: Target, notes: Sequence[Note]) -> Plan:
-        """Prompts that make the notes shorter."""
+        """Prompts that shorten the notes."""
         from ..http.large_body_jobs import Work
 
-        return cast("Plan", await self._work(request, target, Work("condense", notes=notes)))
+        return cast("Plan", await self._run(request, target, Work("condense", notes=notes)))
 
     def budget(self, request: ChatRequest, target: Target) -> int:
-        """Tokens of prompt: what was asked for, but never more than the model holds beside the answer."""
-        length = target.card.context_length or 4096
-        room = length - min(request.sampling.max_tokens or ANSWER, length // 2)
+        """Maximum tokens of the prompt: what the request asks for, within what the context has beside the answer."""
+        length = target.card.context_length or DEFAULT_CONTEXT
+        room = length - min(request.sampling.max_tokens or ANSWER_TOKENS, length // 2)
         return max(64, min(request.extras.budget or room, room))
 
-    async def _done(self, request: ChatRequest, target: Target, work: Work) -> Built | None:
-        """What comes of work that ends in one prompt: what the notebook shows is decoded, and the ledger counts what is sent."""
-        built = cast("Built | None", await self._work(request, target, work))
+    async def _build(self, request: ChatRequest, target: Target, work: Work) -> Built | None:
+        """Run work that results in a prompt; then decode the notebook's images and correct the ledger accordingly."""
+        built = cast("Built | None", await self._run(request, target, work))
         if built is None or not any(message.images for message in built.messages):
             return built
         messages, damaged = await self._pictures.known(built.messages)
@@ -129,18 +131,18 @@ class PromptBuilder:
     def _recounted(self, built: Built, job: Job, target: Target) -> Built:
         from ...context import Segment
 
-        total = self._counting.exactly(built.messages, job, target)
+        total = self._counts.exact(built.messages, job, target)
         if total is None or total == built.total_tokens:
             return built
-        more = Segment("pictures", total - built.total_tokens, None, True, "whole", "as decoded")
-        return replace(built, ledger=(*built.ledger, more), total_tokens=total)
+        difference = Segment("pictures", total - built.total_tokens, None, True, "whole", "as decoded")
+        return replace(built, ledger=(*built.ledger, difference), total_tokens=total)
 
-    async def _work(self, request: ChatRequest, target: Target, work: Work) -> Built | Plan | None:
+    async def _run(self, request: ChatRequest, target: Target, work: Work) -> Built | Plan | None:
         job, notebook = self._job(request, target), request.extras.notebook
         if isinstance(notebook, Aside):
             return await notebook.work(job, work, folder_of(target) or target.tokenizer)
         loop = asyncio.get_running_loop()
-        return await asyncio.to_thread(lambda: work.do(self._counting.given(job, notebook, target, loop)))
+        return await asyncio.to_thread(lambda: work.do(self._counts.given(job, notebook, target, loop)))
 
     def _job(self, request: ChatRequest, target: Target) -> Job:
         from ...context import Job
@@ -160,24 +162,22 @@ class PromptBuilder:
         )
 
     def _key(self, request: ChatRequest, target: Target) -> tuple[str, ...]:
-        """A notebook of the same name is another one for another holder of a token: nobody is told what others had read."""
+        """Includes the token's holder: a notebook with the same name may be another one, whose text nobody else may learn."""
         path = str((request.extras.notebook or {}).get("path") or "")
         return target.card.name, path, request.extras.client, holder()
 
 
-def _answer_room(request: ChatRequest) -> int:
-    return max(request.sampling.max_tokens or ANSWER, NOTES)
-
-
-def _refuse_hopeless(request: ChatRequest, card: ModelCard) -> None:
-    """Refuse before anything is counted, which takes long for megabytes, or rendered, over which a template without eyes stumbles."""
+def _refuse_impossible(request: ChatRequest, card: ModelCard) -> None:
+    """Refuse before megabytes are counted, or images reach a chat template that fails on them."""
     if card.can and "image" not in card.can and any(message.images for message in request.messages):
-        raise Failure("unsupported", f"{card.name} reads no pictures.", "Load a vision model, or ask in text.")
+        raise Failure(
+            "unsupported", f"{card.name} cannot see images.", "Load a vision model, or ask without the image."
+        )
     refuse_too_long(sum(len(message.text) for message in request.messages), card)
 
 
 def instructed(request: ChatRequest) -> ChatRequest:
-    """The request with the standing instructions moved to the end of its system text."""
+    """The request with the standing instructions moved to the end of its system message."""
     text = request.extras.instructions.strip()
     if not text:
         return request

@@ -1,4 +1,4 @@
-"""The pictures of a request, each decoded in a child of its own before anybody else looks at it; those seen before are remembered."""
+"""Decodes the images of a request, each in a child process before anything else reads it. Caches the latest results."""
 
 from __future__ import annotations
 
@@ -14,86 +14,86 @@ from ...protocol.failures import Failure
 from ...protocol.images import Image
 from ...protocol.requests import ChatRequest
 
-KEPT_BYTES = 64 * 2**20
-# all pictures of a request travel to the worker in one frame of 64 MB
-MOST_BYTES = 56 * 2**20
+CACHE_BYTES = 64 * 2**20
+# all images of a request are sent to the worker in one frame of up to 64 MB
+MAX_BYTES = 56 * 2**20
 
 
 class Pictures:
-    """A chat sends its pictures again with every question, so what came of the latest ones is kept."""
+    """A chat sends its images again with every question, so the latest decoded ones are cached."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
-        self._kept: OrderedDict[bytes, Image] = OrderedDict()
-        self._size = 0
+        self._cache: OrderedDict[bytes, Image] = OrderedDict()
+        self._cached_bytes = 0
 
     async def request(self, request: ChatRequest) -> ChatRequest:
-        """The request with plain PNGs in place of its pictures. Raises `Failure` that says which picture is refused."""
-        made = await self._all(request.messages)
-        for one in made:
-            if isinstance(one, Failure):
-                raise one
-        if sum(len(image.data) for image in made if isinstance(image, Image)) > MOST_BYTES:
-            raise Failure(
-                "too_large", "The pictures together hold too much.", "Send fewer or smaller ones.", "messages"
-            )
-        return replace(request, messages=_with(request.messages, made))
+        """The request with its images as plain PNGs. Raises `Failure` that names the image which was refused."""
+        results = await self._decode_all(request.messages)
+        for result in results:
+            if isinstance(result, Failure):
+                raise result
+        if sum(len(image.data) for image in results if isinstance(image, Image)) > MAX_BYTES:
+            message = f"The images exceed {MAX_BYTES >> 20} MB in total."
+            raise Failure("too_large", message, "Send fewer or smaller ones.", "messages")
+        return replace(request, messages=_with_images(request.messages, results))
 
     async def known(self, messages: Sequence[Message]) -> tuple[tuple[Message, ...], tuple[str, ...]]:
-        """As `request`, but a picture that cannot be decoded (an output of the notebook) is left out, and that is told."""
-        made = await self._all(messages)
-        size, told, kept = 0, [], []
-        for one in made:
-            size += len(one.data) if isinstance(one, Image) else 0
-            is_kept = isinstance(one, Image) and size <= MOST_BYTES
-            kept.append(one if is_kept else "[a picture that could not be decoded]")
-            if not is_kept:
-                told.append("a picture of the notebook that could not be decoded")
-        return _with(messages, kept), tuple(told)
+        """Like `request`, but leaves out images that cannot be decoded (outputs of the notebook) and says which."""
+        size, left_out = 0, []
+        images: list[str | Image] = []
+        for result in await self._decode_all(messages):
+            size += len(result.data) if isinstance(result, Image) else 0
+            if isinstance(result, Image) and size <= MAX_BYTES:
+                images.append(result)
+            else:
+                images.append("[an image that could not be decoded]")
+                left_out.append("an image of the notebook that could not be decoded")
+        return _with_images(messages, images), tuple(left_out)
 
-    async def _all(self, messages: Sequence[Message]) -> list[Image | Failure]:
-        """What came of each picture, in the order of the messages; the decoder takes a few at a time."""
-        given = [image for message in messages for image in message.images]
-        work = [asyncio.ensure_future(self._decoded(image, f"Picture {n}")) for n, image in enumerate(given, 1)]
+    async def _decode_all(self, messages: Sequence[Message]) -> list[Image | Failure]:
+        """The result for each image, in order; the decoder runs a few at a time."""
+        images = [image for message in messages for image in message.images]
+        tasks = [asyncio.ensure_future(self._decode(image, f"Image {n}")) for n, image in enumerate(images, 1)]
         try:
-            return [await _or_failure(one) for one in work]
+            return [await _or_failure(task) for task in tasks]
         finally:
-            for one in work:
-                one.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _decoded(self, image: Image, what: str) -> Image:
+    async def _decode(self, image: Image, what: str) -> Image:
         key = hashlib.sha256(image.data).digest()
-        found = self._kept.get(key)
-        if found is None:
-            found = (await self._decoder.picture(image.data, what)).image
-            self._keep(key, found)
-            # what came of it comes by again: after the request, with the pictures of its notebook
-            self._keep(hashlib.sha256(found.data).digest(), found)
-        self._kept.move_to_end(key)
-        return found
+        decoded = self._cache.get(key)
+        if decoded is None:
+            decoded = (await self._decoder.picture(image.data, what)).image
+            self._keep(key, decoded)
+            # the decoded image is looked up too: first with the request, then with the images of its notebook
+            self._keep(hashlib.sha256(decoded.data).digest(), decoded)
+        self._cache.move_to_end(key)
+        return decoded
 
     def _keep(self, key: bytes, image: Image) -> None:
-        if key not in self._kept:
-            self._kept[key] = image
-            self._size += len(image.data)
-        while self._size > KEPT_BYTES and len(self._kept) > 2:
-            self._size -= len(self._kept.popitem(last=False)[1].data)
+        if key not in self._cache:
+            self._cache[key] = image
+            self._cached_bytes += len(image.data)
+        while self._cached_bytes > CACHE_BYTES and len(self._cache) > 2:
+            self._cached_bytes -= len(self._cache.popitem(last=False)[1].data)
 
 
-async def _or_failure(work: asyncio.Future[Image]) -> Image | Failure:
+async def _or_failure(task: asyncio.Future[Image]) -> Image | Failure:
     try:
-        return await work
+        return await task
     except Failure as failure:
         return failure
 
 
-def _with(messages: Sequence[Message], made: Sequence[str | Image | Failure]) -> tuple[Message, ...]:
-    rest = iter(made)
+def _with_images(messages: Sequence[Message], results: Sequence[str | Image | Failure]) -> tuple[Message, ...]:
+    remaining = iter(results)
 
-    def part(given: str | Image) -> str | Image:
-        one = next(rest) if isinstance(given, Image) else given
-        assert not isinstance(one, Failure)
-        return one
+    def part(original: str | Image) -> str | Image:
+        result = next(remaining) if isinstance(original, Image) else original
+        assert not isinstance(result, Failure)
+        return result
 
     return tuple(replace(message, content=tuple(map(part, message.content))) for message in messages)

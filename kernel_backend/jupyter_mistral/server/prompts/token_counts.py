@@ -1,141 +1,124 @@
-"""How the tokens of a prompt are counted for a model: by its own files where they are here, else by asking where it runs."""
+"""Counts the tokens of a prompt for a model: with its tokenizer files if they are on this machine, else by asking its engine."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ...protocol.conversation import Message
 from ...protocol.failures import Failure
 from ...protocol.images import Image
 from ...protocol.requests import ChatRequest
 from ..inference.base import Target
+from .recent import Recent
 
 if TYPE_CHECKING:
     from ...context import Counter, Given, Job
     from ...context.tokenizer.counts import Tokens
 
-T = TypeVar("T")
-KEPT = 16
-# what lies beside a model of ours, with its chat template
+# marks a model that was quantized here, with its chat template beside it
 OURS = "text_tokenizer.json"
-# what the template adds to every message, and once, as long as the model is not there to be asked: rounded up
+# tokens that the chat template adds per message and per prompt, rounded up, while the model cannot be asked
 PER_MESSAGE, PER_PROMPT = 8, 40
 PROBE = "word"
 
 
-class Counting:
-    """Counters of the latest models, which remember what they counted. Everything here runs in a thread beside the loop."""
+class TokenCounts:
+    """Counters of the latest models, which cache their counts. Runs in a thread, not on the event loop."""
 
     def __init__(self) -> None:
-        self._tokens: OrderedDict[str, Tokens] = OrderedDict()
-        self._counters: OrderedDict[str, Counter] = OrderedDict()
-        self._overheads: OrderedDict[tuple[str, ...], int] = OrderedDict()
+        self._tokens: Recent[Tokens] = Recent()
+        self._counters: Recent[Counter] = Recent()
+        self._overheads: Recent[int] = Recent()
 
     def given(
         self, job: Job, notebook: Mapping[str, Any] | None, target: Target, loop: asyncio.AbstractEventLoop
     ) -> Given:
-        """The job with its notebook read, and the means to count what comes of it."""
+        """The job with its notebook and the functions that count its tokens."""
         if folder := folder_of(target):
-            tokens = self._of(folder)
+            tokens = self._tokens_in(folder)
             return job.given(notebook, tokens.count, lambda m: tokens.overhead(m, job.tools), tokens.image)
         counter = self._counter(target, loop)
         return job.given(
-            notebook, counter, lambda m: self._overhead(m, target, counter, loop) + _called(m, job, counter)
+            notebook, counter, lambda m: self._overhead(m, target, counter, loop) + _tool_tokens(m, job, counter)
         )
 
-    def exactly(self, messages: Sequence[Message], job: Job, target: Target) -> int | None:
-        """Tokens of the whole prompt, where that can be told."""
+    def exact(self, messages: Sequence[Message], job: Job, target: Target) -> int | None:
+        """Tokens of the whole prompt; None if they can only be estimated."""
         folder = folder_of(target)
-        return self._of(folder).prompt(messages, job.tools) if folder else None
+        return self._tokens_in(folder).prompt(messages, job.tools) if folder else None
 
     def image(self, image: Image, target: Target) -> int:
-        """Tokens of a picture."""
+        """Tokens of an image."""
         from ...context.notebook.pictures import estimate
 
         folder = folder_of(target)
-        return self._of(folder).image(image) if folder else estimate(image)
+        return self._tokens_in(folder).image(image) if folder else estimate(image)
 
-    def _of(self, folder: str) -> Tokens:
+    def _tokens_in(self, folder: str) -> Tokens:
         from ...context.tokenizer.counts import Tokens
 
-        return remembered(self._tokens, folder, lambda: Tokens(Path(folder)))
+        return self._tokens.get_or_make(folder, lambda: Tokens(Path(folder)))
 
     def _counter(self, target: Target, loop: asyncio.AbstractEventLoop) -> Counter:
         from ...context import Counter
-        from ...context.tokenizer.counts import Tokens
 
         if target.tokenizer:
-            path = Path(target.tokenizer)
-            return remembered(self._tokens, target.tokenizer, lambda: Tokens(path)).count
-        return remembered(self._counters, target.card.name, lambda: Counter(_count_by_asking(target, loop)))
+            return self._tokens_in(target.tokenizer).count
+        return self._counters.get_or_make(target.card.name, lambda: Counter(_count_by_engine(target, loop)))
 
     def _overhead(
         self, messages: Sequence[Message], target: Target, counter: Counter, loop: asyncio.AbstractEventLoop
     ) -> int:
-        """Tokens that the template adds to messages of these roles; asks the model once for each sequence of roles."""
+        """Tokens that the chat template adds to messages with these roles; asks the engine once per sequence of roles."""
         if target.render is None:
             return PER_PROMPT + PER_MESSAGE * len(messages)
         roles = (target.card.name, *(message.role for message in messages))
 
-        def ask() -> int:
+        def measure() -> int:
             assert target.render is not None
             probes = [Message(message.role, (PROBE,)) for message in messages]
-            whole = asyncio.run_coroutine_threadsafe(_rendered(target, probes), loop).result()
-            return max(0, whole - len(probes) * counter([PROBE])[0])
+            total = asyncio.run_coroutine_threadsafe(_render(target, probes), loop).result()
+            return max(0, total - len(probes) * counter([PROBE])[0])
 
-        return remembered(self._overheads, roles, ask)
+        return self._overheads.get_or_make(roles, measure)
 
 
 def is_exact(request: ChatRequest, target: Target) -> bool:
-    """Whether the tokens of a request are counted: how a model elsewhere is told of functions is not known."""
+    """Whether a request's tokens are counted, not estimated: an external engine does not say how it renders tools."""
     has_calls = bool(request.calling.tools) or any(message.tool_calls for message in request.messages)
     return target.is_exact and (not has_calls or folder_of(target) is not None)
 
 
 def folder_of(target: Target) -> str | None:
-    """The folder of a model of ours, whose files say all there is to count."""
+    """The folder of a model that was quantized here, whose files suffice to count everything; else None."""
     path = Path(target.tokenizer) if target.tokenizer else None
     return str(path.parent) if path is not None and path.name == OURS else None
 
 
-def remembered(kept: OrderedDict[Any, T], key: Any, make: Callable[[], T]) -> T:
-    """What is kept under a key, made where it is not there; the least recently used goes."""
-    found = kept.get(key)
-    if found is None:
-        found = kept[key] = make()
-    kept.move_to_end(key)
-    if len(kept) > KEPT:
-        kept.popitem(last=False)
-    return found
-
-
-def _count_by_asking(target: Target, loop: asyncio.AbstractEventLoop) -> Any:
-    """Counts where the model runs, for one whose tokenizer is not here."""
-
+def _count_by_engine(target: Target, loop: asyncio.AbstractEventLoop) -> Callable[[list[str]], list[int]]:
     def count(texts: list[str]) -> list[int]:
-        return asyncio.run_coroutine_threadsafe(_counted(target, texts), loop).result()
+        return asyncio.run_coroutine_threadsafe(_count(target, texts), loop).result()
 
     return count
 
 
-def _called(messages: Sequence[Message], job: Job, counter: Counter) -> int:
-    """Tokens of the functions that may be called and of earlier calls, as JSON, which is about how templates write them."""
+def _tool_tokens(messages: Sequence[Message], job: Job, counter: Counter) -> int:
+    """Tokens of the available tools and of earlier calls as JSON, which is about how chat templates write them."""
     calls = [call.to_dict() for message in messages for call in message.tool_calls]
     return sum(counter([json.dumps(one, ensure_ascii=False) for one in (*job.tools, *calls)]))
 
 
-async def _counted(target: Target, texts: Sequence[str]) -> list[int]:
+async def _count(target: Target, texts: Sequence[str]) -> list[int]:
     counts = await target.count(texts)
     if len(counts) != len(texts):
-        raise Failure("internal", "The model host counted wrongly.", "Ask again.")
+        raise Failure("internal", "The model engine returned a wrong number of token counts.", "Try again.")
     return counts
 
 
-async def _rendered(target: Target, messages: Sequence[Message]) -> int:
+async def _render(target: Target, messages: Sequence[Message]) -> int:
     assert target.render is not None
     return await target.render(messages)
