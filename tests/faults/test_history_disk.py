@@ -1,4 +1,4 @@
-"""A disk that fills while people chat: the chat goes on, says that it is not saved, and is saved when space returns."""
+"""The disk fills up during a chat: the chat continues, is marked as not saved, and is saved when space returns."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def whole() -> list[tuple[str, str, int]]:
 
 @pytest.mark.fault("F9")
 @pytest.mark.parametrize("limit", [0, 5 * KB, 33 * KB, 61 * KB, 98 * KB, 150 * KB, 220 * KB])
-async def test_all_is_saved_when_space_returns(tmp_path: Path, limit: int) -> None:
+async def test_everything_is_saved_when_space_returns(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "chats" / "chats.sqlite"
     told = in_child(path, limit, returns=True, early=False)
     assert not told[-1][1], "the disk did not fill"
@@ -101,7 +101,7 @@ async def test_all_is_saved_when_space_returns(tmp_path: Path, limit: int) -> No
 
 @pytest.mark.fault("F9")
 @pytest.mark.parametrize("limit", [0, 3 * KB, 9 * KB, 30 * KB])
-async def test_all_is_saved_when_there_was_no_space_at_all_at_first(tmp_path: Path, limit: int) -> None:
+async def test_everything_is_saved_even_if_the_disk_was_full_from_the_start(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "chats" / "chats.sqlite"
     told = in_child(path, limit, returns=True, early=True)
     assert not told[-1][1]
@@ -110,7 +110,7 @@ async def test_all_is_saved_when_there_was_no_space_at_all_at_first(tmp_path: Pa
 
 @pytest.mark.fault("F9")
 @pytest.mark.parametrize("limit", [5 * KB, 61 * KB, 98 * KB, 131 * KB, 220 * KB])
-async def test_what_was_said_to_be_saved_is_there_after_a_crash_on_a_full_disk(tmp_path: Path, limit: int) -> None:
+async def test_acknowledged_writes_survive_a_crash_on_a_full_disk(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "chats" / "chats.sqlite"
     told = in_child(path, limit, returns=False, early=False)
     there = {name: state for name, state, _ in await stored(path)}

@@ -1,4 +1,4 @@
-"""Histories that end by kill -9 at any moment: what was acknowledged is there, in order, once, and no half of anything else."""
+"""The history is killed with kill -9 at any moment: acknowledged writes are stored, in order, once, and nothing half."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def histories(draw: st.DrawFn) -> list[tuple[list[Op], int | None, float]]:
 @pytest.mark.fault("F25", "F2")
 @settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 @given(histories())
-def test_what_was_acknowledged_survives_kill_9(lives: list[tuple[list[Op], int | None, float]]) -> None:
+def test_acknowledged_writes_survive_kill_9(lives: list[tuple[list[Op], int | None, float]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "chats" / "chats.sqlite"
         model: Model = {}

@@ -127,7 +127,7 @@ def test_a_killed_host_loses_no_question_and_at_most_a_second_of_text(hosts: Any
 
 
 @pytest.mark.fault("F13")
-def test_a_host_that_is_asked_to_end_keeps_every_word(hosts: Any) -> None:
+def test_a_host_that_is_terminated_keeps_all_text(hosts: Any) -> None:
     first = hosts()
     begun, stream, shown = begin(Chats(first.client), 20)
     first.end(signal.SIGTERM)

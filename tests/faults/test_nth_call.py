@@ -1,4 +1,4 @@
-"""As SQLite tests itself: the nth call to the disk fails, for n = 1, 2, 3 … until a run in which nothing failed any more.
+"""The nth disk call fails, for n = 1, 2, 3 … until a run in which none failed (as SQLite tests itself).
 
 With --all each n is tried, else ever fewer of them. strace makes the calls fail, in a real process.
 """
@@ -80,7 +80,7 @@ async def stored(path: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("call", "error"), [("pwrite64", "ENOSPC"), ("fdatasync", "EIO"), ("unlink", "EIO"), ("ftruncate", "ENOSPC")]
 )
-def test_whichever_call_fails_what_was_said_to_be_saved_is_there(tmp_path: Path, call: str, error: str) -> None:
+def test_whichever_disk_call_fails_acknowledged_writes_are_stored(tmp_path: Path, call: str, error: str) -> None:
     assert shutil.which("strace"), "strace is not installed: apt-get install strace"
     whole, tried = 0, 0
     for n in numbers():

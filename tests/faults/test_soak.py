@@ -15,7 +15,7 @@ SOAK = Path(__file__).parent.parent / "benchmarks" / "soak.py"
 
 @pytest.mark.slow
 @pytest.mark.fault("F17", "F16", "F15")
-def test_many_clients_leave_memory_descriptors_and_threads_as_they_were(models_home: Path) -> None:
+def test_many_clients_leave_no_memory_descriptors_or_threads_behind(models_home: Path) -> None:
     line = [sys.executable, str(SOAK), "--minutes", "0.4", "--clients", "25"]
     environ = {**os.environ, HOME_ENV: str(models_home)}
     done = subprocess.run(line, env=environ, capture_output=True, text=True, timeout=500, check=False)
@@ -26,7 +26,7 @@ def test_many_clients_leave_memory_descriptors_and_threads_as_they_were(models_h
 
 @pytest.mark.slow
 @pytest.mark.fault("F2")
-def test_a_host_that_is_killed_again_and_again_loses_nothing_that_it_acknowledged() -> None:
+def test_a_repeatedly_killed_host_loses_nothing_acknowledged() -> None:
     line = [sys.executable, str(SOAK.with_name("kill_loop.py")), "--kills", "15"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]

@@ -45,7 +45,7 @@ Make = Callable[..., Any]
 
 
 @pytest.mark.threat("T36", "T28")
-async def test_a_request_leaves_who_what_and_how_much_but_never_what_was_said(
+async def test_a_request_is_recorded_with_user_model_and_cost_but_never_its_text(
     mistral_home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOGNAME", "somebody-else")
@@ -96,7 +96,7 @@ async def test_a_request_leaves_who_what_and_how_much_but_never_what_was_said(
 
 
 @pytest.mark.threat("T36", "T28")
-async def test_documents_that_are_read_and_chats_that_are_deleted_leave_a_record(own_host: Make) -> None:
+async def test_reading_documents_and_deleting_chats_is_recorded(own_host: Make) -> None:
     peer = own_host(Options(), None, audit_of({"audit_log": True})).peer
     pdf = PDF.replace(b"TITLE", CANARY.encode())
 
@@ -131,7 +131,7 @@ async def test_documents_that_are_read_and_chats_that_are_deleted_leave_a_record
 
 
 @pytest.mark.threat("T36", "T35")
-def test_tokens_that_are_made_and_revoked_leave_a_record(
+def test_creating_and_revoking_tokens_is_recorded(
     mistral_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config").mkdir()
@@ -168,7 +168,7 @@ async def test_without_the_setting_there_is_no_log(mistral_home: Path) -> None:
 
 @pytest.mark.threat("T36")
 @pytest.mark.fault("F9")
-async def test_what_cannot_be_recorded_is_refused_before_anything_runs(
+async def test_a_request_that_cannot_be_recorded_is_refused_before_anything_runs(
     mistral_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
@@ -202,7 +202,7 @@ async def test_what_cannot_be_recorded_is_refused_before_anything_runs(
 
 @pytest.mark.threat("T36")
 @pytest.mark.fault("F9")
-async def test_an_end_that_cannot_be_recorded_is_told_and_nothing_follows_it(
+async def test_an_end_that_cannot_be_recorded_is_reported_and_later_requests_are_refused(
     mistral_home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     parts = join(Options(), logging.getLogger("jupyter_mistral"), None, audit_of({"audit_log": True}), zygote.launch)

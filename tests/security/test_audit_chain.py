@@ -37,7 +37,7 @@ def test_records_are_chained_and_private(log_folder: Path) -> None:
 
 
 @pytest.mark.threat("T36")
-def test_any_changed_byte_is_found_and_named(log_folder: Path) -> None:
+def test_any_changed_byte_is_located(log_folder: Path) -> None:
     path = write_records(log_folder)
     raw = path.read_bytes()
     for at in range(0, len(raw), 7):
@@ -51,7 +51,7 @@ def test_any_changed_byte_is_found_and_named(log_folder: Path) -> None:
 
 @pytest.mark.threat("T36")
 @pytest.mark.parametrize("lines", [[0, 1, 3, 4], [0, 2, 1, 3, 4], [0, 1, 1, 2, 3, 4]], ids=["gone", "moved", "twice"])
-def test_a_record_that_is_gone_moved_or_doubled_is_found(log_folder: Path, lines: list[int]) -> None:
+def test_a_missing_moved_or_repeated_record_is_found(log_folder: Path, lines: list[int]) -> None:
     path = write_records(log_folder)
     raw = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(raw[i] for i in lines))
@@ -59,7 +59,7 @@ def test_a_record_that_is_gone_moved_or_doubled_is_found(log_folder: Path, lines
     assert "does not follow" in fault and count < 5
 
 
-def test_the_chain_goes_on_over_days_and_older_ones_may_be_deleted(log_folder: Path) -> None:
+def test_the_chain_spans_days_and_old_files_may_be_deleted(log_folder: Path) -> None:
     path = write_records(log_folder, 3)
     path.rename(log_folder / "audit-2020-01-01.jsonl")
     AuditLog(log_folder).add({"action": "load", "state": "done"})
@@ -73,7 +73,7 @@ def test_the_chain_goes_on_over_days_and_older_ones_may_be_deleted(log_folder: P
 
 
 @pytest.mark.fault("F19")
-def test_a_clock_that_goes_back_keeps_the_order(log_folder: Path) -> None:
+def test_a_clock_that_is_set_back_keeps_the_order(log_folder: Path) -> None:
     path = write_records(log_folder, 2)
     path.rename(log_folder / "audit-2999-01-01.jsonl")
     AuditLog(log_folder).add({"action": "chat", "state": "asked"})
@@ -91,7 +91,7 @@ def test_two_servers_share_one_chain(log_folder: Path) -> None:
 
 
 @pytest.mark.fault("F9")
-def test_a_full_disk_loses_no_more_than_it_says(log_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_loses_only_counted_records(log_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = AuditLog(log_folder)
     log.add({"action": "chat"})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -109,7 +109,7 @@ def test_a_full_disk_loses_no_more_than_it_says(log_folder: Path, caplog: pytest
 
 
 @pytest.mark.fault("F2")
-def test_half_a_line_of_a_power_cut_is_told_and_the_log_goes_on(log_folder: Path) -> None:
+def test_a_partial_line_of_a_power_cut_is_reported_and_the_log_continues(log_folder: Path) -> None:
     path = write_records(log_folder, 2)
     with path.open("ab") as out:
         out.write(b'{"n": 3, "ti')
@@ -162,7 +162,7 @@ def test_a_record_made_unreadable_is_not_taken_for_a_power_cut(log_folder: Path)
 
 
 @pytest.mark.threat("T36")
-def test_a_log_that_was_cut_off_or_written_anew_lacks_the_hash_that_was_kept(log_folder: Path) -> None:
+def test_a_truncated_or_rewritten_log_lacks_the_kept_hash(log_folder: Path) -> None:
     path = write_records(log_folder, 3)
     kept = verify(log_folder).last
     AuditLog(log_folder).add({"action": "load"})
@@ -175,7 +175,7 @@ def test_a_log_that_was_cut_off_or_written_anew_lacks_the_hash_that_was_kept(log
 
 
 @pytest.mark.threat("T30")
-def test_a_link_put_in_its_place_is_not_written_through(log_folder: Path, tmp_path: Path, caplog: Any) -> None:
+def test_a_symlink_in_its_place_is_not_followed(log_folder: Path, tmp_path: Path, caplog: Any) -> None:
     path = write_records(log_folder, 1)
     target = tmp_path / "target"
     target.write_bytes(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Answers with readers that come and go, written by the real engine and the test model."""
+"""Running answers with readers that come and go, from the real engine with the test model."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def test_every_reader_gets_the_whole_answer(talk: Conversations) -> None:
     assert (await talk.history.chat(chat))["title"] == "Count from 1 to 1000 in words."
 
 
-async def test_an_answer_that_nobody_reads_ends_and_frees_the_engine(talk: Conversations, engine: LocalEngine) -> None:
+async def test_an_answer_without_readers_ends_and_frees_the_engine(talk: Conversations, engine: LocalEngine) -> None:
     chat = (await talk.create())["id"]
     asked = await ask(talk, chat, LONG)
     reader = asked.answer.read()
@@ -126,7 +126,7 @@ async def test_an_answer_that_nobody_reads_ends_and_frees_the_engine(talk: Conve
     assert await text_of((await ask(talk, chat, SHORT)).answer.read())
 
 
-async def test_an_answer_that_nobody_ever_read_ends_too(talk: Conversations) -> None:
+async def test_an_answer_that_never_had_a_reader_ends_too(talk: Conversations) -> None:
     chat = (await talk.create())["id"]
     await ask(talk, chat, LONG)
     await until_ended(talk, chat)
@@ -145,7 +145,7 @@ async def test_a_reader_that_comes_back_in_time_keeps_the_answer_going(talk: Con
     assert (await kept(talk, chat))[0] == "done"
 
 
-async def test_stop_keeps_what_was_written_and_tells_every_reader(talk: Conversations, engine: LocalEngine) -> None:
+async def test_stop_keeps_the_text_and_reaches_every_reader(talk: Conversations, engine: LocalEngine) -> None:
     chat = (await talk.create())["id"]
     asked = await ask(talk, chat, LONG)
     reader = asked.answer.read()
@@ -170,7 +170,7 @@ async def test_stop_before_the_first_step_ends_the_answer(talk: Conversations) -
     assert (await talk.stop(chat, asked.assistant["id"]))["state"] == "interrupted"
 
 
-async def test_a_growing_answer_is_saved_while_it_grows(talk: Conversations, path: Path) -> None:
+async def test_an_answer_is_saved_while_it_grows(talk: Conversations, path: Path) -> None:
     chat = (await talk.create())["id"]
     asked = await ask(talk, chat, LONG)
     reader = asked.answer.read()
@@ -222,7 +222,7 @@ async def test_regenerate_edit_and_delete(talk: Conversations) -> None:
 
 
 @pytest.mark.fault("F1")
-async def test_a_dead_worker_leaves_what_was_written_and_the_next_answer_comes(
+async def test_a_dead_worker_leaves_the_text_so_far_and_the_next_answer_works(
     talk: Conversations, engine: LocalEngine
 ) -> None:
     chat = (await talk.create())["id"]
@@ -243,7 +243,7 @@ async def test_a_dead_worker_leaves_what_was_written_and_the_next_answer_comes(
     assert await text_of(again.answer.read())
 
 
-async def test_a_failure_without_a_word_is_a_failed_answer(talk: Conversations) -> None:
+async def test_a_failure_before_any_text_is_a_failed_answer(talk: Conversations) -> None:
     chat = (await talk.create())["id"]
     asked = await ask(talk, chat, {**SHORT, "model": "no-such-model"})
     with pytest.raises(Failure) as failure:
@@ -252,7 +252,7 @@ async def test_a_failure_without_a_word_is_a_failed_answer(talk: Conversations) 
     assert await kept(talk, chat) == ("failed", "")
 
 
-async def test_a_chat_longer_than_the_model_holds_forgets_its_oldest_turns_and_says_so(talk: Conversations) -> None:
+async def test_a_chat_longer_than_the_context_drops_its_oldest_turns_and_says_so(talk: Conversations) -> None:
     chat = (await talk.create())["id"]
     for _ in range(6):
         long = {**SHORT, "content": ["word " * 1000]}
@@ -263,7 +263,7 @@ async def test_a_chat_longer_than_the_model_holds_forgets_its_oldest_turns_and_s
     assert len((await talk.history.chat(chat))["messages"]) == 12, "they are forgotten by the model only"
 
 
-async def test_standing_instructions_are_read_and_stand_in_no_message(talk: Conversations) -> None:
+async def test_standing_instructions_are_sent_but_not_stored(talk: Conversations) -> None:
     chat = (await talk.create())["id"]
     read = []
     for instructions in ("", "Answer in rhymes. " * 20):
@@ -283,7 +283,7 @@ async def test_standing_instructions_are_read_and_stand_in_no_message(talk: Conv
 
 
 @pytest.mark.fault("F13")
-async def test_closing_stores_what_there_is(talk: Conversations, path: Path) -> None:
+async def test_closing_stores_the_text_so_far(talk: Conversations, path: Path) -> None:
     chat = (await talk.create())["id"]
     reader = (await ask(talk, chat, LONG)).answer.read()
     shown = await until_text(reader, 10)

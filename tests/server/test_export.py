@@ -1,4 +1,4 @@
-"""Exports: Markdown that holds the chat, a notebook with code in code cells, and nothing in either that acts by itself."""
+"""Exports: Markdown that contains the chat, a notebook with code in code cells, and no active content in either."""
 
 from __future__ import annotations
 
@@ -94,14 +94,14 @@ def markdown_cells(chat: dict[str, Any]) -> list[str]:
     return [c.source for c in nbformat.reads(to_notebook(chat), as_version=4).cells if c.cell_type == "markdown"]
 
 
-def test_the_check_sees_what_acts() -> None:
+def test_the_check_detects_active_text() -> None:
     assert sum(bool(acts(text)) for text in HOSTILE) > 20
 
 
 @pytest.mark.threat("T4")
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("role", ["user", "assistant"])
-def test_no_text_of_a_chat_acts(text: str, role: str) -> None:
+def test_no_text_of_a_chat_becomes_active(text: str, role: str) -> None:
     for wrapped in (text, f"before\n\n{text}\n\nafter", f"- item\n\n  {text}", f"`code` {text} `code`"):
         made = chat(message(role, wrapped), title=wrapped)
         assert acts(to_markdown(made)) == []
@@ -113,7 +113,7 @@ def test_no_text_of_a_chat_acts(text: str, role: str) -> None:
 @given(
     st.lists(st.sampled_from([*HOSTILE, "`", "``", "```", "\n", "\n\n", "    ", "\\", "text", "- ", "> "]), max_size=12)
 )
-def test_no_mixture_of_them_acts(parts: list[str]) -> None:
+def test_no_mixture_of_hostile_texts_becomes_active(parts: list[str]) -> None:
     made = chat(message("assistant", "".join(parts)))
     assert acts(to_markdown(made)) == []
     for source in markdown_cells(made):
@@ -149,7 +149,7 @@ def test_python_becomes_code_cells_that_were_not_run() -> None:
     assert "signature" not in notebook.metadata
 
 
-def test_pictures_go_along() -> None:
+def test_images_are_exported() -> None:
     picture = Image("image/png", b"\x89PNG")
     made = chat(message("user", "see", picture))
     assert f"![image]({picture.to_url()})" in to_markdown(made)
@@ -157,7 +157,7 @@ def test_pictures_go_along() -> None:
     assert (cell.source, cell.attachments) == ("![image](attachment:picture)", {"picture": {"image/png": "iVBORw=="}})
 
 
-def test_an_answer_that_broke_off_says_so() -> None:
+def test_an_unfinished_answer_is_marked() -> None:
     made = chat(
         message("user", "q"), message("assistant", "par", state="interrupted"), message("assistant", state="failed")
     )
@@ -173,6 +173,6 @@ def test_any_text_can_be_exported(text: str) -> None:
     assert to_markdown(made)
 
 
-def test_plain_text_stays_as_it_is() -> None:
+def test_plain_text_is_unchanged() -> None:
     text = "Größe: 3 < 4 & 5 > 2; a -> b; `List[int]`, **bold**, [link](https://example.com) $x^2$ مرحبا"
     assert neutral(text) == text

@@ -179,7 +179,7 @@ async def test_a_picture_is_refused_before_it_is_sent(engine: ExternalEngine) ->
     assert caught.value.code == "unsupported"
 
 
-async def test_leaving_frees_the_engine(engine: ExternalEngine) -> None:
+async def test_disconnecting_frees_the_engine(engine: ExternalEngine) -> None:
     # it answers two at once: were the first three still written, the last would wait for all they have to say
     for _ in range(3):
         async with contextlib.aclosing(

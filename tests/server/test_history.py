@@ -1,4 +1,4 @@
-"""Chats on disk: what was stored is there again, for its owner alone, and two servers may share the file."""
+"""Chats on disk survive restarts, are private, and may be shared by two servers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def texts(chat: dict) -> list[str]:
     return ["".join(part for part in m["content"] if isinstance(part, str)) for m in chat["messages"]]
 
 
-async def test_everything_is_there_after_a_restart(history: History, path: Path) -> None:
+async def test_everything_survives_a_restart(history: History, path: Path) -> None:
     chat = await history.create(notebook="plots/سلام.ipynb")
     await history.add_turn(chat, ("u1", ("see ", PICTURE, " and say")), "a1", time.time(), None, "see")
     await answer(history, chat, "1", "It ", "is ", "blue.")
@@ -69,7 +69,7 @@ async def test_the_title_of_the_first_question_stays(history: History) -> None:
     assert [c["title"] for c in await history.chats()] == ["mine"]
 
 
-async def test_the_newest_chat_stands_first(history: History) -> None:
+async def test_the_newest_chat_is_listed_first(history: History) -> None:
     first, second = await history.create("first"), await history.create("second")
     assert [c["id"] for c in await history.chats()] == [second, first]
     await ask(history, first, "1")
@@ -87,7 +87,7 @@ async def test_search_finds_titles_and_texts(history: History, query: str) -> No
     assert [c["id"] for c in await history.chats(query)] == [chat]
 
 
-async def test_an_edited_question_drops_what_follows(history: History) -> None:
+async def test_an_edited_question_drops_all_later_messages(history: History) -> None:
     chat = await history.create()
     for name in ("1", "2", "3"):
         await ask(history, chat, name, f"q{name}")
@@ -125,7 +125,7 @@ async def test_a_message_of_another_chat_is_not_replaced(history: History) -> No
     assert len((await history.chat(first))["messages"]) == 2
 
 
-async def test_the_same_piece_twice_is_one_piece(history: History) -> None:
+async def test_appending_the_same_piece_twice_stores_it_once(history: History) -> None:
     chat = await history.create()
     await ask(history, chat, "1")
     for _ in range(2):
@@ -136,7 +136,7 @@ async def test_the_same_piece_twice_is_one_piece(history: History) -> None:
     assert (reply["content"], reply["state"]) == (["once"], "done")
 
 
-async def test_what_is_gone_is_said_to_be_gone(history: History) -> None:
+async def test_calls_on_a_deleted_chat_report_not_found(history: History) -> None:
     chat = await history.create()
     await ask(history, chat, "1")
     await history.delete(chat)
@@ -154,7 +154,7 @@ async def test_what_is_gone_is_said_to_be_gone(history: History) -> None:
     assert await history.chats() == []
 
 
-async def test_deleted_words_are_not_left_in_the_file(history: History, path: Path) -> None:
+async def test_deleted_text_is_erased_from_the_file(history: History, path: Path) -> None:
     kept, dropped = await history.create(), await history.create()
     await ask(history, kept, "1", "a kept word")
     await ask(history, dropped, "2", "my secret word " * 500)
@@ -174,7 +174,7 @@ async def test_only_the_owner_may_read_the_files(history: History, path: Path) -
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in (path.parent, path.parent.parent)} == {0o700}
 
 
-async def test_closing_leaves_only_the_chats(history: History, path: Path) -> None:
+async def test_closing_leaves_only_the_database(history: History, path: Path) -> None:
     await history.create()
     await history.close()
     assert [file.name for file in path.parent.iterdir()] == [path.name]
@@ -182,7 +182,7 @@ async def test_closing_leaves_only_the_chats(history: History, path: Path) -> No
 
 @pytest.mark.threat("T30")
 @pytest.mark.parametrize("trap", ["open folder", "linked folder", "linked file", "newer version"])
-async def test_a_place_that_cannot_be_trusted_is_not_written(tmp_path: Path, path: Path, trap: str) -> None:
+async def test_an_untrusted_path_is_not_written(tmp_path: Path, path: Path, trap: str) -> None:
     path.parent.parent.mkdir(mode=0o700)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o700)
@@ -204,7 +204,7 @@ async def test_a_place_that_cannot_be_trusted_is_not_written(tmp_path: Path, pat
     assert list(elsewhere.iterdir()) == []
 
 
-async def test_chats_kept_in_memory_are_saved_once_the_folder_is_right(path: Path) -> None:
+async def test_chats_in_memory_are_saved_once_the_folder_is_private(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True)
     path.parent.chmod(0o755)
     history = History(path, retry_s=0.01)
@@ -223,7 +223,7 @@ async def test_chats_kept_in_memory_are_saved_once_the_folder_is_right(path: Pat
     await again.close()
 
 
-async def test_a_damaged_file_is_set_aside_and_kept(path: Path) -> None:
+async def test_a_damaged_file_is_moved_aside_and_kept(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True)
     path.write_bytes(b"this was a database once " * 200)
     history = History(path)
@@ -252,7 +252,7 @@ async def test_two_servers_share_the_file(history: History, path: Path) -> None:
     await other.close()
 
 
-async def test_the_answer_of_another_living_server_is_left_alone(history: History, path: Path) -> None:
+async def test_the_answer_of_another_live_server_is_not_interrupted(history: History, path: Path) -> None:
     chat = await history.create()
     await ask(history, chat, "1")
     other = History(path)
@@ -287,9 +287,7 @@ async def test_a_write_lock_held_elsewhere_blocks_neither_loop_nor_chat(path: Pa
     await history.close()
 
 
-def test_the_default_place_is_below_jupyter_or_where_the_user_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_path_is_below_jupyter_or_set_by_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
     assert default_path() == tmp_path / "data" / "mistral" / "chats" / "chats.sqlite"
     monkeypatch.setenv("JUPYTER_MISTRAL_HOME", str(tmp_path / "home"))

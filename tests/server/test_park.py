@@ -1,4 +1,4 @@
-"""Lending the device over HTTP and from a kernel: the next request brings the model back."""
+"""Parking over HTTP and from a kernel: the next request brings the model back to the GPU."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from jupyter_mistral.protocol import CONNECTION_ENV
 
 
-async def test_a_parked_model_says_so_and_comes_back_by_itself(peer: Any) -> None:
+async def test_a_parked_model_reports_it_and_wakes_with_the_next_request(peer: Any) -> None:
     code, told = await peer.ask("POST", "/mistral/api/park", {})
     assert (code, told["state"]) == (200, "parked") and told["model"]["name"]
     pid = told["worker_pid"]
@@ -22,20 +22,20 @@ async def test_a_parked_model_says_so_and_comes_back_by_itself(peer: Any) -> Non
     assert (status["state"], status["worker_pid"]) == ("ready", pid), "the same process, nothing was loaded anew"
 
 
-async def test_loading_a_parked_model_brings_it_back(peer: Any) -> None:
+async def test_loading_a_parked_model_wakes_it(peer: Any) -> None:
     await peer.ask("POST", "/mistral/api/park", {})
     reply = await peer.send("POST", "/mistral/api/load", {"model": None})
     chunks = [chunk async for chunk in reply.chunks()]
     assert chunks[-1] == "[DONE]" and chunks[-2]["mistral"]["status"]["state"] == "ready"
 
 
-async def test_without_a_model_there_is_nothing_to_park(peer: Any) -> None:
+async def test_parking_without_a_model_fails(peer: Any) -> None:
     await peer.ask("POST", "/mistral/api/unload", {})
     code, told = await peer.ask("POST", "/mistral/api/park", {})
     assert (code, told["error"]["code"]) == (503, "engine_stopped")
 
 
-async def test_a_kernel_lends_itself_the_gpu_for_a_block(
+async def test_lend_gpu_parks_the_model_for_a_block(
     peer: Any, host_info: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "connection.json"

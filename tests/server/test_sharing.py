@@ -1,4 +1,4 @@
-"""Several people at one model host, each with a token of their own."""
+"""Several users of one model host, each with a token."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def as_holder(token: str) -> dict[str, Any]:
 
 
 @pytest.mark.threat("T29")
-async def test_what_one_has_had_read_no_other_finds(own_host: Callable[..., Any]) -> None:
+async def test_token_holders_do_not_share_a_prefix_cache(own_host: Callable[..., Any]) -> None:
     host = own_host(Options())
     ann, bob = Keys().create("ann"), Keys().create("bob")
     cached = []
@@ -46,7 +46,7 @@ async def test_what_one_has_had_read_no_other_finds(own_host: Callable[..., Any]
 
 
 @pytest.mark.fault("F15")
-async def test_one_persons_many_questions_do_not_hold_up_anothers_one(own_host: Callable[..., Any]) -> None:
+async def test_one_users_many_questions_do_not_delay_anothers(own_host: Callable[..., Any]) -> None:
     host = own_host(Options())
     await host.load()
     ann, bob = Keys().create("ann"), Keys().create("bob")

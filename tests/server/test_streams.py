@@ -1,4 +1,4 @@
-"""What a client reads: the laws of streams, answers in one piece, and what follows when it leaves. A real host, a real model."""
+"""Streamed and whole answers as a client reads them, and what happens when it disconnects. A real host with a real model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_a_stream_is_progress_then_text_then_one_end_then_done(peer: Any) 
     assert {c["model"] for c in chunks[:-1]} == {"smollm2-135m"}
 
 
-async def test_our_own_reader_understands_the_stream(peer: Any) -> None:
+async def test_our_own_client_reads_the_stream(peer: Any) -> None:
     events = await _events(await peer.chat("Say hello.", max_tokens=4))
     assert isinstance(events[-1], End)
     assert sum(isinstance(event, End) for event in events) == 1
@@ -51,7 +51,7 @@ async def test_our_own_reader_understands_the_stream(peer: Any) -> None:
     assert "".join(event.text for event in events if isinstance(event, Delta))
 
 
-async def test_a_client_that_did_not_ask_for_progress_gets_text_only(peer: Any) -> None:
+async def test_without_events_a_client_gets_text_only(peer: Any) -> None:
     reply = await peer.chat("Say hello.", max_tokens=4, mistral={})
     chunks = [chunk async for chunk in reply.chunks()]
     assert chunks[-1] == "[DONE]"
@@ -59,7 +59,7 @@ async def test_a_client_that_did_not_ask_for_progress_gets_text_only(peer: Any) 
     assert all("mistral" not in chunk for chunk in chunks[:-1])
 
 
-async def test_one_piece_says_what_the_stream_says(peer: Any) -> None:
+async def test_a_non_streamed_answer_equals_the_streamed_one(peer: Any) -> None:
     streamed = await _events(await peer.chat("Name a colour.", max_tokens=12))
     reply = await peer.chat("Name a colour.", max_tokens=12, stream=False)
     whole = await reply.body()
@@ -69,7 +69,7 @@ async def test_one_piece_says_what_the_stream_says(peer: Any) -> None:
     assert whole["usage"]["total_tokens"] == whole["usage"]["prompt_tokens"] + whole["usage"]["completion_tokens"]
 
 
-async def test_a_completion_goes_on_with_the_text(peer: Any, models_home: Path) -> None:
+async def test_a_completion_continues_the_text(peer: Any, models_home: Path) -> None:
     body = {"prompt": "1, 2, 3, 4,", "max_tokens": 4, "temperature": 0, "model": "smollm2-135m"}
     status, whole = await peer.ask("POST", "/mistral/v1/completions", body)
     assert (status, whole["object"]) == (200, "text_completion")
@@ -82,14 +82,14 @@ async def test_a_completion_goes_on_with_the_text(peer: Any, models_home: Path) 
     assert "".join(c["choices"][0]["text"] for c in chunks[:-1]) == whole["choices"][0]["text"]
 
 
-async def test_a_failure_before_the_first_progress_is_told_once(peer: Any) -> None:
+async def test_a_failure_before_the_first_progress_is_reported_once(peer: Any) -> None:
     """With its status, or on a busy machine in a stream that has begun meanwhile."""
     reply = await peer.chat("hi", model="no-such-model", mistral={"events": True})
     told = [await reply.body()] if reply.status == 404 else [c async for c in reply.chunks() if "error" in c]
     assert [one["error"]["code"] for one in told] == ["unknown_model"]
 
 
-async def test_a_failure_at_once_has_its_http_status(peer: Any) -> None:
+async def test_an_immediate_failure_has_its_http_status(peer: Any) -> None:
     reply = await peer.chat("hi", model="no-such-model", mistral={})
     assert reply.status == 404
     error = (await reply.body())["error"]
@@ -98,7 +98,7 @@ async def test_a_failure_at_once_has_its_http_status(peer: Any) -> None:
 
 
 @pytest.mark.threat("T34")
-async def test_a_model_that_is_not_on_disk_is_not_fetched(peer: Any) -> None:
+async def test_a_model_that_is_not_on_disk_is_not_downloaded(peer: Any) -> None:
     reply = await peer.chat("hi", model="mistral-small-3.2")
     assert reply.status == 409
     error = (await reply.body())["error"]
@@ -116,7 +116,7 @@ async def test_a_prompt_beyond_the_context_is_refused_and_the_next_request_works
     assert isinstance((await _events(await peer.chat("hi", max_tokens=2)))[-1], End)
 
 
-async def test_a_stock_client_works(peer: Any) -> None:
+async def test_an_openai_client_works(peer: Any) -> None:
     """What the openai library sends, field by field."""
     body = {
         "model": "smollm2-135m",
@@ -139,7 +139,7 @@ async def test_a_stock_client_works(peer: Any) -> None:
 
 @pytest.mark.threat("T26")
 @pytest.mark.fault("F16")
-async def test_leaving_frees_the_engine(peer: Any) -> None:
+async def test_disconnecting_frees_the_engine(peer: Any) -> None:
     reply = await peer.chat(LONG, max_tokens=4000, response_format=ENDLESS)
     async for chunk in reply.chunks():
         if chunk["choices"]:
@@ -155,7 +155,7 @@ async def test_leaving_frees_the_engine(peer: Any) -> None:
 
 @pytest.mark.threat("T26")
 @pytest.mark.fault("F16")
-async def test_leaving_an_answer_in_one_piece_frees_the_engine_too(peer: Any) -> None:
+async def test_disconnecting_from_a_non_streamed_answer_frees_the_engine_too(peer: Any) -> None:
     asking = asyncio.ensure_future(peer.chat(LONG, max_tokens=4000, stream=False, response_format=ENDLESS))
     await peer.until(lambda status: status["running"] == 1)
     asking.cancel()
@@ -163,7 +163,7 @@ async def test_leaving_an_answer_in_one_piece_frees_the_engine_too(peer: Any) ->
     await peer.until(lambda status: status["running"] == 0)
 
 
-async def test_those_who_wait_are_told_their_place_as_it_changes(peer: Any) -> None:
+async def test_queued_requests_see_their_position_change(peer: Any) -> None:
     running = [await peer.chat(LONG, max_tokens=4000, response_format=ENDLESS) for _ in range(WIDTH)]
     await peer.until(lambda status: status["running"] == WIDTH)
     second = await peer.chat(LONG, max_tokens=4000, response_format=ENDLESS)
@@ -196,7 +196,7 @@ async def test_a_short_question_does_not_wait_for_a_long_answer(peer: Any) -> No
     long.leave()
 
 
-async def test_ghost_text_makes_room_for_a_question(peer: Any) -> None:
+async def test_ghost_text_yields_to_a_question(peer: Any) -> None:
     numbers = ", ".join(map(str, range(1, 60)))  # it goes on, whatever model it is
     body = {"prompt": numbers, "max_tokens": 4000, "temperature": 0, "stream": True, "mistral": {"if_busy": "refuse"}}
     ghost = await peer.send("POST", "/mistral/v1/completions", body)
@@ -208,7 +208,7 @@ async def test_ghost_text_makes_room_for_a_question(peer: Any) -> None:
     assert last["error"]["code"] == "busy"
 
 
-async def test_newer_ghost_text_is_not_refused_for_older_and_none_is_given_beside_an_answer(peer: Any) -> None:
+async def test_ghost_text_is_refused_during_an_answer_but_not_because_of_older_ghost_text(peer: Any) -> None:
     """A key press aborts the request of the one before, which the server may notice after the newer one has come."""
     await peer.until(lambda status: not status["running"])
     body = {"prompt": "def add(", "max_tokens": 4000, "stream": True, "mistral": {"if_busy": "refuse"}}
@@ -228,7 +228,7 @@ async def test_newer_ghost_text_is_not_refused_for_older_and_none_is_given_besid
     long.leave()
 
 
-async def test_who_does_not_want_to_wait_is_refused(peer: Any) -> None:
+async def test_a_request_that_does_not_wait_is_refused_when_busy(peer: Any) -> None:
     first = await peer.chat(LONG, max_tokens=4000, response_format=ENDLESS)
     await peer.until(lambda status: status["running"] == 1)
     reply = await peer.chat("hi", mistral={"if_busy": "refuse"})
@@ -247,7 +247,7 @@ async def test_the_loaded_model_is_listed_first(peer: Any) -> None:
     assert {"smollm2-135m", "mistral-small-3.2"} <= {row["name"] for row in catalogue["models"]}
 
 
-async def test_status_tells_model_memory_and_seal(peer: Any) -> None:
+async def test_status_reports_model_memory_and_seal(peer: Any) -> None:
     status = await peer.status()
     assert status["state"] == "ready"
     assert status["model"]["name"] == "smollm2-135m"
@@ -257,7 +257,7 @@ async def test_status_tells_model_memory_and_seal(peer: Any) -> None:
     assert status["failure"] is None
 
 
-async def test_while_a_model_loads_the_status_has_the_seal_of_the_worker_that_loads_it(own_host: Any) -> None:
+async def test_status_reports_the_seal_of_the_loading_worker(own_host: Any) -> None:
     engine = own_host(Options()).engine
     rests = (await engine.status()).seal
     assert rests.reason == "no model process is running"
@@ -291,7 +291,7 @@ NOTEBOOK = {
 }
 
 
-async def test_a_notebook_is_read_in_and_costs_what_its_ledger_says(peer: Any) -> None:
+async def test_a_notebook_costs_the_tokens_its_ledger_says(peer: Any) -> None:
     body = {
         "messages": [{"role": "user", "content": "Which colour is it?"}],
         "model": "smollm2-135m",
@@ -307,7 +307,7 @@ async def test_a_notebook_is_read_in_and_costs_what_its_ledger_says(peer: Any) -
     assert whole["usage"]["prompt_tokens"] == told["tokens"]
 
 
-async def test_a_last_message_of_the_assistant_is_the_beginning_of_the_answer(peer: Any) -> None:
+async def test_a_final_assistant_message_is_the_beginning_of_the_answer(peer: Any) -> None:
     question = {"role": "user", "content": "Count from one to six in words."}
     begun = {"role": "assistant", "content": "one two three four", "prefix": True}
     answers = []
@@ -322,7 +322,7 @@ async def test_a_last_message_of_the_assistant_is_the_beginning_of_the_answer(pe
     assert led["choices"][0]["message"]["content"]
 
 
-async def test_counting_while_a_cell_is_edited_adds_nothing_to_what_the_model_is_told(peer: Any) -> None:
+async def test_counting_tokens_while_a_cell_is_edited_does_not_change_the_prompt(peer: Any) -> None:
     def asked(source: str) -> dict[str, Any]:
         cell = {
             "cell_type": "code",
@@ -344,7 +344,7 @@ async def test_counting_while_a_cell_is_edited_adds_nothing_to_what_the_model_is
     assert len(set(counted)) == 1
 
 
-async def test_what_was_left_out_of_the_prompt_is_told(peer: Any) -> None:
+async def test_parts_left_out_of_the_prompt_are_reported(peer: Any) -> None:
     cells = [{"cell_type": "code", "metadata": {}, "source": f"x{i} = {i}\n" * 200, "outputs": []} for i in range(12)]
     extras = {"notebook": {"cells": cells, "language": "python"}, "budget": 800, "client": "test-left-out"}
     reply = await peer.chat("What is x3?", max_tokens=1, stream=False, mistral=extras)

@@ -1,4 +1,4 @@
-"""What stands after an unload."""
+"""The status after an unload."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jupyter_mistral.server.inference.base import Options
 SMALL = "smollm2-135m"
 
 
-async def test_a_load_that_failed_is_forgotten_with_an_unload(own_host: Callable[..., Any]) -> None:
+async def test_unload_clears_the_failure_of_a_load(own_host: Callable[..., Any]) -> None:
     peer = own_host(Options(default_model=SMALL)).peer
     reply = await peer.send("POST", "/mistral/api/load", {"model": "no-such-model"})
     assert "unknown_model" in str(await reply.body() if reply.status != 200 else [c async for c in reply.chunks()])

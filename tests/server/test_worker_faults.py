@@ -1,4 +1,4 @@
-"""The worker dies, hangs, is unloaded or never starts: what requests are told, and that the next one works. Real workers."""
+"""The worker dies, hangs, is unloaded or does not start: requests get a clear failure and the next one works. Real workers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def _gone(pid: int) -> None:
 
 
 @pytest.mark.fault("F1")
-async def test_a_worker_killed_mid_stream_ends_that_stream_and_those_who_wait_are_served(own_host: Make) -> None:
+async def test_a_worker_killed_mid_stream_fails_that_stream_and_queued_requests_are_answered(own_host: Make) -> None:
     own = own_host(Options(parallel=1))
     pid = await own.load()
     first = await own.peer.chat(LONG, max_tokens=2000)
@@ -68,7 +68,7 @@ async def test_a_worker_killed_mid_stream_ends_that_stream_and_those_who_wait_ar
 
 
 @pytest.mark.fault("F8", "F7")
-async def test_a_worker_that_hangs_at_rest_does_not_stay_ready_and_the_next_request_is_answered(own_host: Make) -> None:
+async def test_a_hanging_idle_worker_does_not_stay_ready_and_the_next_request_is_answered(own_host: Make) -> None:
     own = own_host(Options(stall=StallTimeouts(report_s=0.5, kill_s=2)))
     pid = await own.load()
     for _ in range(3):
@@ -86,7 +86,7 @@ async def test_a_worker_that_hangs_at_rest_does_not_stay_ready_and_the_next_requ
 
 
 @pytest.mark.fault("F1")
-async def test_a_worker_killed_at_rest_is_started_again_by_the_next_request(own_host: Make) -> None:
+async def test_the_next_request_restarts_a_killed_idle_worker(own_host: Make) -> None:
     own = own_host(Options())
     pid = await own.load()
     os.kill(pid, signal.SIGKILL)
@@ -98,7 +98,7 @@ async def test_a_worker_killed_at_rest_is_started_again_by_the_next_request(own_
 
 
 @pytest.mark.fault("F21")
-async def test_a_worker_that_keeps_dying_is_not_started_for_ever(own_host: Make) -> None:
+async def test_a_crash_loop_stops_automatic_restarts(own_host: Make) -> None:
     own = own_host(Options(max_crashes=2))
     for _ in range(2):
         reply = await own.peer.chat(LONG, max_tokens=2000)
@@ -121,7 +121,7 @@ async def test_a_worker_that_keeps_dying_is_not_started_for_ever(own_host: Make)
 
 
 @pytest.mark.fault("F7", "F8")
-async def test_a_worker_that_hangs_is_told_then_ended(own_host: Make) -> None:
+async def test_a_hanging_worker_is_reported_then_killed(own_host: Make) -> None:
     own = own_host(Options(stall=StallTimeouts(report_s=0.5, kill_s=1.5)))
     pid = await own.load()
     reply = await own.peer.chat(LONG, max_tokens=2000)
@@ -139,7 +139,7 @@ async def test_a_worker_that_hangs_is_told_then_ended(own_host: Make) -> None:
     await reply.body()
 
 
-async def test_unload_ends_the_process_and_the_answer_under_way(own_host: Make) -> None:
+async def test_unload_ends_the_process_and_the_running_answer(own_host: Make) -> None:
     own = own_host(Options())
     pid = await own.load()
     reply = await own.peer.chat(LONG, max_tokens=2000)
@@ -154,7 +154,7 @@ async def test_unload_ends_the_process_and_the_answer_under_way(own_host: Make) 
 
 
 @pytest.mark.fault("F18")
-async def test_unload_calls_off_a_load(own_host: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unload_cancels_a_load(own_host: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(faults.SWITCH, "mute@loading:1")  # however slow this test is, it loads for longer
     others = set(psutil.Process().children(recursive=True))  # workers of hosts that other tests share
     own = own_host(Options())
@@ -173,7 +173,7 @@ async def test_unload_calls_off_a_load(own_host: Make, monkeypatch: pytest.Monke
     assert (await own.peer.status())["state"] == "unloaded"
 
 
-async def test_an_idle_model_leaves_memory(own_host: Make) -> None:
+async def test_an_idle_model_is_unloaded(own_host: Make) -> None:
     own = own_host(Options(idle_unload_s=0.5))
     pid = await own.load()
     reply = await own.peer.chat(LONG, max_tokens=60)
@@ -184,7 +184,7 @@ async def test_an_idle_model_leaves_memory(own_host: Make) -> None:
     assert (await own.peer.status())["state"] == "unloaded"
 
 
-async def test_many_who_ask_for_a_model_share_one_load(own_host: Make) -> None:
+async def test_concurrent_requests_for_a_model_share_one_load(own_host: Make) -> None:
     others = set(psutil.Process().children(recursive=True))
     own = own_host(Options())
     loads = [await own.peer.send("POST", "/mistral/api/load", {"model": SMALL}) for _ in range(3)]
@@ -199,7 +199,7 @@ async def test_many_who_ask_for_a_model_share_one_load(own_host: Make) -> None:
     assert ready == SMALL
 
 
-async def test_leaving_does_not_call_a_load_off(own_host: Make) -> None:
+async def test_disconnecting_does_not_cancel_a_load(own_host: Make) -> None:
     own = own_host(Options())
     reply = await own.peer.send("POST", "/mistral/api/load", {"model": SMALL})
     async for _ in reply.chunks():
@@ -208,7 +208,7 @@ async def test_leaving_does_not_call_a_load_off(own_host: Make) -> None:
     await own.peer.until(lambda status: status["state"] == "ready")
 
 
-async def test_another_model_takes_the_place_of_the_first(own_host: Make) -> None:
+async def test_loading_another_model_replaces_the_first(own_host: Make) -> None:
     own = own_host(Options())
     pid = await own.load()
     reply = await own.peer.send("POST", "/mistral/api/load", {"model": "qwen2.5-coder-0.5b"})
@@ -219,7 +219,7 @@ async def test_another_model_takes_the_place_of_the_first(own_host: Make) -> Non
 
 
 @pytest.mark.fault("F12")
-async def test_damaged_weights_are_told_and_nothing_stays_behind(own_host: Make, mistral_home: Path) -> None:
+async def test_damaged_weights_are_reported_and_no_process_remains(own_host: Make, mistral_home: Path) -> None:
     models = mistral_home / "models"
     real = models.resolve()
     models.unlink()
@@ -244,7 +244,9 @@ async def test_damaged_weights_are_told_and_nothing_stays_behind(own_host: Make,
 
 
 @pytest.mark.fault("F22")
-async def test_a_missing_engine_is_told_with_the_command(own_host: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_engine_is_reported_with_the_install_command(
+    own_host: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = own_host(Options())
     monkeypatch.setattr("sys.path", [entry for entry in sys.path if "site-packages" not in entry])
     monkeypatch.delitem(sys.modules, "torch", raising=False)
@@ -255,7 +257,7 @@ async def test_a_missing_engine_is_told_with_the_command(own_host: Make, monkeyp
     assert "pip install 'jupyter-mistral[engine]'" in error["todo"]
 
 
-async def test_the_queue_has_an_end(own_host: Make) -> None:
+async def test_the_queue_is_bounded(own_host: Make) -> None:
     own = own_host(Options(max_queue=1, parallel=1))
     await own.load()
     first = await own.peer.chat(LONG, max_tokens=2000)

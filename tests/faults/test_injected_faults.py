@@ -1,4 +1,4 @@
-"""The real worker, told to fail at a given frame (`engine/worker/faults.py`): what the user is told, and that the next answer comes.
+"""The real worker fails at a given frame (`engine/worker/faults.py`): the user gets a clear failure and the next answer works.
 
 With --all the worker is killed at every piece of text, else at three of them.
 """
@@ -52,7 +52,7 @@ async def works(own: Any, monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.mark.fault("F1", "F6", "F20")
 @pytest.mark.threat("T31")
-async def test_a_worker_that_dies_or_breaks_the_wire_at_a_token_keeps_the_text_before_it(
+async def test_text_before_a_worker_death_or_a_broken_frame_is_kept(
     own_host: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = own_host(Options(max_crashes=MANY))
@@ -72,7 +72,7 @@ async def test_a_worker_that_dies_or_breaks_the_wire_at_a_token_keeps_the_text_b
 
 
 @pytest.mark.fault("F4", "F5", "F20")
-async def test_memory_that_runs_out_fails_that_request_alone_and_complaints_fill_nothing(
+async def test_out_of_memory_fails_only_that_request_and_stderr_is_bounded(
     own_host: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = own_host(Options())
@@ -91,7 +91,7 @@ async def test_memory_that_runs_out_fails_that_request_alone_and_complaints_fill
 
 
 @pytest.mark.fault("F3")
-async def test_memory_that_runs_out_while_loading_is_told_and_does_not_loop(
+async def test_out_of_memory_while_loading_is_reported_and_does_not_loop(
     own_host: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = own_host(Options())
@@ -105,7 +105,7 @@ async def test_memory_that_runs_out_while_loading_is_told_and_does_not_loop(
 
 
 @pytest.mark.fault("F21", "F18")
-async def test_a_worker_that_always_dies_while_loading_is_started_three_times_and_no_more(
+async def test_a_worker_that_always_dies_while_loading_is_started_three_times(
     own_host: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = own_host(Options(max_crashes=3))
@@ -121,9 +121,7 @@ async def test_a_worker_that_always_dies_while_loading_is_started_three_times_an
 
 
 @pytest.mark.fault("F7", "F8")
-async def test_a_worker_that_falls_silent_is_told_of_then_replaced(
-    own_host: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_silent_worker_is_reported_then_replaced(own_host: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     own = own_host(Options(stall=StallTimeouts(report_s=0.5, kill_s=2, prefill_tokens_per_s=1e6)))
     monkeypatch.setenv(faults.SWITCH, "mute@delta:3")
     pid = await own.load()
@@ -134,7 +132,7 @@ async def test_a_worker_that_falls_silent_is_told_of_then_replaced(
 
 
 @pytest.mark.fault("F7")
-def test_one_gate_alone_opens_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_one_gate_alone_enables_no_faults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     made = []
 

@@ -1,4 +1,4 @@
-"""What starting costs and opens: a Jupyter server with the extension imports nothing heavy, listens nowhere new, starts nothing."""
+"""Startup: a Jupyter server with the extension imports nothing heavy, opens no further port and starts no process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _server(folder: Path, cwd: Path) -> Iterator[tuple[subprocess.Popen[bytes], 
         assert not list(runtime.glob("mistral-*")), "files were left behind"
 
 
-def test_a_server_listens_at_one_port_and_starts_no_process(tmp_path: Path, mistral_home: Path) -> None:
+def test_a_server_listens_on_one_port_and_starts_no_process(tmp_path: Path, mistral_home: Path) -> None:
     with _server(tmp_path, tmp_path) as (server, _):
         process = psutil.Process(server.pid)
         listening = [c for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
@@ -67,7 +67,7 @@ def test_the_extension_imports_nothing_heavy() -> None:
 
 @pytest.mark.threat("T10")
 @pytest.mark.parametrize("name", ["jupyter_mistral_config.py", "jupyter_server_config.py", "mistral.json", ".env"])
-def test_the_folder_of_a_notebook_configures_nothing(
+def test_files_in_the_notebook_folder_configure_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (tmp_path / name).write_text("c.MistralExtension.default_model = 'evil'" if name.endswith(".py") else "{}")
@@ -77,7 +77,7 @@ def test_the_folder_of_a_notebook_configures_nothing(
     assert read_settings(jupyter_config_path()).options().default_model == ""
 
 
-def test_an_admins_settings_hold_without_jupyter_too(tmp_path: Path) -> None:
+def test_the_standalone_host_reads_the_admins_settings(tmp_path: Path) -> None:
     (tmp_path / "jupyter_server_config.py").write_text("c.MistralExtension.idle_unload_minutes = 7")
     settings: dict[str, Any] = {"MistralExtension": {"default_model": "smollm2-135m", "device": "cpu"}}
     (tmp_path / "jupyter_server_config.json").write_text(json.dumps(settings))
@@ -86,7 +86,7 @@ def test_an_admins_settings_hold_without_jupyter_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.threat("T10")
-def test_a_module_in_the_notebooks_folder_is_not_taken_for_the_engines(tmp_path: Path, mistral_home: Path) -> None:
+def test_the_engine_imports_no_module_from_the_notebook_folder(tmp_path: Path, mistral_home: Path) -> None:
     folder = tmp_path / "notebooks"
     folder.mkdir()
     (folder / "torch.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close(); raise SystemExit(3)")
@@ -106,7 +106,7 @@ def test_a_module_in_the_notebooks_folder_is_not_taken_for_the_engines(tmp_path:
     assert not (tmp_path / "canary").exists()
 
 
-def test_what_our_modules_log_stands_in_the_servers_log_with_time_and_level(tmp_path: Path, mistral_home: Path) -> None:
+def test_our_log_records_are_in_the_servers_log_with_time_and_level(tmp_path: Path, mistral_home: Path) -> None:
     """Bare words on stderr, as Python prints what nobody handles, are in no log file that an admin has set up."""
     (mistral_home / "chats").mkdir(mode=0o755)
     (mistral_home / "chats").chmod(0o755)

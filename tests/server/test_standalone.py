@@ -1,4 +1,4 @@
-"""The model host without a Jupyter server, as a process: its port, its end, two of them side by side."""
+"""The model host without a Jupyter server, as a process: its port, its exit, two of them side by side."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def runtime(tmp_path: Path, mistral_home: Path) -> Path:
     return folder
 
 
-def test_its_port_answers_a_stock_client_that_has_the_printed_token(runtime: Path) -> None:
+def test_its_port_answers_an_openai_client_with_the_printed_token(runtime: Path) -> None:
     host = _start(runtime, "--port", "0")
     assert host.stdout is not None
     url, token = host.stdout.readline().strip(), host.stdout.readline().strip().removeprefix("token: ")
@@ -90,7 +90,7 @@ def _get(address: str, token: str) -> tuple[int, str, str]:
             return refused.code, refused.headers["Content-Type"], refused.read().decode()
 
 
-def test_its_figures_for_prometheus_want_a_token_too(runtime: Path, mistral_home: Path) -> None:
+def test_its_metrics_need_a_token(runtime: Path, mistral_home: Path) -> None:
     host = _start(runtime, "--port", "0")
     assert host.stdout is not None
     url, token = host.stdout.readline().strip(), host.stdout.readline().strip().removeprefix("token: ")
@@ -105,7 +105,7 @@ def test_its_figures_for_prometheus_want_a_token_too(runtime: Path, mistral_home
     _end(host)
 
 
-def test_an_address_that_lacks_the_beginning_is_told_of_it(runtime: Path) -> None:
+def test_an_address_without_its_prefix_gets_a_hint(runtime: Path) -> None:
     host = _start(runtime, "--port", "0")
     assert host.stdout is not None
     url, token = host.stdout.readline().strip(), host.stdout.readline().strip().removeprefix("token: ")
@@ -117,7 +117,7 @@ def test_an_address_that_lacks_the_beginning_is_told_of_it(runtime: Path) -> Non
     _end(host)
 
 
-def test_it_ends_by_itself_when_nobody_asks(runtime: Path) -> None:
+def test_it_exits_when_idle(runtime: Path) -> None:
     # its connection file may be gone again before it was seen: the line that it prints stays
     host = _open(runtime, "--idle-exit", "0.5", "--port", "0", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert host.stdout is not None
@@ -127,7 +127,7 @@ def test_it_ends_by_itself_when_nobody_asks(runtime: Path) -> None:
     assert list(runtime.iterdir()) == []
 
 
-def test_two_of_them_do_not_mind_each_other(runtime: Path) -> None:
+def test_two_hosts_run_side_by_side(runtime: Path) -> None:
     first, second = _start(runtime), _start(runtime)
     assert len(list(runtime.glob("mistral-*.json"))) == 2
     _end(first)
@@ -135,7 +135,7 @@ def test_two_of_them_do_not_mind_each_other(runtime: Path) -> None:
     _end(second)
 
 
-def test_a_second_one_says_that_there_is_a_first(runtime: Path) -> None:
+def test_a_second_host_reports_the_first(runtime: Path) -> None:
     first = _start(runtime)
     second = _open(runtime, stderr=subprocess.PIPE)
     assert second.stderr is not None
@@ -149,7 +149,7 @@ def test_a_second_one_says_that_there_is_a_first(runtime: Path) -> None:
     _end(first)
 
 
-def test_a_model_that_is_loaded_is_not_removed(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loaded_model_cannot_be_removed(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
     host = _start(runtime, "--model", "smollm2-135m")
     command = [sys.executable, "-m", "jupyter_mistral.cli"]
@@ -162,7 +162,7 @@ def test_a_model_that_is_loaded_is_not_removed(runtime: Path, monkeypatch: pytes
     _end(host)
 
 
-def test_a_kernels_client_finds_it_and_talks_to_it(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernels_client_finds_the_host(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from jupyter_mistral.kernel.host.client import Client
 
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))

@@ -1,4 +1,4 @@
-"""A thorough reading over a real host and worker: part after part is told, counted, remembered, and ends with its reader."""
+"""Reading a whole notebook in parts with a real host and worker: each part is announced, counted and cached, and can be cancelled."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def answered(peer: Peer, body: dict[str, Any]) -> tuple[list[dict[str, Any
     return reading, next(c["usage"] for c in told if c.get("usage")), text
 
 
-async def test_each_part_is_told_and_counted_before_it_is_read(peer: Peer) -> None:
+async def test_each_part_is_announced_and_counted_before_it_is_read(peer: Peer) -> None:
     status, meter = await peer.ask("POST", "/mistral/api/context", {**asked(), "stream": False})
     assert status == 200, meter
     planned = meter["parts"]
@@ -53,13 +53,13 @@ async def test_each_part_is_told_and_counted_before_it_is_read(peer: Peer) -> No
     assert again["prompt_tokens_details"]["cached_tokens"] > usage["prompt_tokens"] // 2
 
 
-async def test_a_notebook_that_fits_is_read_in_one(peer: Peer) -> None:
+async def test_a_notebook_that_fits_is_read_in_one_prompt(peer: Peer) -> None:
     reading, usage, _ = await answered(peer, asked(notebook=notebook(2), budget=2000))
     assert {event["part"] for event in reading} <= {0}
     assert usage["mistral"]["parts"] == []
 
 
-async def test_leaving_ends_all_parts(peer: Peer) -> None:
+async def test_disconnecting_cancels_all_parts(peer: Peer) -> None:
     reply = await peer.send("POST", "/mistral/v1/chat/completions", asked("Leave me."))
     async for chunk in reply.chunks():
         if isinstance(chunk, dict) and chunk.get("mistral", {}).get("part") == 1:

@@ -1,4 +1,4 @@
-"""The GPU as the server sees it: figures of now, and whether layers may stay in host memory."""
+"""The memory of the GPU in the status, and layers that spill to host memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jupyter_mistral.server.inference.worker import Worker
 from jupyter_mistral.server.inference.worker_process import by_command
 
 
-async def test_bytes_of_others_are_asked_for_anew_and_a_busy_worker_keeps_nobody_waiting(tmp_path: Path) -> None:
+async def test_memory_of_other_programs_is_refreshed_and_a_busy_worker_does_not_delay_it(tmp_path: Path) -> None:
     script = str(Path(__file__).with_name("gpu_worker.py"))
     worker = await Worker.start(
         lambda _: None, logging.getLogger("test"), folder=tmp_path, launch=by_command(sys.executable, script)
@@ -30,12 +30,12 @@ async def test_bytes_of_others_are_asked_for_anew_and_a_busy_worker_keeps_nobody
         await worker.stop()
 
 
-def test_several_answers_to_one_prompt_cost_their_energies_together() -> None:
+def test_energy_of_several_answers_is_summed() -> None:
     assert total([End("stop", Usage(energy_j=1.5)), End("stop", Usage(energy_j=0.25))]).energy_j == 1.75
     assert total([End("stop", Usage()), End("stop", Usage())]).energy_j is None
 
 
-async def test_spilling_is_asked_for_over_http_and_stays_so(own_host: Any) -> None:
+async def test_spill_is_set_over_http_and_persists(own_host: Any) -> None:
     peer = own_host(Options(default_model="smollm2-135m")).peer
 
     async def details(**body: Any) -> str:

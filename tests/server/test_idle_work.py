@@ -1,4 +1,4 @@
-"""What happens when nobody asks: a notebook that changed is read anew, and whoever does ask comes first. And whose memory it is."""
+"""Work in idle time: a changed notebook is prefilled again, and a question interrupts that. Salts of prefix caches."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def until_snapshot_is_fresh(own: Own, body: dict[str, Any], with_log: int)
         await asyncio.sleep(0.1)
 
 
-async def test_a_changed_notebook_is_read_anew_in_a_quiet_time(own_host: Callable[[Options], Own]) -> None:
+async def test_a_changed_notebook_is_prefilled_again_in_idle_time(own_host: Callable[[Options], Own]) -> None:
     own = own_host(Options(default_model=SMALL, idle_work_after_s=0.2))
     await costs(own, asked(notebook(LONG), "What is value_3?"))
     with_log, read = await costs(own, asked(edited(), "What changed?"))
@@ -73,7 +73,7 @@ async def test_a_follow_up_on_a_notebook_larger_than_the_budget_reads_its_own_ce
         assert read < 0.75 * cold
 
 
-async def test_work_is_done_in_the_name_of_who_offered_it() -> None:
+async def test_idle_work_runs_as_the_caller_who_offered_it() -> None:
     seen: list[str] = []
     done = asyncio.Event()
 
@@ -91,7 +91,7 @@ async def test_work_is_done_in_the_name_of_who_offered_it() -> None:
     assert seen == ["ann"]
 
 
-async def test_a_question_comes_before_reading_anew(own_host: Callable[[Options], Own]) -> None:
+async def test_a_question_interrupts_idle_work(own_host: Callable[[Options], Own]) -> None:
     own = own_host(Options(default_model=SMALL, idle_work_after_s=0.05))
     await costs(own, asked(notebook(LONG), "What is value_3?"))
     for turn in range(2):  # each falls into the quiet time of the one before
@@ -102,7 +102,7 @@ async def test_a_question_comes_before_reading_anew(own_host: Callable[[Options]
     await own.engine.unload()
 
 
-async def test_without_quiet_time_nothing_is_read_anew(own_host: Callable[[Options], Own]) -> None:
+async def test_without_idle_work_nothing_is_prefilled_again(own_host: Callable[[Options], Own]) -> None:
     own = own_host(Options(default_model=SMALL, idle_work_after_s=0))
     await costs(own, asked(notebook(4), "What is value_3?"))
     book = notebook(4)
@@ -113,7 +113,7 @@ async def test_without_quiet_time_nothing_is_read_anew(own_host: Callable[[Optio
     assert meter["tokens"] == with_log
 
 
-def test_each_user_has_a_salt_that_stays_and_nobody_else_can_read(tmp_path: Path) -> None:
+def test_each_user_has_a_stable_private_salt(tmp_path: Path) -> None:
     mine = salt_of("me", tmp_path)
     assert mine == salt_of("me", tmp_path)
     assert len({mine, salt_of("you", tmp_path), salt_of("me", tmp_path / "elsewhere")}) == 3

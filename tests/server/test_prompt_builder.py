@@ -1,4 +1,4 @@
-"""What the server has told the model of a notebook goes on with the questions of the same asker, and of nobody else."""
+"""Prompts continue from what the same caller sent before, never from what another sent, and contain no secrets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def _sent(builder: PromptBuilder, caller: str, source: str) -> str:
 
 @pytest.mark.threat("T29")
 @pytest.mark.parametrize("other", [TOKEN + "bob", "bob"])
-async def test_a_notebook_of_the_same_name_is_another_one_for_another_holder(other: str) -> None:
+async def test_two_token_holders_with_the_same_notebook_path_share_nothing(other: str) -> None:
     builder = PromptBuilder({})
     await _sent(builder, TOKEN + "ann", "x = 'of ann'")
     assert "of ann" not in await _sent(builder, other, "x = 'of bob'")
@@ -45,7 +45,7 @@ async def test_a_notebook_of_the_same_name_is_another_one_for_another_holder(oth
 
 
 @pytest.mark.threat("T27")
-async def test_secrets_of_the_servers_environment_are_masked_wherever_they_stand() -> None:
+async def test_secrets_of_the_servers_environment_are_masked_everywhere() -> None:
     secrets = {
         "OPENAI_KEY": "plain-words-of-a-key",
         "PGPASS": "correct horse battery",

@@ -1,4 +1,4 @@
-"""Many clients at once, of which some vanish: nothing fails, nothing is left behind. The figures are a benchmark's business."""
+"""Many clients at once, some of which disconnect: nothing fails and nothing is left behind. Speed is measured by a benchmark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "endpoint.py"
 
 
 @pytest.mark.slow
-def test_a_crowd_leaves_no_error_no_request_and_no_task_behind(models_home: Path) -> None:
+def test_many_clients_leave_no_error_request_or_task_behind(models_home: Path) -> None:
     command = [sys.executable, str(BENCHMARK), "--clients=30", "--rounds=1", "--tokens=4"]
     environ = {**os.environ, "JUPYTER_MISTRAL_TEST_MODELS": str(models_home)}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=500)
@@ -33,7 +33,7 @@ def _held() -> tuple[int, int]:
 
 
 @pytest.mark.fault("F15", "F16", "F17")
-async def test_a_few_at_once_of_whom_some_vanish_leave_nothing_behind(own_host: Callable[..., Any]) -> None:
+async def test_clients_that_disconnect_leave_nothing_behind(own_host: Callable[..., Any]) -> None:
     own = own_host(Options())
     await own.load()
     first = await own.peer.chat("Hello.", max_tokens=2)
