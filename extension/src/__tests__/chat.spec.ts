@@ -97,7 +97,7 @@ describe('a chat', () => {
       ['DELETE', '/api/chats/c1']
     ]);
     expect(chat.id).toBeNull();
-    // one that was there before stays
+    // a chat that existed before is kept
     const known = new Chat(scripted, 'c1');
     await expect(known.ask(WHY)).rejects.toMatchObject({ code: 'too_large' });
     expect(scripted.sent.length).toBe(4);
@@ -186,10 +186,10 @@ describe('a chat', () => {
     );
     const chat = new Chat(scripted);
     const asked = chat.ask(WHY);
-    const told = chat.stop();
+    const stopping = chat.stop();
     expect([chat.isBusy, chat.isStopping]).toEqual([true, true]);
     goesOn.resolve();
-    await told;
+    await stopping;
     await asked;
     expect(scripted.sent[2].path).toBe('/api/chats/c1/messages/a1/stop');
     expect(chat.messages.map(m => m.state)).toEqual(['done', 'interrupted']);
@@ -208,10 +208,10 @@ describe('a chat', () => {
     const chat = new Chat(scripted, 'c1');
     const asked = chat.ask(WHY);
     await new Promise(resolve => setTimeout(resolve));
-    const told = chat.stop();
+    const stopping = chat.stop();
     await chat.stop();
     await expect(asked).rejects.toBeNull();
-    await told;
+    await stopping;
     expect(scripted.sent.length).toBe(1);
     expect(chat.isStopping).toBe(false);
   });

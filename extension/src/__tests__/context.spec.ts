@@ -108,7 +108,7 @@ describe('the context of a question', () => {
       ]
     });
     expect(context.chips().map(chip => chip.tokens)).toEqual([9, 20]);
-    // of more than a request holds the oldest are words
+    // above the limit, the oldest images become text
     for (let i = 0; i < 7; i++) {
       context.attached.addPicture(picture);
     }

@@ -72,9 +72,9 @@ describe('ghost text', () => {
     );
     const ghost = new GhostText('Mistral', server, { isReady: true });
     let isThere = false;
-    const fetched = ghost.fetch(request('x'), {} as never).then(found => {
+    const fetched = ghost.fetch(request('x'), {} as never).then(list => {
       isThere = true;
-      return found;
+      return list;
     });
     await new Promise(resolve => setTimeout(resolve, 20));
     expect(server.sent.length).toBe(1);
@@ -93,8 +93,8 @@ describe('ghost text', () => {
     );
     const ghost = new GhostText('Mistral', server, { isReady: true });
     for (const text of ['%%mistral\nwhy', 'x = 1\n%mistral fi', '%mistral ']) {
-      const found = await ghost.fetch(request(text), {} as never);
-      expect(found.items).toEqual([]);
+      const list = await ghost.fetch(request(text), {} as never);
+      expect(list.items).toEqual([]);
     }
     expect(server.sent).toEqual([]);
     const code = await ghost.fetch(request('%mistral fix\nx'), {} as never);

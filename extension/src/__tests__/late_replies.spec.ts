@@ -1,4 +1,4 @@
-/** Answers of the server and of the kernel that come late, twice or in another order than they were asked for. */
+/** Replies of the server and the kernel that arrive late, twice or in another order. */
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { Signal } from '@lumino/signaling';
 import { Chat } from '../chat/chat';
@@ -18,7 +18,7 @@ const BEFORE = [
   { id: 'a0', role: 'assistant', content: ['Yes.'], state: 'done' }
 ];
 
-/** A promise that is settled from outside. */
+/** A promise that the test settles. */
 class Gate<T = void> {
   readonly promise: Promise<T>;
   open!: (value: T) => void;
@@ -244,7 +244,7 @@ describe('lists and states that arrive in another order', () => {
   });
 });
 
-/** A kernel whose answers are given by hand. */
+/** A kernel whose replies the test gives. */
 class Kernel {
   status = 'idle';
   statusChanged = new Signal<this, string>(this);
@@ -262,7 +262,7 @@ class Kernel {
     return { done: gate.promise, dispose: () => undefined };
   }
 
-  /** Answer the request number `at`; JupyterLab tells of the idle kernel only after the reply. */
+  /** Answers request number `at`; JupyterLab signals the idle kernel only after the reply. */
   async answer(at: number, value: unknown): Promise<void> {
     const text = `'${JSON.stringify(value)}'`;
     this.asked[at].open({

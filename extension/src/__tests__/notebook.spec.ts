@@ -11,7 +11,7 @@ import { snapshot } from '../notebook/snapshot';
 import { asList, asRecord } from '../protocol';
 import { valueOf } from '../notebook/kernel';
 
-/** A notebook's model under what of a panel is read. */
+/** A notebook model in the part of a panel that is read. */
 function panelOf(cells: object[], active = 0): NotebookPanel {
   const model = new NotebookModel();
   model.fromJSON({

@@ -14,7 +14,7 @@ describe('an SVG', () => {
       height: 0,
       name: 'plot.svg'
     });
-    // the head that the server asks for
+    // the prefix that the server expects
     expect(picture.url).toMatch(
       /^data:image\/svg\+xml;base64,[A-Za-z0-9+/=]+$/
     );

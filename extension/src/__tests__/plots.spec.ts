@@ -15,7 +15,7 @@ const PLOTLY = 'application/vnd.plotly.v1+json';
 const VEGA = 'application/vnd.vegalite.v5+json';
 const SPEC = { data: [{ type: 'bar', y: [1, 2] }] };
 
-/** A notebook of one cell; its kernel answers `value` and keeps what it was asked. */
+/** A notebook with one cell; its kernel answers `value` and records the requests. */
 function notebook(
   data: object,
   value: string[] = []
@@ -178,7 +178,7 @@ describe('markPlots', () => {
     markPlots(area, create);
     markPlots(area, create);
     expect(marked(area)).toEqual([1, 0, 1, 0, 1]);
-    // an output that is replaced by another kind
+    // outputs that are replaced by another type
     area.model.set(0, shown({ 'text/plain': 'y' }) as never);
     area.model.set(3, shown({ [VEGA]: {}, 'text/plain': 'chart' }) as never);
     expect(marked(area)).toEqual([0, 0, 1, 1, 1]);

@@ -64,11 +64,11 @@ describe('the connection to the server', () => {
   const collect = async (
     settings: ServerConnection.ISettings
   ): Promise<unknown[]> => {
-    const found = [];
+    const chunks = [];
     for await (const chunk of new Server(settings).stream('POST', '/x', {})) {
-      found.push(chunk);
+      chunks.push(chunk);
     }
-    return found;
+    return chunks;
   };
 
   it('reads events up to [DONE]', async () => {

@@ -1,6 +1,6 @@
 import { cleanHtml, withoutDiagrams } from '../text/sanitize';
 
-// what must neither load nor run nor act, whatever JupyterLab's own sanitizer makes of it
+// must not load, run or act, whatever JupyterLab's own sanitizer does
 const HOSTILE = [
   '<img src="https://evil.example/x.png">',
   '<img src="//evil.example/x.png">',

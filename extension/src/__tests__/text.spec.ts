@@ -132,8 +132,11 @@ describe('suggestions', () => {
       detail: '',
       value: label
     });
-    const found = filterSuggestions(['my_df', 'x', 'df2'].map(named), 'df');
-    expect(found.map(s => s.label)).toEqual(['df2', 'my_df']);
+    const suggestions = filterSuggestions(
+      ['my_df', 'x', 'df2'].map(named),
+      'df'
+    );
+    expect(suggestions.map(s => s.label)).toEqual(['df2', 'my_df']);
   });
 
   it('separate a command from its text', () => {

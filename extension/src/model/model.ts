@@ -38,7 +38,7 @@ export interface ICatalogueRow {
 export interface ICheck {
   name: string;
   state: 'ok' | 'warn' | 'blocked';
-  found: string;
+  result: string;
   todo: string;
 }
 
@@ -238,7 +238,7 @@ function checkOf(data: unknown): ICheck {
   return {
     name: asText(check.name),
     state: state === 'ok' || state === 'blocked' ? state : 'warn',
-    found: asText(check.found),
+    result: asText(check.found),
     todo: asText(check.todo)
   };
 }

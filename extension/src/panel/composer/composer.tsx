@@ -1,15 +1,14 @@
 /** The text field for questions: completion of `/` and `@`, attachments by paste, drop and picker, Send and Stop. */
-import { stopIcon } from '@jupyterlab/ui-components';
 import React, { useEffect, useLayoutEffect, useRef, useState } from 'react';
-import { clipIcon, sendIcon } from '../../icons';
 import { accept, ISuggestion, triggerAt } from '../../context/suggest';
 import { attachFiles } from './attach';
+import { AttachButton, SendButton, StopButton } from './buttons';
 import { Chips } from './chips';
+import { itemId, LIST_ID, SuggestionList } from './suggestion_list';
 import { useTokenCount } from './token_count';
 import { useLuminoDrop } from './drop';
 import { Meter } from './meter';
 import { ReadingNotice, VisionNotice } from './notices';
-import { IconButton } from '../controls';
 import { attempt, useServices, useSignal } from '../services';
 import { applySuggestion, useSuggestions } from './suggestions';
 
@@ -31,7 +30,6 @@ export function Composer(props: { started: number }): JSX.Element {
   const area = useRef<HTMLTextAreaElement>(null);
   /** The caret's position after a suggestion was inserted. */
   const nextCaret = useRef<number | null>(null);
-  const picker = useRef<HTMLInputElement>(null);
   const trigger = isDismissed ? null : triggerAt(text, caret);
   const suggestions = useSuggestions(trigger);
   const isOpen = suggestions.length > 0;
@@ -72,10 +70,12 @@ export function Composer(props: { started: number }): JSX.Element {
     nextCaret.current = next.caret;
     area.current?.focus();
   };
+  const canSend =
+    (!!text.trim() || !assistant.context.isEmpty) && !assistant.cannotSeeImages;
+  const stop = (): void => attempt(services, () => assistant.chat.stop());
   const send = (): void => {
     const question = text.trim();
-    const isEmpty = !question && assistant.context.isEmpty;
-    if (isEmpty || isBusy || assistant.cannotSeeImages) {
+    if (!canSend || isBusy) {
       return;
     }
     if (question === '/help') {
@@ -113,7 +113,7 @@ export function Composer(props: { started: number }): JSX.Element {
     } else if (event.key === 'Escape' && isOpen) {
       setDismissed(true);
     } else if (event.key === 'Escape' && isBusy) {
-      attempt(services, () => assistant.chat.stop());
+      stop();
     } else if (event.key === 'Enter' && !event.shiftKey) {
       send();
     } else {
@@ -143,29 +143,12 @@ export function Composer(props: { started: number }): JSX.Element {
       <VisionNotice />
       <ReadingNotice />
       {isOpen && (
-        <ul
-          className="jp-MistralSuggestions"
-          role="listbox"
-          id="jp-MistralSuggestions"
-          aria-label={trans.__('Suggestions')}
-        >
-          {suggestions.map((suggestion, i) => (
-            <li
-              key={`${suggestion.kind}-${suggestion.label}-${suggestion.value}`}
-              id={`jp-MistralSuggestion-${i}`}
-              role="option"
-              aria-selected={i === selected}
-              onMouseDown={event => {
-                event.preventDefault();
-                insert(suggestion);
-              }}
-              onMouseEnter={() => setSelected(i)}
-            >
-              <span>{suggestion.label}</span>
-              <small dir="auto">{suggestion.detail}</small>
-            </li>
-          ))}
-        </ul>
+        <SuggestionList
+          suggestions={suggestions}
+          selected={selected}
+          onSelect={setSelected}
+          onChoose={insert}
+        />
       )}
       <textarea
         ref={area}
@@ -174,10 +157,8 @@ export function Composer(props: { started: number }): JSX.Element {
         value={text}
         aria-label={trans.__('Your question')}
         aria-autocomplete="list"
-        aria-controls={isOpen ? 'jp-MistralSuggestions' : undefined}
-        aria-activedescendant={
-          isOpen ? `jp-MistralSuggestion-${selected}` : undefined
-        }
+        aria-controls={isOpen ? LIST_ID : undefined}
+        aria-activedescendant={isOpen ? itemId(selected) : undefined}
         placeholder={
           assistant.notebook
             ? trans.__('Ask about this notebook…')
@@ -199,55 +180,18 @@ export function Composer(props: { started: number }): JSX.Element {
         }}
       />
       <div className="jp-MistralComposer-row">
-        <IconButton
-          icon={clipIcon}
-          label={trans.__('Attach an image, a PDF or a text file')}
-          onClick={() => picker.current?.click()}
-        />
-        <input
-          ref={picker}
-          type="file"
-          multiple
-          hidden
-          aria-hidden="true"
-          onChange={event => {
-            const files = Array.from(event.target.files ?? []);
-            event.target.value = '';
-            attempt(services, () => attachFiles(services, files));
-          }}
-        />
+        <AttachButton />
         <Meter />
         <span className="jp-MistralSpace" />
         {isBusy ? (
-          <button
-            type="button"
-            className="jp-MistralSend jp-mod-stop"
-            aria-label={trans.__('Stop')}
-            title={trans.__('Stop (Esc)')}
-            onClick={event => {
-              // not the second half of a double click on Send
-              if (event.detail < 2) {
-                area.current?.focus();
-                attempt(services, () => assistant.chat.stop());
-              }
+          <StopButton
+            onClick={() => {
+              area.current?.focus();
+              stop();
             }}
-          >
-            <stopIcon.react tag="span" width="16px" />
-          </button>
+          />
         ) : (
-          <button
-            type="button"
-            className="jp-MistralSend"
-            aria-label={trans.__('Send')}
-            title={trans.__('Send (Enter)')}
-            disabled={
-              (!text.trim() && assistant.context.isEmpty) ||
-              assistant.cannotSeeImages
-            }
-            onClick={send}
-          >
-            <sendIcon.react tag="span" width="16px" />
-          </button>
+          <SendButton disabled={!canSend} onClick={send} />
         )}
       </div>
     </div>

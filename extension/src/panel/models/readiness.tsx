@@ -203,9 +203,9 @@ function checkItems({ assistant, trans }: IServices): IItem[] {
   };
   return checks
     .filter(check => check.name !== 'model' || status.state !== 'absent')
-    .map(({ name, state, found, todo }) => ({
+    .map(({ name, state, result, todo }) => ({
       state,
-      text: `${names[name] ?? name}: ${found}`,
+      text: `${names[name] ?? name}: ${result}`,
       next: todo || undefined
     }));
 }
