@@ -24,10 +24,10 @@ JUMPY = {"time.time", "datetime.now", "datetime.utcnow", "datetime.today", "time
 
 @pytest.mark.fault("F19")
 def test_durations_are_measured_with_a_monotonic_clock() -> None:
-    found = set()
+    callers = set()
     for room in ("server", "engine", "kernel", "documents"):
         for path in (PACKAGE / room).rglob("*.py"):
             calls = {ast.unparse(n.func) for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)}
             if calls & JUMPY:
-                found.add(path.name)
-    assert found <= SHOWN, found - SHOWN
+                callers.add(path.name)
+    assert callers <= SHOWN, callers - SHOWN

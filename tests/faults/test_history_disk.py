@@ -20,16 +20,16 @@ KB = 1024
 
 async def talk(history: History, chat: str, limit: int) -> list[list[Any]]:
     """(id, whether it was said to be saved) of each question, once the disk holds no file longer than `limit` bytes."""
-    told = []
+    acknowledged = []
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
     for i in range(TURNS):
         saved = await history.add_turn(chat, (f"u{i}", (f"question {i} " * 200,)), f"a{i}", time.time())
-        told.append([f"u{i}", saved])
+        acknowledged.append([f"u{i}", saved])
         await history.append(chat, f"a{i}", 0, f"answer {i} " * 100)
-        told.append([f"a{i}", await history.finish(chat, f"a{i}", "done")])
+        acknowledged.append([f"a{i}", await history.finish(chat, f"a{i}", "done")])
         assert len((await history.chat(chat))["messages"]) == 2 * i + 2, "the chat goes on"
-    return told
+    return acknowledged
 
 
 async def life(path: Path, limit: int, returns: bool, early: bool) -> list[list[Any]]:
@@ -37,17 +37,17 @@ async def life(path: Path, limit: int, returns: bool, early: bool) -> list[list[
     if early:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     chat = await history.create("full")
-    told = await talk(history, chat, limit)
-    assert history.is_saved(chat) == told[-1][1]
+    acknowledged = await talk(history, chat, limit)
+    assert history.is_saved(chat) == acknowledged[-1][1]
     listed = await history.chats("question 24")
-    assert [c["saved"] for c in listed] == [told[-1][1]]
-    assert bool(history.problem) is not told[-1][1]
+    assert [c["saved"] for c in listed] == [acknowledged[-1][1]]
+    assert bool(history.problem) is not acknowledged[-1][1]
     if returns:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         while not history.is_saved(chat):
             await asyncio.sleep(0.01)
         assert history.problem == ""
-    return told
+    return acknowledged
 
 
 def in_child(path: Path, limit: int, returns: bool, early: bool) -> list[list[Any]]:
@@ -55,20 +55,20 @@ def in_child(path: Path, limit: int, returns: bool, early: bool) -> list[list[An
     read, write = os.pipe()
     pid = os.fork()
     if not pid:
-        told: Any = "crashed"
+        acknowledged: Any = "crashed"
         try:
-            told = asyncio.run(life(path, limit, returns, early))
+            acknowledged = asyncio.run(life(path, limit, returns, early))
         except BaseException as error:
-            told = repr(error)
+            acknowledged = repr(error)
         finally:
-            os.write(write, json.dumps(told).encode())
+            os.write(write, json.dumps(acknowledged).encode())
             os._exit(0)
     os.close(write)
     with os.fdopen(read) as pipe:
-        told = json.loads(pipe.read())
+        acknowledged = json.loads(pipe.read())
     os.waitpid(pid, 0)
-    assert isinstance(told, list), told
-    return told
+    assert isinstance(acknowledged, list), acknowledged
+    return acknowledged
 
 
 async def stored(path: Path) -> list[tuple[str, str, int]]:
@@ -83,7 +83,7 @@ async def stored(path: Path) -> list[tuple[str, str, int]]:
     return [(m["id"], m["state"], len("".join(m["content"]))) for m in messages]
 
 
-def whole() -> list[tuple[str, str, int]]:
+def everything() -> list[tuple[str, str, int]]:
     pairs = [
         (("u", "done", len(f"question {i} ") * 200), ("a", "done", len(f"answer {i} ") * 100)) for i in range(TURNS)
     ]
@@ -94,27 +94,27 @@ def whole() -> list[tuple[str, str, int]]:
 @pytest.mark.parametrize("limit", [0, 5 * KB, 33 * KB, 61 * KB, 98 * KB, 150 * KB, 220 * KB])
 async def test_everything_is_saved_when_space_returns(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "chats" / "chats.sqlite"
-    told = in_child(path, limit, returns=True, early=False)
-    assert not told[-1][1], "the disk did not fill"
-    assert await stored(path) == whole()
+    acknowledged = in_child(path, limit, returns=True, early=False)
+    assert not acknowledged[-1][1], "the disk did not fill"
+    assert await stored(path) == everything()
 
 
 @pytest.mark.fault("F9")
 @pytest.mark.parametrize("limit", [0, 3 * KB, 9 * KB, 30 * KB])
 async def test_everything_is_saved_even_if_the_disk_was_full_from_the_start(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "chats" / "chats.sqlite"
-    told = in_child(path, limit, returns=True, early=True)
-    assert not told[-1][1]
-    assert await stored(path) == whole()
+    acknowledged = in_child(path, limit, returns=True, early=True)
+    assert not acknowledged[-1][1]
+    assert await stored(path) == everything()
 
 
 @pytest.mark.fault("F9")
 @pytest.mark.parametrize("limit", [5 * KB, 61 * KB, 98 * KB, 131 * KB, 220 * KB])
 async def test_acknowledged_writes_survive_a_crash_on_a_full_disk(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "chats" / "chats.sqlite"
-    told = in_child(path, limit, returns=False, early=False)
-    there = {name: state for name, state, _ in await stored(path)}
-    for name, saved in told:
+    acknowledged = in_child(path, limit, returns=False, early=False)
+    states = {name: state for name, state, _ in await stored(path)}
+    for name, saved in acknowledged:
         if saved:
-            assert there.get(name) == "done"
-    assert there.keys() == {name for name, _ in told[: len(there)]}, "in order, without a gap"
+            assert states.get(name) == "done"
+    assert states.keys() == {name for name, _ in acknowledged[: len(states)]}, "in order, without a gap"

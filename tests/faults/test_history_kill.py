@@ -123,28 +123,28 @@ def apply(model: Model, op: Op) -> str:
         return "ok" if model.pop(title, None) is not None else "not_found"
     messages = model.get(title)
     if kind == "append":
-        found = next((m for chat in model.values() for m in chat if m["id"] == rest[0]), None)
-        if found is None or found["state"] != "streaming":
+        message = next((m for chat in model.values() for m in chat if m["id"] == rest[0]), None)
+        if message is None or message["state"] != "streaming":
             return "not_found"
-        found["text"] += rest[2]
+        message["text"] += rest[2]
         return "ok"
     if kind == "finish":
         for m in (m for chat in model.values() for m in chat if m["id"] == rest[0] and m["state"] == "streaming"):
             m["state"] = "done"
         return "ok"
-    place = next((i for i, m in enumerate(messages or []) if m["id"] == rest[0 if kind == "drop" else 2]), None)
+    index = next((i for i, m in enumerate(messages or []) if m["id"] == rest[0 if kind == "drop" else 2]), None)
     if kind == "drop":
-        if messages is None or place is None:
+        if messages is None or index is None:
             return "not_found"
-        del messages[place:]
+        del messages[index:]
         return "ok"
     name, text, replaces = rest
     if messages is not None and any(m["state"] == "streaming" for m in messages):
         return "busy"
-    if messages is None or (replaces is not None and place is None):
+    if messages is None or (replaces is not None and index is None):
         return "not_found"
-    if place is not None:
-        del messages[place:]
+    if index is not None:
+        del messages[index:]
     messages.append({"id": f"u{name}", "role": "user", "state": "done", "text": text})
     messages.append({"id": f"a{name}", "role": "assistant", "state": "streaming", "text": ""})
     return "ok"
@@ -160,15 +160,15 @@ def recovered(model: Model) -> Model:
 
 async def read(path: Path) -> Model:
     history = History(path)
-    found: Model = {}
+    chats_by_title: Model = {}
     for chat in await history.chats():
-        assert chat["saved"] and chat["title"] not in found
-        found[chat["title"]] = [
+        assert chat["saved"] and chat["title"] not in chats_by_title
+        chats_by_title[chat["title"]] = [
             {"id": m["id"], "role": m["role"], "state": m["state"], "text": "".join(m["content"])}
             for m in (await history.chat(chat["id"]))["messages"]
         ]
     await history.close()
-    return found
+    return chats_by_title
 
 
 def check_file(path: Path) -> None:
@@ -234,9 +234,9 @@ def test_acknowledged_writes_survive_kill_9(lives: list[tuple[list[Op], int | No
             if len(acks) < len(ops):  # the one that was under way is there whole or not at all
                 apply(model, ops[len(acks)])
                 allowed.append(recovered(model))
-            found = asyncio.run(read(path))
-            assert found in allowed
-            model = found
+            stored_chats = asyncio.run(read(path))
+            assert stored_chats in allowed
+            model = stored_chats
             check_file(path)
 
 
@@ -272,9 +272,9 @@ def test_a_thousand_writes_of_two_killed_servers_lose_nothing_acknowledged(tmp_p
                 sure[who] += [
                     f"u{op[2]}" for op, ack in zip(ops, acks, strict=False) if op[0] == "turn" and ack == "ok"
                 ]
-        found = asyncio.run(read(path))
+        stored_chats = asyncio.run(read(path))
         for who, acknowledged in sure.items():
-            stored = [m["id"] for m in found[who] if m["role"] == "user"]
+            stored = [m["id"] for m in stored_chats[who] if m["role"] == "user"]
             assert len(set(stored)) == len(stored)
             assert [name for name in stored if name in set(acknowledged)] == acknowledged
         check_file(path)

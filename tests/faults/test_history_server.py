@@ -91,12 +91,12 @@ def stored(home: Path) -> str:
 
 def begin(chats: Chats, characters: int) -> tuple[AnswerStarted, Iterator[Any], str]:
     """Ask, and read until so much text was shown: the stored turn, the stream, the text."""
-    told = chats.ask(None, ASKED, sampling={"max_tokens": 3000, "temperature": 0})
-    begun, shown = next(event for event in told if isinstance(event, AnswerStarted)), ""
+    events = chats.ask(None, ASKED, sampling={"max_tokens": 3000, "temperature": 0})
+    begun, shown = next(event for event in events if isinstance(event, AnswerStarted)), ""
     while len(shown) < characters:
-        event = next(told)
+        event = next(events)
         shown += event.text if isinstance(event, Delta) else ""
-    return begun, told, shown
+    return begun, events, shown
 
 
 @pytest.mark.fault("F2", "F13")

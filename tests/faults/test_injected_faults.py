@@ -56,17 +56,17 @@ async def test_text_before_a_worker_death_or_a_broken_frame_is_kept(
     own_host: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = own_host(Options(max_crashes=MANY))
-    whole, _, _ = await answer(own)
-    assert len(whole) > 4
+    complete, _, _ = await answer(own)
+    assert len(complete) > 4
     await own.engine.unload()
-    places = range(1, len(whole)) if IS_ALL else (1, 2, len(whole) - 1)
+    places = range(1, len(complete)) if IS_ALL else (1, 2, len(complete) - 1)
     for fault in [*(f"kill@delta:{n}" for n in places), "garbage@delta:3", "half@delta:3", "huge@delta:3"]:
         monkeypatch.setenv(faults.SWITCH, fault)
         pieces, error, done = await answer(own)
         assert error is not None and error["code"] == "engine_died" and not done, fault
         # nothing lost, nothing doubled, in order
         assert len(pieces) == int(fault.rpartition(":")[2]) - 1
-        assert "".join(whole).startswith("".join(pieces))
+        assert "".join(complete).startswith("".join(pieces))
         assert (await own.peer.status())["worker_pid"] is None
     await works(own, monkeypatch)
 

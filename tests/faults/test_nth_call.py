@@ -62,9 +62,9 @@ def run(path: Path, call: str, error: str, n: int) -> tuple[list[tuple[str, bool
     line += ["-P", str(path), "-P", f"{path}-wal", "-P", f"{path}-shm", "-P", f"{path}-journal", "-P", str(path.parent)]
     done = subprocess.run([*line, sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    told = [(name, saved == "1") for name, saved in map(str.split, done.stdout.splitlines())]
-    assert [name for name, _ in told] == [f"{who}{i}" for i in range(TURNS) for who in "ua"]
-    return told, "INJECTED" in trace.read_text()
+    acknowledged = [(name, saved == "1") for name, saved in map(str.split, done.stdout.splitlines())]
+    assert [name for name, _ in acknowledged] == [f"{who}{i}" for i in range(TURNS) for who in "ua"]
+    return acknowledged, "INJECTED" in trace.read_text()
 
 
 async def stored(path: Path) -> dict[str, str]:
@@ -82,17 +82,17 @@ async def stored(path: Path) -> dict[str, str]:
 )
 def test_whichever_disk_call_fails_acknowledged_writes_are_stored(tmp_path: Path, call: str, error: str) -> None:
     assert shutil.which("strace"), "strace is not installed: apt-get install strace"
-    whole, tried = 0, 0
+    clean_runs, tried = 0, 0
     for n in numbers():
         path = tmp_path / f"{n}" / "chats.sqlite"
         path.parent.mkdir(mode=0o700)
-        told, failed = run(path, call, error, n)
-        there = asyncio.run(stored(path))
+        acknowledged, failed = run(path, call, error, n)
+        states = asyncio.run(stored(path))
         files = [path, *path.parent.glob("*.broken-*")]
         assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchall() == [("ok",)], files
-        assert [name for name, saved in told if saved and there.get(name) != "done"] == [], n
-        assert list(there) == [name for name, _ in told][: len(there)], "in order, without a gap"
-        tried, whole = tried + failed, 0 if failed else whole + 1
-        if whole == 2:
+        assert [name for name, saved in acknowledged if saved and states.get(name) != "done"] == [], n
+        assert list(states) == [name for name, _ in acknowledged][: len(states)], "in order, without a gap"
+        tried, clean_runs = tried + failed, 0 if failed else clean_runs + 1
+        if clean_runs == 2:
             break
     assert tried > 0, "nothing ever failed: the test is blind"

@@ -69,8 +69,8 @@ async def test_a_request_is_recorded_with_user_model_and_cost_but_never_its_text
         assert (await parts.engine.status()).worker_pid is None
     finally:
         await parts.close()
-    found = all_records(folder())
-    assert [(r["action"], r["state"]) for r in found] == [
+    entries = all_records(folder())
+    assert [(r["action"], r["state"]) for r in entries] == [
         ("load", "asked"),
         ("load", "done"),
         ("chat", "asked"),
@@ -81,15 +81,15 @@ async def test_a_request_is_recorded_with_user_model_and_cost_but_never_its_text
         ("chat", "failed"),
         ("unload", "done"),
     ]
-    found = found[1:]
-    done = found[2]
+    entries = entries[1:]
+    done = entries[2]
     assert (done["model"], done["prompt_tokens"]) == (SMALL, usage.prompt_tokens)
     assert done["completion_tokens"] == usage.completion_tokens > 0
-    assert found[1]["prompt_sha256"] == found[3]["prompt_sha256"]
-    assert found[1]["request"] == done["request"] != found[3]["request"]
-    assert found[6]["code"] == "unknown_model"
+    assert entries[1]["prompt_sha256"] == entries[3]["prompt_sha256"]
+    assert entries[1]["request"] == done["request"] != entries[3]["request"]
+    assert entries[6]["code"] == "unknown_model"
     # whoever has the server's own token has a name by chance: the account says who it was, whatever LOGNAME says
-    assert {r["account"] for r in found} == {pwd.getpwuid(os.getuid()).pw_name}
+    assert {r["account"] for r in entries} == {pwd.getpwuid(os.getuid()).pw_name}
     assert verified(folder()) == (9, "")
     raw = b"".join(path.read_bytes() for path in folder().glob("*"))
     assert CANARY.encode() not in raw and CANARY not in caplog.text
@@ -114,8 +114,8 @@ async def test_reading_documents_and_deleting_chats_is_recorded(own_host: Make) 
     folder().unlink()
     folder().with_name("away").rename(folder())
     assert (await peer.ask("DELETE", path))[0] == 200
-    found = all_records(folder())
-    assert [(r["action"], r["state"]) for r in found] == [
+    entries = all_records(folder())
+    assert [(r["action"], r["state"]) for r in entries] == [
         ("read", "asked"),
         ("read", "done"),
         ("read", "asked"),
@@ -125,8 +125,8 @@ async def test_reading_documents_and_deleting_chats_is_recorded(own_host: Make) 
         ("delete_chat", "asked"),
         ("delete_chat", "done"),
     ]
-    assert (found[0]["bytes"], found[0]["document_sha256"]) == (len(pdf), hashlib.sha256(pdf).hexdigest())
-    assert (found[1]["pages"], found[6]["chat"]) == (1, chat["id"])
+    assert (entries[0]["bytes"], entries[0]["document_sha256"]) == (len(pdf), hashlib.sha256(pdf).hexdigest())
+    assert (entries[1]["pages"], entries[6]["chat"]) == (1, chat["id"])
     assert CANARY.encode() not in b"".join(path.read_bytes() for path in folder().glob("*"))
 
 
@@ -139,14 +139,14 @@ def test_creating_and_revoking_tokens_is_recorded(
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "config"))
     made = command("create", "editor", what="token")
     assert command("revoke", "editor", what="token").returncode == 0
-    found = all_records(folder())
-    assert [(r["action"], r["state"], r["token"]) for r in found] == [
+    entries = all_records(folder())
+    assert [(r["action"], r["state"], r["token"]) for r in entries] == [
         ("create_token", "asked", "editor"),
         ("create_token", "done", "editor"),
         ("revoke_token", "done", "editor"),
     ]
-    assert {r["account"] for r in found} == {pwd.getpwuid(os.getuid()).pw_name}
-    assert made.stdout.strip() and made.stdout.strip() not in json.dumps(found)
+    assert {r["account"] for r in entries} == {pwd.getpwuid(os.getuid()).pw_name}
+    assert made.stdout.strip() and made.stdout.strip() not in json.dumps(entries)
     log = audit_of({"audit_log": True})
     Keys(audit=log).create("other")
     shutil.rmtree(folder())

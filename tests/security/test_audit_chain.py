@@ -28,11 +28,11 @@ def log_folder(tmp_path: Path) -> Path:
 @pytest.mark.threat("T36")
 def test_records_are_chained_and_private(log_folder: Path) -> None:
     path = write_records(log_folder)
-    found = all_records(log_folder)
-    assert [r["n"] for r in found] == [1, 2, 3, 4, 5]
-    assert found[0]["previous"] == START
-    assert [r["previous"] for r in found[1:]] == [r["hash"] for r in found[:-1]]
-    assert verified(log_folder) == (5, "") and verify(log_folder).last == found[-1]["hash"]
+    entries = all_records(log_folder)
+    assert [r["n"] for r in entries] == [1, 2, 3, 4, 5]
+    assert entries[0]["previous"] == START
+    assert [r["previous"] for r in entries[1:]] == [r["hash"] for r in entries[:-1]]
+    assert verified(log_folder) == (5, "") and verify(log_folder).last == entries[-1]["hash"]
     assert stat.S_IMODE(log_folder.stat().st_mode) == 0o700 and stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -191,8 +191,8 @@ def test_the_command_verifies_and_exports(mistral_home: Path) -> None:
     none = command("verify")
     assert none.returncode == 1 and "c.MistralExtension.audit_log = True" in none.stderr
     path = write_records(folder())
-    whole = command("verify")
-    assert whole.returncode == 0 and "5 records verified" in whole.stdout
+    intact = command("verify")
+    assert intact.returncode == 0 and "5 records verified" in intact.stdout
     kept = command("verify", "--keeps", all_records(folder())[2]["hash"])
     assert kept.returncode == 0 and "the given hash is that of record 3" in kept.stdout
     cut = command("verify", "--keeps", START)

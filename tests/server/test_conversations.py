@@ -84,8 +84,8 @@ async def until_text(events: AsyncGenerator[AnswerEvent, None], characters: int 
     raise AssertionError("the answer ended too early")
 
 
-async def kept(talk: Conversations, chat: str, place: int = -1) -> tuple[str, str]:
-    message = (await talk.history.chat(chat))["messages"][place]
+async def kept(talk: Conversations, chat: str, index: int = -1) -> tuple[str, str]:
+    message = (await talk.history.chat(chat))["messages"][index]
     return message["state"], "".join(message["content"])
 
 
@@ -104,9 +104,9 @@ async def test_every_reader_gets_the_whole_answer(talk: Conversations) -> None:
     while not isinstance(so_far, Delta):
         so_far = await anext(late)
     assert len(so_far.text) >= 20, "what was written comes first, in one piece"
-    whole = so_far.text + await text_of(late)
-    assert await early == whole
-    assert await kept(talk, chat) == ("done", whole)
+    complete = so_far.text + await text_of(late)
+    assert await early == complete
+    assert await kept(talk, chat) == ("done", complete)
     usage = (await talk.history.chat(chat))["messages"][-1]["usage"]
     assert usage["completion_tokens"] == 40
     assert (await talk.history.chat(chat))["title"] == "Count from 1 to 1000 in words."

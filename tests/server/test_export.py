@@ -70,24 +70,24 @@ def chat(*messages: dict[str, Any], title: str = "A chat") -> dict[str, Any]:
 
 def acts(markdown: str) -> list[str]:
     """Whatever of a text would be an element of its own making, load something, or run something."""
-    found = []
+    active = []
 
     def walk(tokens: Any) -> None:
         for token in tokens:
             if token.type in ("html_block", "html_inline"):
-                found.append(token.content)
+                active.append(token.content)
             if token.type == "image" and not str(token.attrs["src"]).startswith(("data:image/", "attachment:")):
-                found.append(str(token.attrs["src"]))
+                active.append(str(token.attrs["src"]))
             if token.type == "link_open":
                 url = re.sub(r"[\x00-\x20]|%09", "", str(token.attrs["href"])).lower()
                 if re.match(r"[a-z+.-]*script:|data:", url):
-                    found.append(url)
+                    active.append(url)
             if token.type == "text" and re.search(r"\\(href|style|unicode|require)\b", token.content):
-                found.append(token.content)
+                active.append(token.content)
             walk(token.children or ())
 
     walk(LOOSE.parse(markdown))
-    return found
+    return active
 
 
 def markdown_cells(chat: dict[str, Any]) -> list[str]:

@@ -49,5 +49,5 @@ async def test_spill_is_set_over_http_and_persists(own_host: Any) -> None:
     assert fits in await details(spill=True)
     assert fits in await details(), "as before"
     assert fits not in await details(spill=False)
-    code, told = await peer.ask("POST", "/mistral/api/load", {"model": None, "spill": 1})
-    assert (code, told["error"]["param"]) == (400, "spill")
+    code, body = await peer.ask("POST", "/mistral/api/load", {"model": None, "spill": 1})
+    assert (code, body["error"]["param"]) == (400, "spill")

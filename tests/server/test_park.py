@@ -13,9 +13,9 @@ from jupyter_mistral.protocol import CONNECTION_ENV
 
 
 async def test_a_parked_model_reports_it_and_wakes_with_the_next_request(peer: Any) -> None:
-    code, told = await peer.ask("POST", "/mistral/api/park", {})
-    assert (code, told["state"]) == (200, "parked") and told["model"]["name"]
-    pid = told["worker_pid"]
+    code, body = await peer.ask("POST", "/mistral/api/park", {})
+    assert (code, body["state"]) == (200, "parked") and body["model"]["name"]
+    pid = body["worker_pid"]
     chunks = [chunk async for chunk in (await peer.chat("hi", max_tokens=2)).chunks()]
     assert chunks[-1] == "[DONE]"
     status = await peer.status()
@@ -31,8 +31,8 @@ async def test_loading_a_parked_model_wakes_it(peer: Any) -> None:
 
 async def test_parking_without_a_model_fails(peer: Any) -> None:
     await peer.ask("POST", "/mistral/api/unload", {})
-    code, told = await peer.ask("POST", "/mistral/api/park", {})
-    assert (code, told["error"]["code"]) == (503, "engine_stopped")
+    code, body = await peer.ask("POST", "/mistral/api/park", {})
+    assert (code, body["error"]["code"]) == (503, "engine_stopped")
 
 
 async def test_lend_gpu_parks_the_model_for_a_block(

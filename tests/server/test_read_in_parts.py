@@ -22,10 +22,10 @@ async def answered(peer: Peer, body: dict[str, Any]) -> tuple[list[dict[str, Any
     reply = await peer.send("POST", "/mistral/v1/chat/completions", body)
     chunks = [chunk async for chunk in reply.chunks()]
     assert chunks[-1] == "[DONE]", chunks[-1]
-    told = [c for c in chunks if isinstance(c, dict)]
-    reading = [c["mistral"] for c in told if c.get("mistral", {}).get("event") == "reading"]
-    text = "".join(c["choices"][0]["delta"].get("content", "") for c in told if c["choices"])
-    return reading, next(c["usage"] for c in told if c.get("usage")), text
+    data = [c for c in chunks if isinstance(c, dict)]
+    reading = [c["mistral"] for c in data if c.get("mistral", {}).get("event") == "reading"]
+    text = "".join(c["choices"][0]["delta"].get("content", "") for c in data if c["choices"])
+    return reading, next(c["usage"] for c in data if c.get("usage")), text
 
 
 async def test_each_part_is_announced_and_counted_before_it_is_read(peer: Peer) -> None:

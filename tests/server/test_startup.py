@@ -81,8 +81,8 @@ def test_the_standalone_host_reads_the_admins_settings(tmp_path: Path) -> None:
     (tmp_path / "jupyter_server_config.py").write_text("c.MistralExtension.idle_unload_minutes = 7")
     settings: dict[str, Any] = {"MistralExtension": {"default_model": "smollm2-135m", "device": "cpu"}}
     (tmp_path / "jupyter_server_config.json").write_text(json.dumps(settings))
-    found = read_settings([str(tmp_path)]).options()
-    assert (found.default_model, found.device, found.idle_unload_s) == ("smollm2-135m", "cpu", 420.0)
+    options = read_settings([str(tmp_path)]).options()
+    assert (options.default_model, options.device, options.idle_unload_s) == ("smollm2-135m", "cpu", 420.0)
 
 
 @pytest.mark.threat("T10")

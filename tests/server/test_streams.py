@@ -62,31 +62,31 @@ async def test_without_events_a_client_gets_text_only(peer: Any) -> None:
 async def test_a_non_streamed_answer_equals_the_streamed_one(peer: Any) -> None:
     streamed = await _events(await peer.chat("Name a colour.", max_tokens=12))
     reply = await peer.chat("Name a colour.", max_tokens=12, stream=False)
-    whole = await reply.body()
-    assert whole["object"] == "chat.completion"
+    answer = await reply.body()
+    assert answer["object"] == "chat.completion"
     text = "".join(event.text for event in streamed if isinstance(event, Delta))
-    assert whole["choices"][0]["message"] == {"role": "assistant", "content": text}
-    assert whole["usage"]["total_tokens"] == whole["usage"]["prompt_tokens"] + whole["usage"]["completion_tokens"]
+    assert answer["choices"][0]["message"] == {"role": "assistant", "content": text}
+    assert answer["usage"]["total_tokens"] == answer["usage"]["prompt_tokens"] + answer["usage"]["completion_tokens"]
 
 
 async def test_a_completion_continues_the_text(peer: Any, models_home: Path) -> None:
     body = {"prompt": "1, 2, 3, 4,", "max_tokens": 4, "temperature": 0, "model": "smollm2-135m"}
-    status, whole = await peer.ask("POST", "/mistral/v1/completions", body)
-    assert (status, whole["object"]) == (200, "text_completion")
-    assert whole["choices"][0]["text"]
+    status, answer = await peer.ask("POST", "/mistral/v1/completions", body)
+    assert (status, answer["object"]) == (200, "text_completion")
+    assert answer["choices"][0]["text"]
     words = Tokenizer.from_file(str(models_home / "models" / "smollm2-135m" / "nf4" / "text_tokenizer.json"))
-    assert whole["usage"]["prompt_tokens"] == len(words.encode(body["prompt"]).ids), "the text alone, no template"
+    assert answer["usage"]["prompt_tokens"] == len(words.encode(body["prompt"]).ids), "the text alone, no template"
     reply = await peer.send("POST", "/mistral/v1/completions", {**body, "stream": True})
     chunks = [chunk async for chunk in reply.chunks()]
     assert chunks[-1] == "[DONE]"
-    assert "".join(c["choices"][0]["text"] for c in chunks[:-1]) == whole["choices"][0]["text"]
+    assert "".join(c["choices"][0]["text"] for c in chunks[:-1]) == answer["choices"][0]["text"]
 
 
 async def test_a_failure_before_the_first_progress_is_reported_once(peer: Any) -> None:
     """With its status, or on a busy machine in a stream that has begun meanwhile."""
     reply = await peer.chat("hi", model="no-such-model", mistral={"events": True})
-    told = [await reply.body()] if reply.status == 404 else [c async for c in reply.chunks() if "error" in c]
-    assert [one["error"]["code"] for one in told] == ["unknown_model"]
+    errors = [await reply.body()] if reply.status == 404 else [c async for c in reply.chunks() if "error" in c]
+    assert [one["error"]["code"] for one in errors] == ["unknown_model"]
 
 
 async def test_an_immediate_failure_has_its_http_status(peer: Any) -> None:
@@ -223,8 +223,8 @@ async def test_ghost_text_is_refused_during_an_answer_but_not_because_of_older_g
     long = await peer.chat(LONG, max_tokens=4000, response_format=ENDLESS)
     await peer.until(lambda status: status["running"] == 1)
     for _ in range(3):
-        status, told = await peer.ask("POST", "/mistral/v1/completions", body)
-        assert (status, told["error"]["code"]) == (429, "busy")
+        status, refused = await peer.ask("POST", "/mistral/v1/completions", body)
+        assert (status, refused["error"]["code"]) == (429, "busy")
     long.leave()
 
 
@@ -259,12 +259,12 @@ async def test_status_reports_model_memory_and_seal(peer: Any) -> None:
 
 async def test_status_reports_the_seal_of_the_loading_worker(own_host: Any) -> None:
     engine = own_host(Options()).engine
-    rests = (await engine.status()).seal
-    assert rests.reason == "no model process is running"
-    told = [(await engine.status()).seal async for _ in engine.load("smollm2-135m")]
+    idle = (await engine.status()).seal
+    assert idle.reason == "no model process is running"
+    seals = [(await engine.status()).seal async for _ in engine.load("smollm2-135m")]
     seal = (await engine.status()).seal
-    assert told[-1] == seal != rests
-    assert all(one == seal or one.reason.startswith("checked when the model process starts") for one in told)
+    assert seals[-1] == seal != idle
+    assert all(one == seal or one.reason.startswith("checked when the model process starts") for one in seals)
 
 
 NOTEBOOK = {
@@ -298,13 +298,13 @@ async def test_a_notebook_costs_the_tokens_its_ledger_says(peer: Any) -> None:
         "max_tokens": 1,
         "mistral": {"notebook": NOTEBOOK, "client": "test-ledger"},
     }
-    status, told = await peer.ask("POST", "/mistral/api/context", body)
+    status, context = await peer.ask("POST", "/mistral/api/context", body)
     assert status == 200
-    assert told["tokens"] == sum(line["tokens"] for line in told["ledger"])
-    assert {line["cell"] for line in told["ledger"]} >= {0, 1}
-    assert told["left_out"] == []
-    _, whole = await peer.ask("POST", "/mistral/v1/chat/completions", body)
-    assert whole["usage"]["prompt_tokens"] == told["tokens"]
+    assert context["tokens"] == sum(line["tokens"] for line in context["ledger"])
+    assert {line["cell"] for line in context["ledger"]} >= {0, 1}
+    assert context["left_out"] == []
+    _, answer = await peer.ask("POST", "/mistral/v1/chat/completions", body)
+    assert answer["usage"]["prompt_tokens"] == context["tokens"]
 
 
 async def test_a_final_assistant_message_is_the_beginning_of_the_answer(peer: Any) -> None:
@@ -313,8 +313,8 @@ async def test_a_final_assistant_message_is_the_beginning_of_the_answer(peer: An
     answers = []
     for messages in ([question], [question, begun]):
         body = {"messages": messages, "model": "smollm2-135m", "max_tokens": 8, "temperature": 0}
-        _, whole = await peer.ask("POST", "/mistral/v1/chat/completions", body)
-        answers.append(whole)
+        _, answer = await peer.ask("POST", "/mistral/v1/chat/completions", body)
+        answers.append(answer)
     plain, led = answers
     # no new turn is opened: the words alone are added to the prompt
     added = led["usage"]["prompt_tokens"] - plain["usage"]["prompt_tokens"]
@@ -338,9 +338,9 @@ async def test_counting_tokens_while_a_cell_is_edited_does_not_change_the_prompt
 
     counted = []
     for number in range(10, 18):
-        status, told = await peer.ask("POST", "/mistral/api/context", asked(f"x = {number}"))
+        status, context = await peer.ask("POST", "/mistral/api/context", asked(f"x = {number}"))
         assert status == 200
-        counted.append(told["tokens"])
+        counted.append(context["tokens"])
     assert len(set(counted)) == 1
 
 
@@ -348,9 +348,9 @@ async def test_parts_left_out_of_the_prompt_are_reported(peer: Any) -> None:
     cells = [{"cell_type": "code", "metadata": {}, "source": f"x{i} = {i}\n" * 200, "outputs": []} for i in range(12)]
     extras = {"notebook": {"cells": cells, "language": "python"}, "budget": 800, "client": "test-left-out"}
     reply = await peer.chat("What is x3?", max_tokens=1, stream=False, mistral=extras)
-    whole = await reply.body()
-    assert reply.status == 200, whole
-    usage = whole["usage"]
+    answer = await reply.body()
+    assert reply.status == 200, answer
+    usage = answer["usage"]
     assert usage["mistral"]["left_out"]
     assert usage["prompt_tokens"] <= 800
 

@@ -78,15 +78,15 @@ async def test_a_worker_without_a_hello_fails(tmp_path: Path) -> None:
 
 @pytest.mark.threat("T27")
 def test_a_worker_inherits_no_secrets() -> None:
-    told = environment({"PATH": "/bin", "HF_TOKEN": "x", "JUPYTERHUB_API_TOKEN": "x", "AWS_SECRET_ACCESS_KEY": "x"})
-    assert told["PATH"] == "/bin"
-    assert told["HF_HUB_OFFLINE"] == "1"
-    assert not [name for name in told if "TOKEN" in name or "SECRET" in name]
+    child = environment({"PATH": "/bin", "HF_TOKEN": "x", "JUPYTERHUB_API_TOKEN": "x", "AWS_SECRET_ACCESS_KEY": "x"})
+    assert child["PATH"] == "/bin"
+    assert child["HF_HUB_OFFLINE"] == "1"
+    assert not [name for name in child if "TOKEN" in name or "SECRET" in name]
 
 
 @pytest.mark.threat("T27")
 def test_a_worker_inherits_no_urls_with_passwords_and_no_agent_sockets() -> None:
-    given = {
+    secrets = {
         "OPENAI_KEY": "x",
         "PGPASS": "x",
         "SENTRY_DSN": "x",
@@ -98,9 +98,9 @@ def test_a_worker_inherits_no_urls_with_passwords_and_no_agent_sockets() -> None
         "DOCKER_HOST": "unix:///var/run/docker.sock",
     }
     kept = {"PATH": "/bin", "LD_LIBRARY_PATH": "/l", "CUDA_VISIBLE_DEVICES": "0", "HOME": "/h", "KEYBOARD": "de"}
-    told = environment(given | kept | {"SITE": "https://example.org/a@b"})
-    assert not given.keys() & told.keys()
-    assert kept.items() <= told.items() and "SITE" in told
+    child = environment(secrets | kept | {"SITE": "https://example.org/a@b"})
+    assert not secrets.keys() & child.keys()
+    assert kept.items() <= child.items() and "SITE" in child
 
 
 async def test_a_cancellation_that_coincides_with_a_message_is_not_lost() -> None:

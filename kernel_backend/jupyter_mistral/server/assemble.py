@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from ..documents.decoder import Decoder
-from .api import chats, doctor, documents, figures, model
+from .api import chats, doctor, documents, figures, metrics, model
 from .chats.service import Conversations
 from .chats.store import History
 from .external.engine import Elsewhere, ExternalEngine
@@ -15,7 +15,6 @@ from .http.kernel_socket import Channel
 from .inference.base import Engine, Options
 from .inference.local import LocalEngine
 from .inference.worker_process import ENGINE, Launch
-from .observe import metrics
 from .observe.audit_log import AuditLog
 from .observe.metrics import Metrics
 from .observe.observed_engine import ObservedEngine, Observer

@@ -11,11 +11,13 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...protocol.failures import Failure
-from ..observe.audit_log import AuditLog
 from .identity import who
+
+if TYPE_CHECKING:
+    from ..observe.audit_log import AuditLog
 
 FILE = "tokens.json"
 PREFIX = "jm-"

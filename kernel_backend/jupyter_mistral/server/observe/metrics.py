@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     REGISTRY,
     CollectorRegistry,
     Counter,
@@ -22,7 +21,6 @@ from prometheus_client import (
 from ...protocol.events import CallPiece, Delta, Embeddings, End, Event, Queued
 from ...protocol.failures import Failure
 from ...protocol.status import Memory
-from ..http.handler import Route, Table
 from ..inference.base import Engine
 from .observed_engine import Call, CallObserver, Outcome
 
@@ -145,20 +143,3 @@ class _RequestMetrics:
             gauge.inc()
         self._gauge = gauge
         return True
-
-
-class MetricsRoute(Route):
-    """For clients with one of our tokens: the host without Jupyter has no other /metrics."""
-
-    def initialize(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    async def get(self) -> None:
-        text = await self._metrics.text()
-        self.set_header("Content-Type", CONTENT_TYPE_LATEST)
-        self.set_header("Cache-Control", "no-store")
-        self.finish(text)
-
-
-def table(metrics: Metrics) -> Table:
-    return [(r"/mistral/v1/metrics", MetricsRoute, {"metrics": metrics})]
