@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     outcome = yield
     if call.when == "setup":
-        item.failed = False  # type: ignore[attr-defined]  # of a first try
+        item.failed = False  # type: ignore[attr-defined]  # from a first try
     if outcome.get_result().failed:  # type: ignore[attr-defined]
         item.failed = True  # type: ignore[attr-defined]
 
@@ -64,32 +64,32 @@ def jp_asyncio_loop() -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def models(tmp_path_factory: pytest.TempPathFactory, models_home: Path) -> Path:
-    """The folder of models that each server has as its own."""
+    """The model folder of each server."""
     return models_home / "models"
 
 
 @pytest.fixture(scope="package")
 def clock(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Path:
-    """The folder of the model that answers `Yes.` at once."""
+    """The folder of a model that answers `Yes.` at once."""
     return clockwork.build(tmp_path_factory.mktemp("models") / "clockwork", models / SMALL / "nf4")
 
 
 @pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory, models: Path, clock: Path) -> Iterator[Lab]:
-    found = start("jupyterlab", tmp_path_factory.mktemp("lab"), models, default(clock))
-    # while the browser starts
-    loading = threading.Thread(target=found.load)
+    server = start("jupyterlab", tmp_path_factory.mktemp("lab"), models, default(clock))
+    # while the browser is starting
+    loading = threading.Thread(target=server.load)
     loading.start()
-    yield found
+    yield server
     loading.join()
-    found.stop()
+    server.stop()
 
 
 @pytest.fixture(scope="package")
 def notebook7(tmp_path_factory: pytest.TempPathFactory, models: Path, clock: Path) -> Iterator[Lab]:
-    found = start("notebook", tmp_path_factory.mktemp("notebook7"), models, default(clock))
-    yield found
-    found.stop()
+    server = start("notebook", tmp_path_factory.mktemp("notebook7"), models, default(clock))
+    yield server
+    server.stop()
 
 
 # ---------------------------------------------------------------------------------------------- the browser
@@ -97,14 +97,14 @@ def notebook7(tmp_path_factory: pytest.TempPathFactory, models: Path, clock: Pat
 
 @pytest.fixture(scope="package")
 def tabs() -> Iterator[Tabs]:
-    # of this package, not of the session: while Playwright runs, no other test can run an event loop of its own
+    # scoped to this package, not the session: while Playwright runs, no other test can run an event loop
     path = os.environ.get("JUPYTER_MISTRAL_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     assert path, "no Chromium: install it (apt-get install chromium) or name it in JUPYTER_MISTRAL_CHROMIUM"
     with sync_playwright() as p:
         browser: Browser = p.chromium.launch(executable_path=path, args=FLAGS)
-        found = Tabs(browser)
-        yield found
-        found.close()
+        all_tabs = Tabs(browser)
+        yield all_tabs
+        all_tabs.close()
         browser.close()
 
 
@@ -127,7 +127,7 @@ def page(tabs: Tabs, request: pytest.FixtureRequest, tmp_path: Path, page_errors
         page.screenshot(path=tmp_path / "failed.png")
         print(f"screenshot: {tmp_path / 'failed.png'}")
     if not page.is_closed():
-        page.unroute_all(behavior="ignoreErrors")  # answers to a page that goes away are nobody's
+        page.unroute_all(behavior="ignoreErrors")  # nobody waits for these answers any longer
     if mark:
         page.close()
     elif has_failed:

@@ -1,4 +1,4 @@
-"""Real servers for the browser tests: JupyterLab and Notebook 7 that read none of the user's settings, each with a home of its own."""
+"""Real servers for the browser tests: JupyterLab and Notebook 7, without the user's settings, each with its own home."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXPOSED = {
 
 
 class Lab(NamedTuple):
-    """A running server: its address, its root folder, its process, the home of models and chats."""
+    """A running server: address, root folder, process, and the home of models and chats."""
 
     url: str
     root: Path
@@ -31,7 +31,7 @@ class Lab(NamedTuple):
     home: Path
 
     def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
-        """The answer's JSON; of a stream, its text."""
+        """Return the JSON of a response, or the text of a stream."""
         headers = {"Authorization": f"token {TOKEN}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
@@ -40,22 +40,22 @@ class Lab(NamedTuple):
             return raw if "event-stream" in reply.headers.get("Content-Type", "") else json.loads(raw or "null")
 
     def load(self, model: str | None = None) -> None:
-        """Have a model in memory, the default one unless told otherwise."""
-        told = self.ask("/mistral/api/load", "POST", {} if model is None else {"model": model})
+        """Load a model, by default the default one."""
+        events = self.ask("/mistral/api/load", "POST", {} if model is None else {"model": model})
         state = self.ask("/mistral/api/status")["state"]
-        assert state == "ready", f"{state}: {told}"
+        assert state == "ready", f"{state}: {events}"
 
     def forget(self) -> None:
-        """So that no test finds what another one has asked, or a model that still answers it."""
+        """Delete the chats, and wait until the model is idle, so that tests do not affect each other."""
         for chat in self.ask("/mistral/api/chats")["chats"]:
             self.ask(f"/mistral/api/chats/{chat['id']}", "DELETE")
         while self.ask("/mistral/api/status")["running"]:
             time.sleep(0.02)
 
     def end_kernels(self) -> None:
-        """So that no test finds what another one's cells have left."""
+        """Shut down the kernels, so that tests do not see each other's variables."""
         for session in self.ask("/api/sessions"):
-            with contextlib.suppress(urllib.error.HTTPError):  # its kernel has ended by itself
+            with contextlib.suppress(urllib.error.HTTPError):  # its kernel has already stopped
                 self.ask(f"/api/sessions/{session['id']}", "DELETE")
 
     def stop(self) -> None:
@@ -63,13 +63,13 @@ class Lab(NamedTuple):
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
-            # Jupyter's server waits for ever for a thread of AnyIO's if it ends while it reads a file for a page
+            # Jupyter Server waits forever for an AnyIO thread if it stops while it reads a file for a page
             self.process.kill()
             self.process.wait(60)
 
 
 def start(module: str, home: Path, models: Path, *more: str, port: int = 0) -> Lab:
-    """A server on the folder of models `models`. A `home` and a `port` of before: that server comes back."""
+    """Start a server with a model folder. The `home` and `port` of an earlier server restart that one."""
     root, config, mistral = home / "root", home / "config", home / "mistral"
     if not port:
         root.mkdir()
@@ -89,19 +89,19 @@ def start(module: str, home: Path, models: Path, *more: str, port: int = 0) -> L
         "IPYTHONDIR": str(home / "ipython"),
         "JUPYTER_MISTRAL_HOME": str(mistral),
     }
-    # port 0: a free one that the server picks itself, so that nobody takes it in between
+    # port 0: the server picks a free port itself, so that nobody takes it in between
     command = [sys.executable, "-m", module, f"--port={port}", "--ServerApp.port_retries=0"]
     command += ["--no-browser", "--allow-root", EXPOSED[module]]
     command += [f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={root}", *more]
     log = home / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
-    told = home / "runtime" / f"jpserver-{process.pid}.json"
+    connection = home / "runtime" / f"jpserver-{process.pid}.json"
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
-        # not a file that is half written
+        # the file may be half written
         with contextlib.suppress(OSError, ValueError):
-            url = f"http://127.0.0.1:{json.loads(told.read_text())['port']}"
+            url = f"http://127.0.0.1:{json.loads(connection.read_text())['port']}"
             urllib.request.urlopen(f"{url}/api", timeout=10).close()
             return Lab(url, root, process, mistral)
         time.sleep(0.05)
@@ -110,7 +110,7 @@ def start(module: str, home: Path, models: Path, *more: str, port: int = 0) -> L
 
 
 def default(model: Path | str) -> str:
-    """The setting that makes this the model that answers."""
+    """The setting that makes this the default model."""
     return f"--MistralExtension.default_model={model}"
 
 

@@ -26,7 +26,7 @@ class Script:
         self.bodies: list[dict[str, Any]] = []
 
     def __call__(self, *answers: list[str]) -> None:
-        """The pieces of the next answers; the last of them answers whatever is asked after."""
+        """Set the pieces of the next answers; the last answer repeats."""
         if not self._answers:
             self._page.route(ASK, self._fulfil)
         self._answers = list(answers)
@@ -40,7 +40,7 @@ class Script:
         route.fulfill(status=200, content_type="text/event-stream", body=text)
 
     def _chunks(self, content: list[Any], pieces: list[str]) -> list[dict[str, Any]]:
-        if content:  # none: the same question again
+        if content:  # empty when regenerating
             self._user = {"id": uuid.uuid4().hex, "role": "user", "content": content, "state": "done", "created": 1}
         base: dict[str, Any] = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": []}
         first = {
@@ -60,19 +60,19 @@ class Script:
 
 
 def numbers(count: int) -> dict[str, Any]:
-    """Fields that make an answer a list of so many numbers, whatever the model would say."""
+    """Request fields that force the answer to be a list of this many numbers."""
     item = {"type": "integer", "minimum": 0, "maximum": 99}
     schema = {"type": "array", "items": item, "minItems": count, "maxItems": count}
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
     return {"max_tokens": 30_000, "response_format": form}
 
 
-ENDLESS = numbers(15_000)  # minutes, also of the quickest model
+ENDLESS = numbers(15_000)  # takes minutes, even with the fastest model
 
 
 @pytest.fixture
 def reshaped(page: Page) -> Callable[[dict[str, Any]], None]:
-    """Put fields into the page's next questions, for answers whose length is not the model's choice."""
+    """Add fields to the page's next questions, for answers of a fixed length."""
 
     def reshape(more: dict[str, Any]) -> None:
         def pass_on(route: Route) -> None:
@@ -86,7 +86,7 @@ def reshaped(page: Page) -> Callable[[dict[str, Any]], None]:
 
 @pytest.fixture
 def endless(reshaped: Callable[[dict[str, Any]], None]) -> None:
-    """The page's questions get answers that a grammar keeps from ending."""
+    """Answers do not end: a grammar prevents it."""
     reshaped(ENDLESS)
 
 

@@ -1,8 +1,8 @@
-"""The browser's tabs: one that tests share as long as it looks like a new one after each, and others for one test alone.
+"""The browser's tabs: one that most tests share, and tabs for a single test.
 
-Between two tests the shared tab is cleaned up as a tidy user would; if anything is left over then (a note, a chip, a dialog), the
-next test gets a new tab. A test whose traces no look at the page can find takes the mark `own_page`: one that reloads, changes
-settings, runs something before the page or in its place, or opens a second tab.
+The shared tab is reset after each test. If anything is left over (a note, a chip, a dialog), the next test gets a new tab.
+A test with side effects that the reset cannot detect has the mark `own_page`: it reloads the page, changes settings, injects
+scripts or opens a second tab.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from .labs import TOKEN, Lab
 
-PATIENCE_MS = 120_000  # a busy machine draws, starts kernels and moves files within this
+PATIENCE_MS = 120_000  # long enough for a busy machine to render, start kernels and move files
 KERNEL_IDLE = "() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-# The panel's first page has the server check the machine, which starts a worker each time: that page alone waits for it,
-# tests that look at it say so. A wrapped `fetch`, since a browser that is asked to route requests keeps no cache.
+# The start page runs the server's checks. Only tests of that page wait for them; the others get an empty result.
+# This wraps `fetch`, because routing requests through Playwright disables the browser's cache.
 NO_CHECKS = """
 const beforeChecks = window.fetch;
 window.fetch = (request, init) => {
@@ -26,7 +26,7 @@ window.fetch = (request, init) => {
     : beforeChecks(request, init);
 };
 """
-# errors of JupyterLab, seen without this extension too: Notebook 7 as it starts; a notebook closed soon after its kernel started
+# JupyterLab's own errors, also without this extension: when Notebook 7 starts, and when a notebook is closed soon after its kernel started
 JUPYTERS = ("reading 'schema'", "message before replies were done")
 OPEN = """async path => {
   const { commands, shell } = window.jupyterapp;
@@ -37,7 +37,7 @@ OPEN = """async path => {
     }
   }
 }"""
-# Ends what goes on, closes what is open, and gives what is left over.
+# Stops everything that is running, closes everything that is open, and returns what is left over.
 CLEAN = """async ranCells => {
   const { commands, serviceManager, shell } = window.jupyterapp;
   const all = selector => Array.from(document.querySelectorAll(selector));
@@ -83,7 +83,7 @@ CLEAN = """async ranCells => {
 
 
 class PageErrors(list[str]):
-    """What went wrong in the page; none may have, unless a test brings about what fails there and says so."""
+    """Errors in the page. Any error fails the test, unless the test provokes it and says so."""
 
     are_expected = False
 
@@ -92,7 +92,7 @@ class PageErrors(list[str]):
 
 
 class Tabs:
-    """All tabs of a browser; they share its cache."""
+    """The tabs of one browser, with a common cache."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
@@ -102,11 +102,11 @@ class Tabs:
         self._heard: Callable[[str], None] = lambda error: None
 
     def own(self, is_checking: bool) -> Page:
-        """A new one. `is_checking`: its panel has the machine checked."""
+        """Open a new tab. `is_checking`: its panel runs the server's checks."""
         return self._context(is_checking).new_page()
 
     def shared(self, hear: Callable[[str], None]) -> Page:
-        """The tab that tests share; its page errors go to `hear` from now on."""
+        """Return the tab that tests share; `hear` receives its page errors from now on."""
         self._heard = hear
         if self._shared is None:
             self._shared, self._at = self.own(False), ""
@@ -114,7 +114,7 @@ class Tabs:
         return self._shared
 
     def open(self, lab: Lab, name: str) -> None:
-        """Show a notebook in the shared one."""
+        """Open a notebook in the shared tab."""
         assert self._shared is not None
         if self._at != lab.url:
             lab.end_kernels()
@@ -125,7 +125,7 @@ class Tabs:
         self._shared.evaluate(OPEN, name)
 
     def clean(self, ran_cells: bool) -> list[str]:
-        """Clean up the shared one; if anything is left over, drop it. Gives what was left over."""
+        """Reset the shared tab and drop it if anything is left over. Returns what was left over."""
         assert self._shared is not None
         rest = self._shared.evaluate(CLEAN, ran_cells) if self._at else ["nothing open"]
         if rest:

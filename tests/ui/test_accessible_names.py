@@ -1,4 +1,4 @@
-"""Whatever can be pressed or filled in the panel has a name that a screen reader says, in each of the panel's states."""
+"""Every control of the panel has an accessible name, in each state of the panel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from .scripts import Script
 from .user import Ui
 
-# what has none of what a name is made of; the hidden file field is opened by its button
+# controls without an accessible name; the hidden file field is opened by its button
 NAMELESS = """() => Array.from(
     document.querySelectorAll('#jupyter-mistral-panel :is(button, input, textarea, select, summary, [role])'))
   .filter(node => !node.closest('[aria-hidden=true], [hidden]') && !/^(presentation|none|status|alert)$/.test(node.role))
@@ -34,7 +34,7 @@ def test_every_control_of_the_panel_has_a_name(ui: Ui, page: Page, scripted: Scr
 
     def look(what: str) -> None:
         assert page.evaluate(NAMELESS) == [], what
-        # all at one moment: buttons come and go
+        # read at once, because buttons appear and disappear
         buttons = panel.get_by_role("button")
         seen.update(buttons.evaluate_all("nodes => nodes.map(node => node.ariaLabel || node.innerText)"))
 
@@ -53,6 +53,6 @@ def test_every_control_of_the_panel_has_a_name(ui: Ui, page: Page, scripted: Scr
     page.locator(".jp-MistralHistory li").first.wait_for()
     look("the list of chats")
     assert {"Send", "New chat", "All chats", "Accept", "Send again"} <= seen
-    # a control without a name is found
+    # the check does find a control without a name
     panel.evaluate("node => { node.querySelector('button').outerHTML = '<button><svg></svg></button>'; }")
     assert page.evaluate(NAMELESS) == ["<button><svg></svg></button>"]

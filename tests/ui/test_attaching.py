@@ -11,7 +11,7 @@ from .scripts import Script
 from .user import ANSWER_MS, Ui
 
 FIELD = ".jp-MistralComposer textarea"
-# hands files to the field as a paste would
+# passes files to the field as a paste would
 PASTE = """({ name, type, size, byte }) => {
   const bytes = new Uint8Array(size).fill(byte);
   const data = new DataTransfer();
@@ -32,14 +32,14 @@ trailer<</Root 1 0 R>>
 
 
 def drag(page: Page, what: Locator, onto: Locator) -> None:
-    # waits until neither moves any more
+    # waits until both have stopped moving
     onto.hover()
     what.hover()
     start, end = what.bounding_box(), onto.bounding_box()
     assert start and end
     page.mouse.move(start["x"] + start["width"] / 2, start["y"] + start["height"] / 2)
     page.mouse.down()
-    # a drag begins only after some way
+    # a drag begins only after some distance
     page.mouse.move(start["x"] + start["width"] / 2 + 20, start["y"] + start["height"] / 2 + 20, steps=5)
     page.mouse.move(end["x"] + end["width"] / 2, end["y"] + end["height"] / 2, steps=10)
     page.mouse.up()
@@ -66,7 +66,7 @@ def test_cells_and_files_are_dragged_into_the_question(ui: Ui, page: Page, scrip
     assert "The harvest was 42 tonnes." in sent(scripted)
     assert ui.sources() == ["first = 1", "second = 2"], "a dragged cell stays where it was"
     expect(page.locator(".jp-MistralChip[data-kind=file]")).to_have_count(0)
-    # the history shows what went along, folded
+    # the chat shows the attachments, folded
     expect(page.locator(".jp-MistralAttached summary")).to_have_text(["[cell 1]", "The file notes.txt"])
 
 
@@ -82,9 +82,9 @@ def test_an_at_sign_attaches_cells_files_and_variables(ui: Ui, page: Page, scrip
     scripted(["Yes."])
     options = page.get_by_label("Suggestions").get_by_role("option")
     page.get_by_label("Your question").click()
-    for typed, wanted in (("@harv", "harvest"), ("@cell", "cell 0"), ("@data", "data.csv")):
+    for typed, label in (("@harv", "harvest"), ("@cell", "cell 0"), ("@data", "data.csv")):
         page.keyboard.type(typed)
-        options.get_by_text(wanted, exact=True).wait_for()
+        options.get_by_text(label, exact=True).wait_for()
         page.keyboard.press("Tab")
         expect(options).to_have_count(0)
     expect(page.get_by_label("Your question")).to_have_value("`harvest` [cell 0] `data.csv` ")
@@ -112,7 +112,7 @@ def test_the_picker_attaches_text_and_pdfs(ui: Ui, page: Page, scripted: Script,
     ui.wait_answer()
     assert "answer = 42" in sent(scripted)
     assert "[page 1]" in sent(scripted) and "The harvest was 42 tonnes." in sent(scripted)
-    # a chip is taken out with a click
+    # a click on a chip removes it
     chooser.value.set_files([tmp_path / "a.py"])
     chips.click()
     expect(chips).to_have_count(0)

@@ -1,4 +1,4 @@
-"""Ghost text in a real editor: while typing, off by its switch, silent while the model answers. What it says is scripted."""
+"""Ghost text in a real editor: while typing, turned off, and while the model is busy. Its text is scripted."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ GHOST = "() => document.querySelector('.jp-GhostText')?.textContent ?? ''"
 @pytest.fixture
 def asked(page: Page) -> list[dict[str, Any]]:
     """Completion requests, each answered at once by `b  # sum`."""
-    found: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
     choices: list[dict[str, Any]] = [{"index": 0, "text": text, "finish_reason": None} for text in ("b", "  # sum")]
     choices.append({"index": 0, "text": "", "finish_reason": "stop"})
     body = "".join(f"data: {json.dumps({'choices': [choice]})}\n\n" for choice in choices) + "data: [DONE]\n\n"
 
     def answer(route: Route) -> None:
-        found.append(route.request.post_data_json or {})
+        requests.append(route.request.post_data_json or {})
         route.fulfill(status=200, content_type="text/event-stream", body=body)
 
     page.route(COMPLETIONS, answer)
-    return found
+    return requests
 
 
 @pytest.fixture
 def ready(ui: Ui, page: Page) -> Ui:
-    """A cell with a function that lacks its end, its caret there, and a model in memory: a key press never loads one."""
+    """A cell with an incomplete function, the caret at its end, and a loaded model, since typing never loads one."""
     ui.open(["import math\nratio = 3", "def add(a, b):\n    return a"])
     ui.show_panel()
     ui.wait_model()
@@ -59,7 +59,7 @@ def test_it_appears_while_typing_and_tab_accepts_it(ready: Ui, page: Page, asked
     page.keyboard.press("Tab")
     taken = "window.jupyterapp.shell.currentWidget.content.model.cells.get(1).sharedModel.getSource()"
     page.wait_for_function(f"() => {taken}.endsWith('return a + b  # sum')")
-    # the cells above lead up to the cell, and nobody waits for a busy model
+    # the prompt begins with the cells above, and does not wait for a busy model
     last = next(body for body in reversed(asked) if body["prompt"].endswith("return a + "))
     assert last["prompt"].startswith("import math\nratio = 3\n\ndef add")
     assert last["mistral"] == {"if_busy": "refuse"}
@@ -88,7 +88,7 @@ def test_its_setting_turns_it_off(ui: Ui, page: Page, asked: list[dict[str, Any]
     cell.click()
     page.keyboard.press("Control+End")
     page.keyboard.type(" + ", delay=30)
-    # the explicit wish finds nobody either: the completer has looked, and asked no server
+    # an explicit request does not ask the server either
     ui.command("inline-completer:invoke")
     expect(cell).to_contain_text("value = 1 + ")
     page.keyboard.type("2", delay=30)

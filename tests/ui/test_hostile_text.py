@@ -1,4 +1,4 @@
-"""Model text is hostile text: whatever it says, no request leaves the page, nothing runs, no link acts by itself.
+"""Model text is untrusted: whatever it contains, no request leaves the page, nothing runs and no link opens by itself.
 
 The sink is a second loopback server; a marker in each vector tells which one got through. The last test is the control: the
 same vectors do reach the sink when nothing guards.
@@ -112,12 +112,12 @@ class Sink(ThreadingHTTPServer):
         return "\n\n".join(vector.format(**names) for vector in MARKDOWN)
 
     def wait(self, page: Page, least: int) -> None:
-        """Until so many different addresses were asked for."""
+        """Wait until this many different addresses were requested."""
         while len(set(self.hits)) < least:
             page.wait_for_timeout(100)
 
     def settled(self, page: Page) -> list[str]:
-        """What was asked for until the page had nothing more to do and a picture of our own, asked for last, had come."""
+        """The requests until the page was idle and our own last image had loaded."""
         page.evaluate(LAST, f"http://{self.bare}/settled.png")
         assert {"/settled.png?1", "/settled.png?2"} <= set(self.hits)
         return [path for path in self.hits if not path.startswith("/settled.png")]
@@ -158,18 +158,18 @@ def test_answer_in_the_panel(ui: Ui, page: Page, sink: Sink, scripted: Script, s
     assert answer.locator("img").count() <= 1  # the one of a data: URL
     assert answer.locator("[data-commandlinker-command]").count() == 0
     assert answer.locator(".jp-Dialog").count() == 0
-    # nothing of the page is shadowed or covered
+    # nothing in the page is shadowed or covered
     own = ":not(mjx-container, mjx-container *, .jp-MistralCodeHost *)"
     shadows = answer.locator(f"[id]{own}, [name]{own}, [style]{own}, [contenteditable], [accesskey]")
-    found = shadows.evaluate_all("nodes => nodes.map(node => node.outerHTML)")
-    assert not found, found
+    shadowing = shadows.evaluate_all("nodes => nodes.map(node => node.outerHTML)")
+    assert not shadowing, shadowing
     assert page.evaluate("() => typeof window.jupyterapp.commands.execute") == "function"
     field = page.get_by_label("Your question")
     field.click()
     expect(field).to_be_focused()
 
 
-def test_a_stream_is_drawn_as_the_whole_text_would_be(ui: Ui, page: Page, sink: Sink, scripted: Script) -> None:
+def test_a_stream_is_rendered_like_the_whole_text(ui: Ui, page: Page, sink: Sink, scripted: Script) -> None:
     ui.open(["x = 1"])
     ui.show_panel()
     text = (
@@ -204,7 +204,7 @@ def test_names_of_chats_files_and_models_are_plain_text(ui: Ui, page: Page, sink
     page.locator(".jp-MistralThinking summary").click()
     expect(page.locator(".jp-MistralThinking")).to_contain_text("<img src=")
     page.get_by_role("button", name="All chats").click()
-    page.get_by_label("Search in chats").fill(evil)
+    page.get_by_label("Search chats").fill(evil)
     assert sink.settled(page) == []
     assert page.evaluate("() => window.pwned") is None
     assert page.locator(".jp-Mistral img").count() == 0
@@ -237,7 +237,7 @@ def test_failures_are_plain_text(ui: Ui, page: Page) -> None:
 
 
 @pytest.mark.threat("T4")
-def test_a_link_opens_only_after_a_look_at_it(ui: Ui, page: Page, sink: Sink, scripted: Script) -> None:
+def test_a_link_opens_only_after_a_dialog(ui: Ui, page: Page, sink: Sink, scripted: Script) -> None:
     ui.open(["x = 1"])
     ui.show_panel()
     scripted([f"[docs](http://{sink.bare}/asked) and [bad](javascript:window.pwned=1)"])
@@ -276,13 +276,13 @@ def test_magic_output_in_a_trusted_notebook(ui: Ui, page: Page, sink: Sink) -> N
 
 
 @pytest.mark.own_page
-def test_the_vectors_do_work_where_nothing_guards(ui: Ui, page: Page, sink: Sink, page_errors: PageErrors) -> None:
-    # heard while it happens: one of the vectors takes the page elsewhere
+def test_the_vectors_work_without_the_sanitizer(ui: Ui, page: Page, sink: Sink, page_errors: PageErrors) -> None:
+    # recorded as it happens, because one of the vectors navigates away
     page.add_init_script("Object.defineProperty(window, 'pwned', { set: () => console.log('pwned') })")
     ui.open([f"from IPython.display import Markdown\nMarkdown({sink.vectors()!r})"], runs=True)
     with page.expect_console_message(lambda message: message.text == "pwned"):
         ui.run_all()
-    # Chromium can hang when a page is closed in the middle of a navigation
+    # Chromium can hang when a page is closed during a navigation
     page.wait_for_url(f"http://{sink.bare}/meta")
     assert len(set(sink.hits)) >= 3
     page_errors.are_expected = True  # the vectors' own

@@ -1,4 +1,4 @@
-"""What users do, from the first question on: once with the real embedded model, else with one that answers at once, in a real JupyterLab."""
+"""User journeys in a real JupyterLab, from the first question on: one with the embedded model, the others with a fast one."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .user import ANSWER_MS, Ui
 
 @pytest.fixture
 def embedded(tmp_path: Path, models: Path) -> Iterator[Lab]:
-    """JupyterLab with the model that this package brings, not loaded yet."""
-    found = start("jupyterlab", tmp_path, models, default("qwen2.5-coder-0.5b"))
-    yield found
-    found.stop()
+    """JupyterLab with the embedded model, not loaded yet."""
+    server = start("jupyterlab", tmp_path, models, default("qwen2.5-coder-0.5b"))
+    yield server
+    server.stop()
 
 
 @pytest.mark.own_page
@@ -70,7 +70,7 @@ def test_reload_and_second_tab_show_the_same_chat(
     page.reload()
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     ui.show_panel(new=False)
-    # the answer goes on meanwhile and is followed here
+    # the answer has continued meanwhile and is followed here
     ui.wait_streaming()
     page.get_by_role("button", name="Stop", exact=True).click()
     ui.wait_answer("interrupted")
@@ -82,7 +82,7 @@ def test_reload_and_second_tab_show_the_same_chat(
     second.show_panel(new=False)
     second.wait_answer("interrupted")
     expect(other.locator(".jp-MistralAnswer .jp-MistralMarkdown").first).to_have_text(text)
-    # what is asked in one tab shows in the other once it is looked at
+    # a question in one tab shows in the other once that has the focus
     second.ask("Say yes.")
     second.wait_answer(nth=1)
     expect(other.locator(".jp-MistralAnswer").nth(1)).to_contain_text(ANSWER)
@@ -189,7 +189,7 @@ def test_a_pasted_image_and_a_model_without_vision(ui: Ui, page: Page) -> None:
             new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
         }"""
     )
-    # made no larger than a model looks at, and said before sending
+    # scaled down to what models use, with the notice before sending
     expect(page.locator(".jp-MistralChip[data-kind=image]")).to_contain_text("1540×513")
     expect(page.locator(".jp-MistralComposer")).to_contain_text("cannot see images")
     ui.ask("What is this?")
@@ -221,7 +221,7 @@ def test_chips_count_tokens_before_sending(ui: Ui, page: Page) -> None:
         reply = route.fetch()
         route.fulfill(response=reply, body=json.dumps({**reply.json(), "counted": "estimated"}))
 
-    # as for a model elsewhere whose tokenizer is not here
+    # as for an external model whose tokenizer is not available
     page.route("**/mistral/api/context*", by_guess)
     page.get_by_label("Your question").fill("Say no.")
     expect(page.locator(".jp-MistralMeter")).to_contain_text("≈")
@@ -263,7 +263,7 @@ def test_export_as_markdown_and_as_a_notebook(ui: Ui, page: Page) -> None:
     notebook = nbformat.reads(written, as_version=4)
     nbformat.validate(notebook)
     assert "Say yes." in "".join(cell.source for cell in notebook.cells)
-    # it opens as a notebook does
+    # it opens as a notebook
     (ui.lab.root / "exported.ipynb").write_text(written)
     ui.open_written("exported.ipynb", runs=True)
     expect(page.locator(".jp-Notebook .jp-Cell", has_text="Say yes.").first).to_be_visible()

@@ -14,19 +14,19 @@ from .scripts import Script
 from .user import ANSWER_MS, Ui
 
 STATUS = "**/mistral/api/status*"
-Told = dict[str, Any]
+Status = dict[str, Any]
 
 
 @pytest.fixture
-def tell(ui: Ui, page: Page) -> Iterator[Callable[[Callable[[Told], Told]], None]]:
-    """Have the page told another status than the server's; put right again after."""
+def change_status(ui: Ui, page: Page) -> Iterator[Callable[[Callable[[Status], Status]], None]]:
+    """Change the status that the page receives; reset afterwards."""
 
-    def changed(change: Callable[[Told], Told]) -> None:
+    def changed(change: Callable[[Status], Status]) -> None:
         def answer(route: Route) -> None:
             reply = route.fetch()
-            told = reply.json()
-            model = {**(told["model"] or {}), "title": "Another"}
-            route.fulfill(response=reply, body=json.dumps(change({**told, "model": model, "state": "ready"})))
+            status = reply.json()
+            model = {**(status["model"] or {}), "title": "Another"}
+            route.fulfill(response=reply, body=json.dumps(change({**status, "model": model, "state": "ready"})))
 
         page.route(STATUS, answer)
 
@@ -46,14 +46,14 @@ def test_without_a_model_each_failed_check_says_what_to_do(
     ui = Ui(page, lab)
     try:
         # the results that the page received: free memory changes from one moment to the next
-        with page.expect_response("**/mistral/api/doctor*") as told:
+        with page.expect_response("**/mistral/api/doctor*") as checks:
             ui.open(["x = 1"])
             ui.show_panel()
         first = page.locator(".jp-MistralReadiness")
         expect(first.get_by_role("heading")).to_have_text("Almost ready")
         expect(first).to_contain_text("is not downloaded yet")
-        # every check that the doctor makes is there, and each that is not well has a next step
-        for check in told.value.json()["checks"]:
+        # every check is listed, and each failed check has a next step
+        for check in checks.value.json()["checks"]:
             if check["name"] != "model":
                 expect(first).to_contain_text(check["found"].split(",")[0][:20])
         unwell = first.locator("li.jp-mod-warn, li.jp-mod-blocked")
@@ -97,14 +97,14 @@ def test_the_card_shows_the_status(ui: Ui, page: Page) -> None:
 
 
 def test_gpu_readings_and_the_energy_of_an_answer_are_shown_if_measured(
-    ui: Ui, page: Page, scripted: Script, tell: Callable[[Callable[[Told], Told]], None]
+    ui: Ui, page: Page, scripted: Script, change_status: Callable[[Callable[[Status], Status]], None]
 ) -> None:
     usage = {"completion_tokens": 9, "mistral": {"tokens_per_second": 20.0, "energy_j": 41.2}}
     sizes = {"weights": 5, "kv": 1, "free": 9, "total": 20, "others": 3}
     memory: dict[str, Any] = {name: size * 2**30 for name, size in sizes.items()}
     memory |= {"device": "cuda", "gpu": "NVIDIA L4", "power_w": 31.5, "temperature_c": 48, "spilled": 2**31}
 
-    tell(lambda told: {**told, "memory": memory, "last": usage})
+    change_status(lambda status: {**status, "memory": memory, "last": usage})
     ui.open(["x = 1"])
     ui.show_panel()
     card = page.locator(".jp-MistralCard")
@@ -149,7 +149,7 @@ def test_the_catalogue_is_searched_and_other_models_are_named(ui: Ui, page: Page
     other.press("Enter")
     note = page.locator(".jp-MistralFailure", has_text="nonsense is not a model ID or a folder.")
     expect(note).to_be_visible()
-    # nothing is fetched before it was asked about
+    # asks before it downloads
     other.fill("somebody/some-model")
     other.press("Enter")
     dialog = page.locator(".jp-Dialog")
@@ -157,7 +157,7 @@ def test_the_catalogue_is_searched_and_other_models_are_named(ui: Ui, page: Page
     expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
     page.keyboard.press("Enter")
     expect(dialog).to_have_count(0)
-    # a folder is looked at at once
+    # a folder is loaded at once
     other.fill("/no/such/folder")
     other.press("Enter")
     expect(page.locator(".jp-MistralFailure", has_text="/no/such/folder")).to_be_visible()
@@ -173,7 +173,7 @@ def test_reasoning_is_folded_and_opens_on_a_click(ui: Ui, page: Page, scripted: 
         ui.ask("Why?")
         ui.wait_answer()
         answer = page.locator(".jp-MistralAnswer")
-        expect(answer).to_contain_text("The answer is 7.")  # drawn after it has ended
+        expect(answer).to_contain_text("The answer is 7.")  # rendered after it has ended
         expect(answer).not_to_contain_text(opening)
         thought = page.locator(".jp-MistralThinking div")
         expect(thought).to_be_hidden()
@@ -204,7 +204,7 @@ def test_a_notebook_that_does_not_fit_can_be_read_in_parts(ui: Ui, page: Page, s
     page.get_by_label("Your question").press("Enter")
     ui.wait_answer()
     assert scripted.bodies[-1]["mistral"]["thorough"] is True
-    # for one question
+    # applies to one question only
     ui.ask("And now?")
     ui.wait_answer(nth=1)
     assert "thorough" not in scripted.bodies[-1]["mistral"]
@@ -224,9 +224,9 @@ def test_our_own_errors_get_no_buttons(ui: Ui, page: Page) -> None:
 
 
 def test_a_model_with_vision_gets_images_and_the_chat_shows_a_thumbnail(
-    ui: Ui, page: Page, scripted: Script, tell: Callable[[Callable[[Told], Told]], None]
+    ui: Ui, page: Page, scripted: Script, change_status: Callable[[Callable[[Status], Status]], None]
 ) -> None:
-    tell(lambda told: {**told, "model": {**told["model"], "can": ["text", "image"]}})
+    change_status(lambda status: {**status, "model": {**status["model"], "can": ["text", "image"]}})
     ui.open(["x = 1"])
     ui.show_panel()
     expect(page.locator(".jp-MistralCard-name")).to_have_text("Another")

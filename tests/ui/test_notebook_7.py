@@ -1,4 +1,4 @@
-"""The main journeys once more in Notebook 7, whose shell is another one."""
+"""The main user journeys in Notebook 7, which has a shell of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.own_page
 
 @pytest.fixture
 def seven(page: Page, notebook7: Lab) -> Ui:
-    """Notebook 7 with a cell that fails and the panel open in a new chat."""
+    """Notebook 7 with a failing cell, and the panel open with a new chat."""
     notebook7.end_kernels()
     write_notebook(notebook7.root, "n.ipynb", ["values = [1, 2, 3]", "print(sum(valuse))"])
     page.goto(f"{notebook7.url}/notebooks/n.ipynb?token={TOKEN}")

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from .scripts import Script
 from .user import Ui
 
-# answers stop before their last three events (a piece of text, the end, [DONE]) until goOn()
+# holds back the last three events of answers (a piece of text, the end, [DONE]) until goOn()
 HALTING = """
 const real = window.fetch;
 const on = new Promise(resolve => { window.goOn = resolve; });
@@ -31,7 +31,7 @@ window.fetch = async (request, init) => {
   return new Response(body, { status: answer.status, headers: answer.headers });
 };
 """
-# whether the mark of a copied text was seen, which stands but a moment
+# whether the sign of a copied text appeared, which it does only briefly
 SEEN_COPIED = """() => { window.copied = new Promise(seen => {
   const watch = new MutationObserver(() => {
     if (document.querySelector('[aria-label=Copied]')) { watch.disconnect(); seen(true); }
@@ -68,21 +68,21 @@ def test_an_error_is_fixed_by_a_change_that_is_shown_and_accepted(ui: Ui, page: 
     scripted(["```python\nprint(sum(values))\n```\nIt was misspelt."])
     page.locator(".jp-MistralError-buttons").get_by_role("button", name="Fix").click()
     diff = page.locator(".jp-MistralDiff")
-    # a change to the failed cell is shown, and nothing is changed before a click
+    # the change to the failed cell is shown, and nothing changes before a click
     expect(diff).to_contain_text("cell 1")
     expect(diff.locator(".jp-mod-removed")).to_contain_text("print(sum(valuse))")
     assert ui.sources() == ["values = [1, 2, 3]", "print(sum(valuse))"]
     diff.get_by_role("button", name="Accept").click()
     expect(diff).to_have_count(0)
     ui.wait_sources(["values = [1, 2, 3]", "print(sum(values))"])
-    # the server was asked about the failed cell and its error
+    # the request contains the failed cell and its error
     (body,) = scripted.bodies
     assert body["mistral"]["focus"] == 1 and "NameError" in "".join(body["content"])
 
 
 @pytest.mark.own_page
 def test_the_change_shows_though_the_end_comes_with_the_last_word(ui: Ui, page: Page, scripted: Script) -> None:
-    """Half of the code is drawn when the other half and the end arrive as one."""
+    """Half of the code is rendered when the other half and the end arrive together."""
     page.add_init_script(HALTING)
     ui.open(["values = [1, 2, 3]", "print(sum(valuse))"], runs=True)
     ui.show_panel()
@@ -116,7 +116,7 @@ def test_a_fix_that_changes_nothing_says_so_and_asks_for_another(ui: Ui, page: P
     again.click()
     expect(note).to_contain_text("The answer contains no code.")
     again.click()
-    # the block that changes something is the one that is offered
+    # the block that changes the cell is offered
     expect(page.locator(".jp-MistralDiff-line.jp-mod-added")).to_contain_text("print(sum(values))")
     expect(note).to_have_count(0)
     temperatures = [body["temperature"] for body in scripted.bodies]

@@ -24,7 +24,7 @@ def shown(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def open_saved(ui: Ui, outputs: list[dict[str, Any]]) -> None:
-    """A notebook whose one cell ran in another life."""
+    """Open a notebook with one cell that ran in an earlier session."""
     cell = {
         "cell_type": "code",
         "id": "c0",
@@ -54,7 +54,7 @@ def test_a_saved_specification_is_explained_with_its_own_data(ui: Ui, page: Page
     scripted(["Oak leads."])
     children = page.locator(".jp-Notebook .jp-OutputArea-child")
     expect(children.get_by_role("button", name="Explain plot")).to_have_count(3)
-    told = []
+    figures = []
     for asked, nth in enumerate((0, 2, 3), 1):
         button = children.nth(nth).get_by_role("button", name="Explain plot")
         children.nth(nth).hover()
@@ -63,11 +63,11 @@ def test_a_saved_specification_is_explained_with_its_own_data(ui: Ui, page: Page
         expect(page.locator(".jp-MistralQuestion")).to_have_count(asked)
         expect(page.locator(".jp-MistralQuestion").last).to_contain_text("Explain the plot of [cell 0].")
         ui.wait_answer()
-        told.append("\n".join(scripted.bodies[-1]["mistral"]["figures"]))
+        figures.append("\n".join(scripted.bodies[-1]["mistral"]["figures"]))
     assert len(scripted.bodies) == 3
-    assert "31.5" in told[0] and "88.75" not in told[0]
-    assert "88.75" in told[1] and "31.5" not in told[1]
-    assert "40.25" in told[2]
-    # the plot of an output that went is offered no more
+    assert "31.5" in figures[0] and "88.75" not in figures[0]
+    assert "88.75" in figures[1] and "31.5" not in figures[1]
+    assert "40.25" in figures[2]
+    # a cleared output has no button
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
     expect(children.get_by_role("button", name="Explain plot")).to_have_count(0)

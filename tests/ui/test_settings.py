@@ -1,4 +1,4 @@
-"""What is set in JupyterLab's settings editor holds: limits and standing instructions reach the questions, unseen in the chat."""
+"""JupyterLab's settings apply: limits and standing instructions are sent with questions and are not shown in the chat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .user import Ui
 
 
 @pytest.mark.own_page
-def test_settings_reach_the_questions(ui: Ui, page: Page, scripted: Script) -> None:
+def test_settings_are_sent_with_questions(ui: Ui, page: Page, scripted: Script) -> None:
     try:
         ui.open_with({"maxTokens": 16, "instructions": "Be kind."}, ["1"])
         ui.show_panel()
@@ -27,7 +27,7 @@ def test_settings_reach_the_questions(ui: Ui, page: Page, scripted: Script) -> N
 
 
 @pytest.mark.own_page
-def test_standing_instructions_are_written_in_lines(ui: Ui, page: Page) -> None:
+def test_the_field_of_the_standing_instructions_grows(ui: Ui, page: Page) -> None:
     ui.open(["1"])
     field = ui.show_settings()
     assert field.evaluate("node => node.tagName") == "TEXTAREA"

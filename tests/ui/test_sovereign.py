@@ -1,4 +1,4 @@
-"""Sovereign mode in a real browser: a hostile notebook reaches nobody, while cells, widgets and the panel work as before.
+"""Sovereign mode in a real browser: a hostile notebook reaches no server, while cells, widgets and the panel work as before.
 
 The last test is the control: in a JupyterLab without the mode the same notebook calls home.
 """
@@ -95,9 +95,9 @@ def open_hostile(page: Page, lab: Lab, sink: Sink) -> None:
 @pytest.fixture(scope="module")
 def sovereign_lab(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Lab]:
     home = tmp_path_factory.mktemp("sovereign")
-    found = start("jupyterlab", home, models, SOVEREIGN)
-    yield found
-    found.stop()
+    server = start("jupyterlab", home, models, SOVEREIGN)
+    yield server
+    server.stop()
 
 
 @pytest.mark.threat("T3", "T4")
@@ -140,18 +140,18 @@ def test_notebook_7_works_under_the_policy_too(
 ) -> None:
     refused: list[str] = []
     page.on("console", lambda m: refused.append(m.text) if "Content Security Policy" in m.text else None)
-    found = start("notebook", tmp_path_factory.mktemp("sovereign7"), models, SOVEREIGN)
+    server = start("notebook", tmp_path_factory.mktemp("sovereign7"), models, SOVEREIGN)
     try:
-        write_notebook(found.root, "t.ipynb", ["6 * 7"])
-        page.goto(f"{found.url}/notebooks/t.ipynb?token={TOKEN}")
+        write_notebook(server.root, "t.ipynb", ["6 * 7"])
+        page.goto(f"{server.url}/notebooks/t.ipynb?token={TOKEN}")
         page.wait_for_selector(".jp-Notebook .jp-Cell")
         assert "token=" not in page.url
         page.wait_for_function(KERNEL_IDLE)
-        ui = Ui(page, found)
+        ui = Ui(page, server)
         ui.command("notebook:run-all-cells")
         expect(page.locator(".jp-OutputArea-output").first).to_contain_text("42")
     finally:
-        found.stop()
+        server.stop()
     assert refused == []
 
 

@@ -1,4 +1,4 @@
-"""`%mistral chat` in the pages of JupyterLab and Notebook 7: Enter sends, the answer streams in, the panel has the same chat."""
+"""`%mistral chat` in JupyterLab and Notebook 7: Enter sends, the answer streams, and the panel has the same chat."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_in_jupyterlab_beside_the_notebook_and_in_the_panel(ui: Ui, page: Page) 
     expect(asked).to_have_text("First line\nGreet the widget.", timeout=ANSWER_MS)
     expect(page.locator(".jmi-chat")).to_contain_text("tokens/s", timeout=ANSWER_MS)
     expect(area).to_have_value("")
-    # beside the notebook: a second view of the same widget
+    # a second view of the same widget, beside the notebook
     page.evaluate(
         """async () => {
           const { commands, shell } = window.jupyterapp;
@@ -38,7 +38,7 @@ def test_in_jupyterlab_beside_the_notebook_and_in_the_panel(ui: Ui, page: Page) 
     )
     expect(page.locator(".jmi-chat")).to_have_count(2)
     expect(asked).to_have_count(2)
-    # and in the side panel
+    # and the side panel
     ui.show_panel(new=False)
     page.get_by_role("button", name="All chats").click()
     page.locator(".jp-MistralHistory-open", has_text="First line").first.click()

@@ -1,4 +1,4 @@
-"""What a user does in JupyterLab, in the words of the journeys."""
+"""The actions of a user in JupyterLab."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from playwright.sync_api import Locator, Page
 from .labs import TOKEN, Lab, write_notebook
 from .tabs import KERNEL_IDLE, Tabs
 
-ANSWER_MS = 300_000  # a busy machine loads the model and answers within this
+ANSWER_MS = 300_000  # long enough for a busy machine to load the model and answer
 
 
 class Ui:
-    """`tabs`: given where the page is the shared one."""
+    """`tabs` is set if the page is the shared tab."""
 
     def __init__(self, page: Page, lab: Lab, tabs: Tabs | None = None) -> None:
         self.page, self.lab, self._tabs = page, lab, tabs
         self.has_run = False
 
     def open(self, sources: list[str], name: str = "t.ipynb", *, runs: bool = False) -> None:
-        """A notebook of these cells. Where a test `runs` cells it has a kernel of its own, which is waited for."""
+        """Open a notebook with these cells. If the test `runs` cells, wait for its kernel."""
         write_notebook(self.lab.root, name, sources)
         self.open_written(name, runs=runs)
 
     def open_written(self, name: str, *, runs: bool = False) -> None:
-        """A notebook that stands in the root folder."""
+        """Open a notebook in the root folder."""
         if self._tabs:
             self._tabs.open(self.lab, name)
         else:
-            self.page.goto("about:blank")  # a page of before would miss its kernel
+            self.page.goto("about:blank")  # an earlier page would miss its kernel
             self.lab.end_kernels()
             self.page.goto(f"{self.lab.url}/lab/tree/{name}?token={TOKEN}&reset")
         self.page.locator(".jp-Notebook:visible .jp-Cell").first.wait_for()
@@ -39,16 +39,16 @@ class Ui:
             self.page.wait_for_function(KERNEL_IDLE)
 
     def open_with(self, settings: dict[str, Any], sources: list[str]) -> None:
-        """A notebook in a page that has read these settings of ours; the test that asks for it puts them back."""
+        """Open a notebook in a page with these settings; the test must reset them."""
         self.set(settings)
         self.open(sources)
-        # a page reads settings some time after it can be used: once the editor shows those of ours, they hold
+        # a page reads its settings some time after it loads: once the editor shows ours, they are in effect
         self.show_settings()
         self.page.evaluate("() => window.jupyterapp.shell.currentWidget.dispose()")
         self.page.wait_for_function("() => window.jupyterapp.shell.currentWidget?.content?.model?.cells")
 
     def show_settings(self) -> Locator:
-        """The editor of our settings; gives the field of the standing instructions."""
+        """Open the settings editor and return the field of the standing instructions."""
         open = "() => { void window.jupyterapp.commands.execute('settingeditor:open', { query: 'Standing' }); }"
         self.page.evaluate(open)
         field = self.page.get_by_label("Standing instructions")
@@ -60,12 +60,12 @@ class Ui:
         self.lab.ask("/lab/api/settings/jupyter-mistral:plugin", "PUT", body)
 
     def wait_model(self) -> None:
-        """Until the page knows that a model is in memory: what it does for a loaded one alone, it does from then on."""
+        """Wait until the page knows that a model is loaded."""
         self.lab.load()
         self.page.locator(".jp-MistralCard-head .jp-MistralDot.jp-mod-ready").wait_for(timeout=ANSWER_MS)
 
     def command(self, id: str) -> None:
-        # its promise may take as long as an answer: not waited for
+        # not awaited: its promise may take as long as an answer
         self.page.evaluate("id => { void window.jupyterapp.commands.execute(id); }", id)
 
     def show_panel(self, new: bool = True) -> None:
@@ -83,12 +83,12 @@ class Ui:
         self.page.keyboard.press("Enter")
 
     def wait_streaming(self) -> None:
-        """Until the first words of an answer that goes on stand there."""
+        """Wait for the first words of an answer in progress."""
         streaming = self.page.locator(".jp-MistralAnswer[data-state=streaming] .jp-MistralMarkdown")
         streaming.wait_for(timeout=ANSWER_MS)
 
     def wait_answer(self, state: str = "done", nth: int = -1) -> str:
-        """The text of an answer once it has ended, which is in `state`."""
+        """Wait until an answer has ended in `state`, and return its text."""
         answer = self.page.locator(".jp-MistralAnswer").nth(nth)
         answer.wait_for(timeout=ANSWER_MS)
         self.page.locator(".jp-MistralAnswer[data-state=streaming]").wait_for(state="detached", timeout=ANSWER_MS)
@@ -97,12 +97,12 @@ class Ui:
         return text
 
     def wait_idle(self) -> None:
-        """Until the server answers nobody: the page hears of an end before its place in the line is free."""
+        """Wait until the server is idle: the page sees the end of an answer before its turn is over."""
         while self.lab.ask("/mistral/api/status")["running"]:
             self.page.wait_for_timeout(20)
 
     def ask_again(self, button: str) -> None:
-        """Press a button that has the last answer written again; wait for the new one."""
+        """Press a button that regenerates the last answer, and wait for the new one."""
         answers = self.page.locator(".jp-MistralAnswer")
         answers.last.evaluate("node => { node.dataset.old = 'yes'; }")
         self.page.get_by_role("button", name=button).click()

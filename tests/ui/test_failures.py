@@ -20,7 +20,7 @@ CODE = ["```python\nx = 2\n```"]
 
 
 def _is_on_disk(lab: Lab) -> bool:
-    """Whether the answer's first number is stored: a killed server loses what is not."""
+    """Whether the answer's first number is stored: a killed server loses the rest."""
     db = sqlite3.connect(f"file:{lab.home / 'chats' / 'chats.sqlite'}?mode=ro", uri=True)
     try:
         parts = db.execute(
@@ -54,7 +54,7 @@ def test_chats_survive_a_killed_server_and_the_page_goes_on(
         lab.process.wait(120)
         assert "The connection to the server was lost." in ui.wait_answer("interrupted")
         field = page.get_by_label("Your question")
-        # JupyterLab's own dialog may come at any time now, and takes the keys
+        # JupyterLab's own dialog may open at any time now, and takes the focus
         lost = page.locator(".jp-Dialog", has_text="Server Connection Error")
         page.add_locator_handler(lost, lambda dialog: dialog.get_by_role("button").first.click())
         field.fill("This is not lost")
@@ -67,7 +67,7 @@ def test_chats_survive_a_killed_server_and_the_page_goes_on(
         page.wait_for_selector(".jp-Notebook .jp-Cell")
         ui = Ui(page, lab)
         ui.show_panel(new=False)
-        # the interrupted answer is kept and marked, and so is the draft
+        # the interrupted answer is kept and marked, and the draft is kept
         ui.wait_answer("interrupted")
         expect(page.locator(".jp-MistralMarkdown").first).to_have_text(re.compile(r"^\s*\["))
         expect(page.locator(".jp-MistralQuestion-text")).to_have_text("Count.")
@@ -94,7 +94,7 @@ def test_the_notice_of_an_unreachable_server_disappears_once_it_answers(ui: Ui, 
     page.unroute("**/mistral/**")
     expect(notices).to_have_count(0)
     page.get_by_role("button", name="Back to the chat").click()
-    # what the server itself refuses stays until it is read
+    # the notice of a request that the server rejects stays
     refusal = {"error": {"code": "too_large", "message": "It is too long. Say less.", "todo": "Say less."}}
     page.route(ASK, lambda route: route.fulfill(status=413, json=refusal))
     page.get_by_label("Your question").press("Enter")
@@ -129,8 +129,8 @@ def test_code_is_not_run_in_a_dead_kernel(ui: Ui, page: Page, scripted: Script) 
 def test_a_read_only_notebook_is_not_changed(ui: Ui, page: Page, scripted: Script) -> None:
     def lock(route: Route) -> None:
         reply = route.fetch()
-        told: dict[str, Any] = reply.json()
-        route.fulfill(response=reply, body=json.dumps({**told, "writable": False}))
+        contents: dict[str, Any] = reply.json()
+        route.fulfill(response=reply, body=json.dumps({**contents, "writable": False}))
 
     page.route(lambda url: "/api/contents/locked.ipynb" in url and "checkpoints" not in url, lock)
     ui.open(["x = 1"], "locked.ipynb")
@@ -182,6 +182,6 @@ def test_a_large_notebook_does_not_block_the_page(ui: Ui, page: Page, scripted: 
     body = scripted.bodies[-1]
     sent = body["mistral"]["notebook"]["cells"]
     assert len(sent) == cells + 1
-    # the newest outputs go along, within what is sent at most
+    # the last outputs are sent, up to the limit
     assert sent[-1]["outputs"] and not sent[2]["outputs"]
     assert sum(len(json.dumps(cell)) for cell in sent) < 8 * 2**20

@@ -22,11 +22,11 @@ from .user import ANSWER_MS, Ui
 
 TESTS = Path(__file__).parent.parent
 SHORT = {"max_tokens": 6, "temperature": 0}
-# of the shipped model: pixels of a side at most, of the square that is one token
+# of this model: the longest side in pixels, and the side of the square that is one token
 LONGEST, SQUARE = 112, 28
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="84" height="56"><circle cx="30" cy="30" r="20"/></svg>'
 PLOT = "import matplotlib.pyplot as plt\nplt.bar(['a', 'b'], [1, 3])\nplt.title('Counts');"
-# puts a picture on the clipboard, as a screenshot does
+# puts an image on the clipboard, as a screenshot does
 COPY = """async () => {
   const canvas = document.createElement('canvas');
   canvas.width = 40; canvas.height = 20;
@@ -34,7 +34,7 @@ COPY = """async () => {
   const picture = await new Promise(done => canvas.toBlob(done, 'image/png'));
   await navigator.clipboard.write([new ClipboardItem({ 'image/png': picture })]);
 }"""
-# all that the panel says while an answer is waited for
+# everything that the panel shows while it waits for an answer
 LABELS = """() => {
   window.labels = [];
   new MutationObserver(() => {
@@ -46,7 +46,7 @@ LABELS = """() => {
 
 @pytest.fixture(scope="module")
 def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model of `tests/vision` that names plots. Its window is made wider than it was taught with: for lengths only."""
+    """The model of `tests/vision` that names plots. Its context is made longer than it was trained with, for lengths only."""
     folder = tmp_path_factory.mktemp("seer") / "plots"
     shutil.copytree(TESTS / "vision" / "model", folder)
     config = json.loads((folder / "config.json").read_text())
@@ -57,52 +57,52 @@ def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lab(seer: Path, tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Lab]:
-    """A JupyterLab of its own, whose model sees."""
-    found = start("jupyterlab", tmp_path_factory.mktemp("seeing"), models, default(seer))
-    yield found
-    found.stop()
+    """A JupyterLab whose model has vision."""
+    server = start("jupyterlab", tmp_path_factory.mktemp("seeing"), models, default(seer))
+    yield server
+    server.stop()
 
 
 @pytest.fixture
 def bodies(page: Page) -> list[dict[str, Any]]:
-    """The questions that left the page."""
-    found: list[dict[str, Any]] = []
+    """The questions that the page sent."""
+    bodies: list[dict[str, Any]] = []
 
     def watch(request: Request) -> None:
         if ASK.search(request.url):
-            found.append(request.post_data_json or {})
+            bodies.append(request.post_data_json or {})
 
     page.on("request", watch)
-    return found
+    return bodies
 
 
 def receipt(ui: Ui) -> tuple[int, int]:
-    """Tokens of the last answer's prompt, and those known before; the panel's figures are the server's."""
+    """Prompt tokens and cached tokens of the last answer; checks that the panel shows the server's numbers."""
     shown = ui.page.locator(".jp-MistralFacts").last.get_attribute("title") or ""
-    found = re.fullmatch(r"Prompt: ([\d,]+) tokens \(([\d,]+) cached\)\. Answer: [\d,]+ tokens\.", shown)
-    assert found, shown
-    prompt, known = (int(number.replace(",", "")) for number in found.groups())
+    match = re.fullmatch(r"Prompt: ([\d,]+) tokens \(([\d,]+) cached\)\. Answer: [\d,]+ tokens\.", shown)
+    assert match, shown
+    prompt, known = (int(number.replace(",", "")) for number in match.groups())
     last = ui.lab.ask("/mistral/api/status")["last"]
     assert (last["prompt_tokens"], last["prompt_tokens_details"]["cached_tokens"]) == (prompt, known)
     return prompt, known
 
 
-def without_pictures(lab: Lab, body: dict[str, Any]) -> int:
-    """Tokens of the same question in words alone."""
+def without_images(lab: Lab, body: dict[str, Any]) -> int:
+    """Tokens of the same question without its images."""
     text = [{"type": "text", "text": part} for part in body["content"] if isinstance(part, str)]
     asked = {**SHORT, "messages": [{"role": "user", "content": text}], "mistral": body["mistral"]}
     return int(lab.ask("/mistral/api/context", "POST", asked)["tokens"])
 
 
-def picture_of(body: dict[str, Any]) -> tuple[str, bytes]:
-    """Type and bytes of the one picture of a question."""
+def image_of(body: dict[str, Any]) -> tuple[str, bytes]:
+    """Type and bytes of the only image of a question."""
     (url,) = [part["image_url"]["url"] for part in body["content"] if not isinstance(part, str)]
     head, _, data = url.partition(";base64,")
     return head.removeprefix("data:"), base64.b64decode(data)
 
 
 def tokens_of(width: int, height: int) -> int:
-    """As Pixtral cuts a picture: one for each square, and one for each row of them."""
+    """Image tokens as in Pixtral: one per square, and one per row of squares."""
     ratio = max(width / LONGEST, height / LONGEST, 1)
     columns, rows = (-(-int(side / ratio) // SQUARE) for side in (width, height))
     return rows * (columns + 1)
@@ -136,8 +136,8 @@ def test_an_image_is_kept_from_a_model_without_vision_and_sent_to_one_with_visio
         chooser.value.set_files(path)
         expect(chip).to_contain_text("112×112")
 
-    def ask_anew(path: Path | None) -> tuple[int, int]:
-        """A chat of its own: the meter is right before, the receipt after."""
+    def ask_in_new_chat(path: Path | None) -> tuple[int, int]:
+        """Ask in a new chat, and check the meter before and the receipt after."""
         page.get_by_role("button", name="New chat").click()
         if path:
             attach(path)
@@ -159,7 +159,7 @@ def test_an_image_is_kept_from_a_model_without_vision_and_sent_to_one_with_visio
     expect(field).to_have_value(plots.QUESTION)
     expect(chip.locator(".jp-MistralChip-tokens")).to_have_count(0)
 
-    # another model, by its folder: what was typed and attached goes to it
+    # another model, by its folder, gets the typed text and the attachment
     card = page.locator(".jp-MistralCard")
     card.locator(".jp-MistralCard-head").click()
     card.get_by_role("button", name="Other models…").click()
@@ -170,15 +170,15 @@ def test_an_image_is_kept_from_a_model_without_vision_and_sent_to_one_with_visio
     counted = int(meter.get_attribute("aria-valuenow") or 0)
     field.press("Enter")
     ui.wait_answer()
-    assert picture_of(bodies[0]) == ("image/png", pie.read_bytes())
+    assert image_of(bodies[0]) == ("image/png", pie.read_bytes())
     seen, _ = receipt(ui)
     assert seen == counted, "the meter said so before"
-    bare, _ = ask_anew(None)
+    bare, _ = ask_in_new_chat(None)
     assert seen - bare == tokens_of(112, 112) == 20
 
-    # what the worker knows already is told by the pixels: the same ones again, then others of the same size
-    again, known = ask_anew(pie)
-    other, less = ask_anew(heatmap)
+    # the cache depends on the pixels: the same image again, then another of the same size
+    again, known = ask_in_new_chat(pie)
+    other, less = ask_in_new_chat(heatmap)
     assert again == other == seen
     assert known - less >= 20 and less < bare
 
@@ -198,11 +198,11 @@ def test_plots_and_images_from_the_clipboard_reach_the_model(
         buttons.nth(cell).click(force=True)
         expect(page.locator(".jp-MistralQuestion").last).to_contain_text(f"Explain the plot of [cell {cell}].")
         ui.wait_answer()
-        mime, data = picture_of(bodies[-1])
-        # a drawing goes as it is, and the server's sealed child makes pixels of it: many, so that nothing blurs
+        mime, data = image_of(bodies[-1])
+        # an SVG is sent as is, and the server's sealed child rasterizes it at a high resolution
         size = (840, 560) if cell else Image.open(io.BytesIO(data)).size
         assert mime == ("image/svg+xml" if cell else "image/png")
-        assert receipt(ui)[0] - without_pictures(ui.lab, bodies[-1]) == tokens_of(*size)
+        assert receipt(ui)[0] - without_images(ui.lab, bodies[-1]) == tokens_of(*size)
 
     page.get_by_role("button", name="New chat").click()
     page.evaluate(COPY)
@@ -211,9 +211,9 @@ def test_plots_and_images_from_the_clipboard_reach_the_model(
     expect(page.locator(".jp-MistralChip[data-kind=image]")).to_contain_text("40×20")
     ui.ask("What is this?")
     ui.wait_answer()
-    mime, data = picture_of(bodies[-1])
+    mime, data = image_of(bodies[-1])
     assert mime == "image/png" and Image.open(io.BytesIO(data)).convert("RGB").getcolors() == [(40 * 20, (0, 0, 0))]
-    assert receipt(ui)[0] - without_pictures(ui.lab, bodies[-1]) == tokens_of(40, 20) == 3
+    assert receipt(ui)[0] - without_images(ui.lab, bodies[-1]) == tokens_of(40, 20) == 3
 
 
 @pytest.mark.own_page
@@ -240,15 +240,15 @@ def test_a_long_notebook_is_read_in_parts_and_stop_frees_the_model(
     assert "Stopped here." in ui.wait_answer("interrupted")
     ui.wait_idle()
 
-    # the same again is read as thoroughly, to the end
+    # regenerating reads in parts again, to the end
     reshaped({**numbers(5), "max_tokens": 64})
     page.evaluate("() => { window.labels = []; }")
     ui.ask_again("Regenerate")
     assert [body["mistral"]["thorough"] for body in bodies] == [True, True]
     answer = page.locator(".jp-MistralAnswer .jp-MistralMarkdown").last.inner_text()
     assert len(json.loads(answer)) == 5
-    told = [re.fullmatch(r"Reading part (\d+) of (\d+)….*", label) for label in page.evaluate("() => window.labels")]
-    parts = [(int(found[1]), int(found[2])) for found in told if found]
+    matches = [re.fullmatch(r"Reading part (\d+) of (\d+)….*", label) for label in page.evaluate("() => window.labels")]
+    parts = [(int(match[1]), int(match[2])) for match in matches if match]
     last = ui.lab.ask("/mistral/api/status")["last"]
     assert len(last["mistral"]["parts"]) > 2
     assert parts and parts == sorted(parts)

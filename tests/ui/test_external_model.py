@@ -21,7 +21,7 @@ SMALL = "smollm2-135m"
 
 @pytest.fixture
 def lab_over_a_shared_host(models: Path, clock: Path, tmp_path: Path) -> Iterator[tuple[Lab, str]]:
-    """JupyterLab whose admin set `engine_url`, and HOST:PORT of the model host that it asks."""
+    """JupyterLab with `engine_url` set by its admin, and HOST:PORT of the model host that it uses."""
     shared = tmp_path / "shared"
     (shared / "models" / SMALL).mkdir(mode=0o700, parents=True)
     (shared / "models" / SMALL / "nf4").symlink_to(clock)  # lies there by that name
@@ -56,7 +56,7 @@ def test_the_card_says_where_text_is_sent(lab_over_a_shared_host: tuple[Lab, str
     badge = page.locator(".jp-MistralCard .jp-mod-outside")
     expect(badge).to_have_text(f"this machine, another program: {host}", timeout=ANSWER_MS)
     expect(page.locator(".jp-MistralCard .jp-mod-seal")).to_have_count(0)
-    # nor does the empty panel promise what does not hold
+    # the start page makes no false promise
     expect(page.locator(".jp-MistralReadiness")).to_contain_text(
         f"Answers come from another program (this machine, another program: {host})"
     )
@@ -67,6 +67,6 @@ def test_the_card_says_where_text_is_sent(lab_over_a_shared_host: tuple[Lab, str
     page.locator(".jp-MistralCard-head").click()
     card = page.locator(".jp-MistralCard")
     expect(card).to_contain_text("tokens/s")
-    # it is not ours to unload
+    # an external model cannot be unloaded
     expect(card.get_by_role("button", name="Unload")).to_have_count(0)
     assert lab.ask("/mistral/api/status")["engine"]["program"] == "Jupyter Mistral"

@@ -27,7 +27,7 @@ def test_a_question_asked_from_the_list_of_chats_shows_its_answer(ui: Ui, page: 
     ui.ask("Say yes.")
     expect(page.locator(".jp-MistralAnswer")).to_contain_text("Yes.")
     expect(chats).to_have_count(0)
-    # the buttons on the notebook ask too
+    # so do the buttons in the notebook
     page.get_by_role("button", name="All chats").click()
     page.locator(".jp-MistralError-buttons").get_by_role("button", name="Explain").click()
     expect(page.locator(".jp-MistralAnswer").last).to_contain_text("It has no value.")
@@ -73,17 +73,17 @@ def test_a_double_click_on_send_does_not_stop_the_answer(ui: Ui, page: Page, end
 
 
 def test_stop_before_the_answer_has_begun_stops_it_as_it_begins(ui: Ui, page: Page) -> None:
-    held: list[Route] = []
+    routes: list[Route] = []
     ui.open(["x = 41"])
     ui.show_panel()
-    page.route(ASK, lambda route: held.append(route))
+    page.route(ASK, lambda route: routes.append(route))
     ui.ask("Count.")
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.locator(".jp-MistralWait")).to_have_text("Stopping…")
-    while not held:
+    while not routes:
         page.wait_for_timeout(100)
-    body = held[0].request.post_data_json or {}
-    held[0].continue_(post_data=json.dumps({**body, **ENDLESS}))
+    body = routes[0].request.post_data_json or {}
+    routes[0].continue_(post_data=json.dumps({**body, **ENDLESS}))
     assert "Stopped here." in ui.wait_answer("interrupted")
     expect(page.locator(".jp-MistralQuestion")).to_have_text("Count.")
 
