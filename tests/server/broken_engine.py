@@ -1,4 +1,4 @@
-"""An HTTP server that breaks in the ways that engines and the networks before them do. Spoken to over real sockets."""
+"""An HTTP server that fails like real engines and networks do. Reached over real sockets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHAT = "/v1/chat/completions"
 
 @dataclass
 class Asked:
-    """A request that came. left: set once its client has closed the connection."""
+    """A request that arrived. left: set once its client has closed the connection."""
 
     path: str
     headers: dict[str, str]
@@ -27,7 +27,7 @@ Act = Callable[[asyncio.StreamWriter, Asked], Awaitable[None]]
 
 
 def say(status: int, body: Any, **headers: str) -> Act:
-    """A whole answer."""
+    """A complete answer."""
 
     async def act(writer: asyncio.StreamWriter, asked: Asked) -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -58,7 +58,7 @@ def stream(*pieces: Any, then: str = "done") -> Act:
 
 
 async def be_silent(writer: asyncio.StreamWriter, asked: Asked) -> None:
-    """Half open: the connection stands and nothing comes."""
+    """Half open: the connection is up but nothing arrives."""
     await asked.left.wait()
 
 
@@ -80,7 +80,7 @@ WHOLE = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "u
 
 
 class BrokenEngine:
-    """What stands in `script` under a path is done once each, in turn; then `always`; else 404."""
+    """Runs the actions in `script` for a path once each, in order; then the one in `always`; else 404."""
 
     def __init__(self) -> None:
         self.script: dict[str, deque[Act]] = defaultdict(deque)

@@ -1,4 +1,4 @@
-"""A model host to talk to: one process shared by all tests of this folder, or one of the test's own in its own loop."""
+"""Model hosts for tests: one process shared by all tests of this folder, or one per test in its own event loop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Chunk = dict[str, Any]
 
 
 class Reply:
-    """An HTTP answer whose head has come; the body is read by whoever wants it."""
+    """An HTTP response whose head has arrived; the body is read on demand."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -69,7 +69,7 @@ class Reply:
                     yield line.decode()
 
     def chunks(self) -> AsyncIterator[Chunk | str]:
-        """What the stream's data says, on from where an earlier call left off; `[DONE]` as text."""
+        """The stream's data, continued where an earlier call stopped; `[DONE]` as text."""
         if self._chunks is None:
             self._chunks = self._read_chunks()
         return self._chunks
@@ -80,12 +80,12 @@ class Reply:
                 yield line[6:] if line == "data: [DONE]" else json.loads(line[6:])
 
     def leave(self) -> None:
-        """Go away as a closed tab does."""
+        """Disconnect like a closed tab."""
         self._writer.transport.abort()
 
 
 class Peer:
-    """Speaks HTTP to a host over its unix socket, without any client of ours."""
+    """An HTTP client of a host's unix socket, without any client code of ours."""
 
     def __init__(self, info: dict[str, Any]) -> None:
         self.info = info
@@ -118,7 +118,7 @@ class Peer:
         return reply.status, await reply.body()
 
     async def chat(self, text: str, **more: Any) -> Reply:
-        """A greedy streamed chat with progress events, unless told otherwise."""
+        """A greedy streamed chat with progress events; `more` overrides fields."""
         mistral = more.pop("mistral", {"events": True})
         body = {
             "messages": [{"role": "user", "content": text}],
@@ -135,7 +135,7 @@ class Peer:
         return dict(status)
 
     async def until(self, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Poll the status until it is so; pytest's own timeout ends a wait in vain."""
+        """Poll the status until the condition holds; pytest's timeout ends an endless wait."""
         while not is_so(status := await self.status()):
             await asyncio.sleep(0.05)
         return status
@@ -151,7 +151,7 @@ def _info(runtime: Path, pid: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def models_home(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As everywhere, but the weights of both models are random and few: for what a model says does not matter here."""
+    """As everywhere, but with small random weights: what a model says does not matter here."""
     home = tmp_path_factory.mktemp("models_home")
     for name, window in ((SMALL, 8192), (EMBEDDED, 32_768)):
         here, real = (place / "models" / name for place in (home, models_home))
@@ -183,7 +183,7 @@ def host_info(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 def peer(host_info: dict[str, Any], jp_asyncio_loop: asyncio.AbstractEventLoop) -> Iterator[Peer]:
-    """A client of the shared host, in which nothing runs when the test begins."""
+    """A client of the shared host, which is idle when the test begins."""
     peer = Peer(host_info)
 
     async def load() -> None:
@@ -202,7 +202,7 @@ async def _closed(peer: Peer) -> None:
 
 
 class Own:
-    """A host in the test's own loop, whose parts the test may look at."""
+    """A host in the test's own event loop, whose parts the test can inspect."""
 
     def __init__(self, parts: Parts, runtime: Path) -> None:
         self.parts, self.runtime = parts, runtime
@@ -215,7 +215,7 @@ class Own:
         return engine
 
     async def load(self) -> int:
-        """Load the small model; the worker's process id."""
+        """Load the small model; returns the worker's process id."""
         async with contextlib.aclosing(self.engine.load(SMALL)) as progress:
             async for _ in progress:
                 pass
@@ -228,7 +228,7 @@ class Own:
 def own_host(
     mistral_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jp_asyncio_loop: asyncio.AbstractEventLoop
 ) -> Iterator[Callable[..., Own]]:
-    """Makes a host with options of the test's choice. Closed after the test."""
+    """Makes hosts with the given options and closes them after the test."""
     made: list[Own] = []
     runtime = tmp_path / "runtime"
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))

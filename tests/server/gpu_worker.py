@@ -1,4 +1,4 @@
-"""Speaks like a worker whose model lies on a GPU; at each look other processes hold a byte more there, the third it leaves out."""
+"""Acts as a worker with a model on a GPU: each memory report counts one more byte of other programs; the third request gets none."""
 
 from __future__ import annotations
 

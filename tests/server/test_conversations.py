@@ -19,7 +19,7 @@ from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.parsing import parse_ask
 from jupyter_mistral.protocol.requests import ChatRequest, Extras
 from jupyter_mistral.server.chats.running_answer import AnswerEvent
-from jupyter_mistral.server.chats.service import Conversations, Turn, title_of
+from jupyter_mistral.server.chats.service import Conversations, Exchange, title_of
 from jupyter_mistral.server.chats.store import History
 from jupyter_mistral.server.inference.base import Options
 from jupyter_mistral.server.inference.local import LocalEngine
@@ -32,7 +32,7 @@ GRACE_S = 0.2
 
 @pytest.fixture(scope="module", autouse=True)
 def jp_asyncio_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """One loop for all tests here, in place of pytest-jupyter's one for each: the engine lives on it."""
+    """One event loop for all tests here instead of one for each: the engine runs on it."""
     loop = ensure_event_loop(prefer_selector_loop=True)
     yield loop
     loop.close()
@@ -42,7 +42,7 @@ def jp_asyncio_loop() -> Iterator[asyncio.AbstractEventLoop]:
 def engine(
     models_home: Path, tmp_path_factory: pytest.TempPathFactory, jp_asyncio_loop: asyncio.AbstractEventLoop
 ) -> Iterator[LocalEngine]:
-    """Loaded once; whoever ends it makes the next request start it anew."""
+    """Loaded once; if a test ends it, the next request restarts it."""
     home = tmp_path_factory.mktemp("home", numbered=True)
     home.chmod(0o700)
     (home / "models").symlink_to(models_home / "models")
@@ -66,7 +66,7 @@ def talk(engine: LocalEngine, path: Path, jp_asyncio_loop: asyncio.AbstractEvent
     jp_asyncio_loop.run_until_complete(conversations.close())
 
 
-async def ask(talk: Conversations, chat: str, body: dict) -> Turn:
+async def ask(talk: Conversations, chat: str, body: dict) -> Exchange:
     return await talk.ask(chat, parse_ask(body))
 
 
@@ -103,7 +103,7 @@ async def test_every_reader_gets_the_whole_answer(talk: Conversations) -> None:
     so_far = await anext(late)
     while not isinstance(so_far, Delta):
         so_far = await anext(late)
-    assert len(so_far.text) >= 20, "what was written comes first, in one piece"
+    assert len(so_far.text) >= 20, "the text so far comes first, in one piece"
     complete = so_far.text + await text_of(late)
     assert await early == complete
     assert await kept(talk, chat) == ("done", complete)
@@ -186,7 +186,7 @@ async def test_an_answer_is_saved_while_it_grows(talk: Conversations, path: Path
 async def test_two_tabs_ask_one_after_the_other(talk: Conversations) -> None:
     chat = (await talk.create())["id"]
     tries = await asyncio.gather(ask(talk, chat, LONG), ask(talk, chat, LONG), return_exceptions=True)
-    asked = [t for t in tries if isinstance(t, Turn)]
+    asked = [t for t in tries if isinstance(t, Exchange)]
     refused = [t for t in tries if isinstance(t, Failure)]
     assert (len(asked), [f.code for f in refused]) == (1, ["busy"])
     with pytest.raises(Failure) as failure:

@@ -34,7 +34,7 @@ def edited() -> dict[str, Any]:
 
 
 async def costs(own: Own, body: dict[str, Any]) -> tuple[int, int]:
-    """Prompt tokens of an answer, and how many of them were not read before."""
+    """Prompt tokens of an answer, and how many of them were not cached."""
     status, answer = await own.peer.ask("POST", "/mistral/v1/chat/completions", body)
     assert status == 200, answer
     usage = answer["usage"]
@@ -42,7 +42,7 @@ async def costs(own: Own, body: dict[str, Any]) -> tuple[int, int]:
 
 
 async def until_snapshot_is_fresh(own: Own, body: dict[str, Any], with_log: int) -> None:
-    """The meter shows what the next prompt will be: without the log of changes it is shorter."""
+    """The token meter shows the next prompt: without the log of changes it is shorter."""
     while True:
         _, meter = await own.peer.ask("POST", "/mistral/api/context", body)
         if meter["tokens"] < with_log:
@@ -54,11 +54,11 @@ async def test_a_changed_notebook_is_prefilled_again_in_idle_time(own_host: Call
     own = own_host(Options(default_model=SMALL, idle_work_after_s=0.2))
     await costs(own, asked(notebook(LONG), "What is value_3?"))
     with_log, read = await costs(own, asked(edited(), "What changed?"))
-    assert read < with_log // 2  # the change alone, told below what was read
+    assert read < with_log // 2  # only the change, appended to the cached prompt
     await until_snapshot_is_fresh(own, asked(edited(), "What changed?"), with_log)
     fresh, read = await costs(own, asked(edited(), "And what is value_9?"))
     assert fresh < with_log
-    assert read < fresh // 4  # read already, although the cell stands in the middle
+    assert read < fresh // 4  # cached, although the changed cell is in the middle
 
 
 async def test_a_follow_up_on_a_notebook_larger_than_the_budget_reads_its_own_cells_only(
@@ -84,7 +84,7 @@ async def test_idle_work_runs_as_the_caller_who_offered_it() -> None:
     idle_work = IdleWork(0.01, logging.getLogger())
     CALLER.set("ann")
     idle_work.offer(work)
-    CALLER.set("bob")  # who leaves the model in peace last
+    CALLER.set("bob")  # the caller whose request ended last
     idle_work.idle()
     await done.wait()
     await idle_work.close()
@@ -94,7 +94,7 @@ async def test_idle_work_runs_as_the_caller_who_offered_it() -> None:
 async def test_a_question_interrupts_idle_work(own_host: Callable[[Options], Own]) -> None:
     own = own_host(Options(default_model=SMALL, idle_work_after_s=0.05))
     await costs(own, asked(notebook(LONG), "What is value_3?"))
-    for turn in range(2):  # each falls into the quiet time of the one before
+    for turn in range(2):  # each arrives during the idle time after the one before
         await costs(own, asked(edited(), f"What changed, part {turn}?"))
         await asyncio.sleep(0.1)
     reply = await own.peer.chat("Something else.", max_tokens=2)

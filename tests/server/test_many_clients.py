@@ -27,7 +27,7 @@ def test_many_clients_leave_no_error_request_or_task_behind(models_home: Path) -
     assert "left behind: 0 tasks [], 0 running, 0 queued" in done.stdout
 
 
-def _held() -> tuple[int, int]:
+def _open_resources() -> tuple[int, int]:
     """Tasks and descriptors of this process."""
     return len(asyncio.all_tasks()), len(list(Path("/proc/self/fd").iterdir()))
 
@@ -41,8 +41,8 @@ async def test_clients_that_disconnect_leave_nothing_behind(own_host: Callable[.
     own.peer.close()
     await own.peer.until(lambda status: not status["running"])
     own.peer.close()
-    before = _held()  # with all that a first answer brings in
-    while (now := _held()) != before:
+    before = _open_resources()  # including everything that a first answer opens
+    while (now := _open_resources()) != before:
         before = now
         await asyncio.sleep(0.2)
     replies = await asyncio.gather(*(own.peer.chat(f"{n}?", max_tokens=4 if n % 3 else 2000) for n in range(12)))
@@ -53,6 +53,6 @@ async def test_clients_that_disconnect_leave_nothing_behind(own_host: Callable[.
         assert chunks[-1] == "[DONE]" and not any("error" in chunk for chunk in chunks)
     await own.peer.until(lambda status: not status["running"] and not status["queued"])
     own.peer.close()
-    # pytest's own timeout ends a wait in vain
-    while any(now > then for now, then in zip(_held(), before, strict=True)):
+    # pytest's timeout ends an endless wait
+    while any(now > then for now, then in zip(_open_resources(), before, strict=True)):
         await asyncio.sleep(0.05)

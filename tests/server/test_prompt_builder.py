@@ -39,7 +39,7 @@ async def test_two_token_holders_with_the_same_notebook_path_share_nothing(other
     builder = PromptBuilder({})
     await _sent(builder, TOKEN + "ann", "x = 'of ann'")
     assert "of ann" not in await _sent(builder, other, "x = 'of bob'")
-    # she herself is told of her change
+    # her own prompt mentions the change
     changed = await _sent(builder, TOKEN + "ann", "x = 'changed'")
     assert "of ann" in changed and "changed" in changed
 

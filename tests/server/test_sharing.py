@@ -40,7 +40,7 @@ async def test_token_holders_do_not_share_a_prefix_cache(own_host: Callable[...,
         assert status == 200, answer
         cached.append(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
     assert cached[1] > 100
-    # the template's own beginning, which is nobody's secret, may be shared
+    # the beginning of the chat template is no secret and may be shared
     assert cached[2] < 50
     assert cached[3] > 100
 
@@ -58,18 +58,18 @@ async def test_one_users_many_questions_do_not_delay_anothers(own_host: Callable
         done.append(who)
 
     many = [asyncio.create_task(ask("ann", ann)) for _ in range(12)]
-    # on some machines the first are answered before the last have asked
+    # on fast machines the first are answered before the last arrive
     await host.peer.until(lambda status: status["running"] + status["queued"] + len(done) >= 12)
     before = len(done)
     await asyncio.gather(ask("bob", bob), *many)
-    # behind those that ran already, and before most of those that waited
+    # after those already running, before most of those waiting
     assert done.index("bob") < before + 9, done
 
 
 async def test_a_users_own_server_asks_a_shared_one(
     own_host: Callable[..., Any], models_home: Path, tmp_path: Path
 ) -> None:
-    """As on a hub: one process holds the model, each user's server has the other's address and a token of its own."""
+    """As on a hub: one process has the model; each user's server has its URL and a token."""
     home = tmp_path / "shared"
     home.mkdir(mode=0o700)
     (home / "models").symlink_to(models_home / "models")

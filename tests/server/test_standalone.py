@@ -16,7 +16,7 @@ import pytest
 from jupyter_mistral.server.http.tokens import Keys
 from prometheus_client.parser import text_string_to_metric_families
 
-# of a test that is itself killed, no host stays for longer
+# if a test is killed, its host exits after this
 LONGEST_S = "900"
 _started: list[subprocess.Popen[str]] = []
 
@@ -72,7 +72,7 @@ def test_its_port_answers_an_openai_client_with_the_printed_token(runtime: Path)
     request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(request) as reply:
         assert json.load(reply)["object"] == "list"
-    # the socket is there all the same, and has the same token
+    # the socket exists too and has the same token
     info = json.loads((runtime / f"mistral-{host.pid}.json").read_text())
     assert Path(info["socket"]).is_socket()
     _end(host)
@@ -118,7 +118,7 @@ def test_an_address_without_its_prefix_gets_a_hint(runtime: Path) -> None:
 
 
 def test_it_exits_when_idle(runtime: Path) -> None:
-    # its connection file may be gone again before it was seen: the line that it prints stays
+    # its connection file may vanish before we look; the line that it prints remains
     host = _open(runtime, "--idle-exit", "0.5", "--port", "0", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert host.stdout is not None
     assert host.stdout.readline().startswith("http://")

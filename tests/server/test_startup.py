@@ -107,7 +107,7 @@ def test_the_engine_imports_no_module_from_the_notebook_folder(tmp_path: Path, m
 
 
 def test_our_log_records_are_in_the_servers_log_with_time_and_level(tmp_path: Path, mistral_home: Path) -> None:
-    """Bare words on stderr, as Python prints what nobody handles, are in no log file that an admin has set up."""
+    """Unhandled records go to stderr as bare text and never reach a log file that an admin has configured."""
     (mistral_home / "chats").mkdir(mode=0o755)
     (mistral_home / "chats").chmod(0o755)
     with _server(tmp_path, tmp_path) as (server, runtime):

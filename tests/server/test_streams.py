@@ -149,7 +149,7 @@ async def test_disconnecting_frees_the_engine(peer: Any) -> None:
     await peer.until(lambda status: status["running"] == 0)
     events = await _events(await peer.chat("hi", max_tokens=2))
     assert isinstance(events[-1], End)
-    # the answer nobody wanted was called off, not finished
+    # the abandoned answer was cancelled, not finished
     assert (await peer.status())["last"]["completion_tokens"] == 2
 
 

@@ -23,7 +23,7 @@ Make = Callable[[Options], Any]
 
 
 async def _until_text(reply: Any) -> None:
-    """Read on to the first text; what is left of the stream can be read on."""
+    """Read up to the first text; the rest of the stream can be read afterwards."""
     async for chunk in reply.chunks():
         assert chunk != "[DONE]"
         assert "error" not in chunk, chunk
@@ -115,7 +115,7 @@ async def test_a_crash_loop_stops_automatic_restarts(own_host: Make) -> None:
     assert error["code"] == "engine_stopped"
     assert "%mistral load" in error["todo"]
     assert (await own.peer.status())["worker_pid"] is None
-    # asking for it by name is the "try again"
+    # an explicit load ends the crash loop
     await own.load()
     assert (await own.peer.status())["state"] == "ready"
 
@@ -155,8 +155,8 @@ async def test_unload_ends_the_process_and_the_running_answer(own_host: Make) ->
 
 @pytest.mark.fault("F18")
 async def test_unload_cancels_a_load(own_host: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(faults.SWITCH, "mute@loading:1")  # however slow this test is, it loads for longer
-    others = set(psutil.Process().children(recursive=True))  # workers of hosts that other tests share
+    monkeypatch.setenv(faults.SWITCH, "mute@loading:1")  # the load lasts until it is cancelled
+    others = set(psutil.Process().children(recursive=True))  # workers of hosts shared with other tests
     own = own_host(Options())
     reply = await own.peer.send("POST", "/mistral/api/load", {"model": SMALL})
     async for chunk in reply.chunks():
@@ -178,7 +178,7 @@ async def test_an_idle_model_is_unloaded(own_host: Make) -> None:
     pid = await own.load()
     reply = await own.peer.chat(LONG, max_tokens=60)
     chunks, _ = await _rest(reply)
-    assert chunks[-1] == "[DONE]"  # longer than the idle time, and not cut
+    assert chunks[-1] == "[DONE]"  # longer than the idle time, yet complete
     await own.peer.until(lambda status: status["worker_pid"] is None)
     await _gone(pid)
     assert (await own.peer.status())["state"] == "unloaded"

@@ -34,15 +34,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _export(place: Path) -> int:
-    for _, record in records(place):
+def _export(path: Path) -> int:
+    for _, record in records(path):
         if record is not None:
             print(json.dumps(record))
     return 0
 
 
-def _verify(place: Path, kept_hash: str) -> int:
-    verdict = verify(place, kept_hash)
+def _verify(path: Path, kept_hash: str) -> int:
+    verdict = verify(path, kept_hash)
     print("\n".join(_report(verdict)))
     is_cut = bool(kept_hash) and not verdict.kept
     if is_cut:

@@ -13,7 +13,7 @@ from ...protocol.parsing import parse_ask, parse_texts
 from ...protocol.requests import Ask
 from ...protocol.wire import to_chunk
 from ..chats.running_answer import AnswerEvent, RunningAnswer, Saved
-from ..chats.service import MAX_PATH, MAX_TITLE, Conversations, Turn
+from ..chats.service import MAX_PATH, MAX_TITLE, Conversations, Exchange
 from ..http.handler import Route, Table
 
 MAX_SEARCH = 200
@@ -113,15 +113,15 @@ class Export(ChatRoute):
 class AskRoute(ChatRoute):
     async def post(self, chat: str) -> None:
         ask: Ask = await self.take(parse_ask)
-        turn: Turn = await self._conversations.ask(chat, ask)
+        exchange: Exchange = await self._conversations.ask(chat, ask)
         first = {
             "event": "message",
-            "user": _message_to_json(turn.user),
-            "assistant": _message_to_json(turn.assistant),
-            "title": turn.title,
+            "user": _message_to_json(exchange.user),
+            "assistant": _message_to_json(exchange.assistant),
+            "title": exchange.title,
             "saved": self._conversations.history.is_saved(chat),
         }
-        await self._follow(turn.answer, first, ask.extras.events)
+        await self._follow(exchange.answer, first, ask.extras.events)
 
 
 class Follow(ChatRoute):

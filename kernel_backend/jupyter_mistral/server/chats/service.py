@@ -28,7 +28,7 @@ SYSTEM = (
 
 
 @dataclass(frozen=True)
-class Turn:
+class Exchange:
     """An accepted question: its running answer, both messages and the chat's title as stored."""
 
     answer: RunningAnswer
@@ -73,7 +73,7 @@ class Conversations:
         await self.history.drop_messages(chat, first)
         return await self.history.chat(chat)
 
-    async def ask(self, chat: str, ask: Ask) -> Turn:
+    async def ask(self, chat: str, ask: Ask) -> Exchange:
         """Store the question, then start the answer. Raises `busy` while the chat is being answered."""
         if chat in self._asking:
             raise Failure(
@@ -104,7 +104,7 @@ class Conversations:
         answers = [answer for answer in self._answers.values() if is_affected(answer)]
         await asyncio.gather(*(answer.stop() for answer in answers))
 
-    async def _ask(self, chat: str, ask: Ask) -> Turn:
+    async def _ask(self, chat: str, ask: Ask) -> Exchange:
         stored = await self.history.chat(chat)
         earlier, question, replaced = _before(stored["messages"], ask)
         _refuse_too_large(earlier, question)
@@ -117,7 +117,7 @@ class Conversations:
             new = (user["id"], question)
         await self.history.add_turn(chat, new, assistant["id"], now, ask.replaces, title_of(question))
         answer = self._start_answer(chat, assistant["id"], _request(earlier, question, ask))
-        return Turn(answer, user, assistant, stored["title"] or title_of(question))
+        return Exchange(answer, user, assistant, stored["title"] or title_of(question))
 
     def _start_answer(self, chat: str, message: str, request: ChatRequest) -> RunningAnswer:
         answer = RunningAnswer(chat, message, request, self._engine, self.history, self._forget, self._grace_s)

@@ -1,4 +1,4 @@
-"""The place of the one worker process that holds a model: filled, changed, parked, emptied. Remembers why it is empty."""
+"""Owns the one worker process that has a model in memory: starts, replaces, parks and ends it, and knows why there is none."""
 
 from __future__ import annotations
 
