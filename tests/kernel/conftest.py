@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from jupyter_mistral.protocol import CONNECTION_ENV
 
-sys.path.insert(0, str(Path(__file__).parent))  # tests are imported by path: a sibling is found by this alone
+sys.path.insert(0, str(Path(__file__).parent))  # tests are imported by path, so siblings need this
 
 from kernel_peer import Peer
 from kernel_shell import Shell

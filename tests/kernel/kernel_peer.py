@@ -1,4 +1,4 @@
-"""A model host that speaks the real protocol and gives scripted answers: the far side of the wall, never a part of ours."""
+"""A model host that speaks the real protocol and gives scripted answers. It contains no code of our server."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Script = Callable[[ChatRequest], Iterable[Event]]
 
 
 def pieces(text: str, size: int = 7) -> Iterator[Event]:
-    """`text` as an engine sends it: reading, pieces, the end."""
+    """The events of an answer: reading, pieces of `text`, the end."""
     yield Reading(290, 312, 290)
     for i in range(0, len(text), size):
         yield Delta(text[i : i + size])
@@ -59,7 +59,7 @@ def pieces(text: str, size: int = 7) -> Iterator[Event]:
 
 
 class Peer:
-    """Answers each chat request with `script(request)`; a `Failure` that it raises goes out as an error chunk."""
+    """Answers each chat request with `script(request)`; a `Failure` that it raises is sent as an error chunk."""
 
     def __init__(self, folder: Path) -> None:
         self.script: Script = lambda request: pieces("Hello.")
@@ -70,9 +70,9 @@ class Peer:
         self.socket = str(Path(self._home.name) / "s")
         self._server = _Server(self.socket, self)
         self.file = folder / "mistral-1.json"
-        told = {"pid": os.getpid(), "socket": self.socket, "token": TOKEN, "protocol": 1}
+        connection = {"pid": os.getpid(), "socket": self.socket, "token": TOKEN, "protocol": 1}
         self.file.touch(mode=0o600)
-        self.file.write_text(json.dumps(told))
+        self.file.write_text(json.dumps(connection))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 

@@ -14,7 +14,7 @@ class Shell:
         self.ip.run_line_magic("load_ext", "jupyter_mistral")
 
     def run(self, cell: str) -> tuple[str, BaseException | None]:
-        """What a cell prints, and the error that it ends with."""
+        """Run a cell; return what it prints and the error that it ends with."""
         with capture_output() as out:
             self._out = out
             result = self.ip.run_cell(cell, store_history=True)

@@ -1,4 +1,4 @@
-"""Alt text: proposed as a diff, written only when told, never over a person's words, never with a number that a figure lacks."""
+"""Alt text: shown as a diff, written on request, never replacing a person's words, never with a number not in the figure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def shown(data: dict[str, Any], **metadata: Any) -> Any:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """A plotly figure, a picture with a person's words, a picture with code alone, and no figure."""
+    """A Plotly figure, an image with hand-written alt text, an image with code only, and a cell without a figure."""
     cells = [
         new_code_cell("fig", execution_count=1, outputs=[shown({SPEC: PLOTLY, "text/html": "<div/>"})]),
         new_code_cell(
@@ -59,16 +59,16 @@ def alt(path: Path, cell: int, mime: str) -> str | None:
 def test_the_diff_comes_first_and_apply_writes_exactly_it(shell: Shell, peer: Peer, saved: Path) -> None:
     before = saved.read_bytes()
     peer.say("The speed peaks in the middle of the trip.")
-    told, error = shell.run(f"%mistral alt {saved}")
+    output, error = shell.run(f"%mistral alt {saved}")
     assert error is None
     assert saved.read_bytes() == before
-    assert f"+{OURS} The speed peaks in the middle of the trip." in told
-    assert " A cat." in told and "kept: written by a person" in told
-    assert "@@ [cell 2] output 0, image/png @@ from the cell's code alone" in told
-    assert "3 figures, 2 alt texts to write." in told
+    assert f"+{OURS} The speed peaks in the middle of the trip." in output
+    assert " A cat." in output and "kept: written by a person" in output
+    assert "@@ [cell 2] output 0, image/png @@ from the cell's code alone" in output
+    assert "3 figures, 2 alt texts to write." in output
     asked = len(peer.requests)
-    told, error = shell.run("%mistral alt --apply")
-    assert error is None and "Wrote 2 alt texts to trip.ipynb." in told
+    output, error = shell.run("%mistral alt --apply")
+    assert error is None and "Wrote 2 alt texts to trip.ipynb." in output
     assert len(peer.requests) == asked == 2
     assert alt(saved, 0, SPEC) == f"{OURS} The speed peaks in the middle of the trip."
     assert alt(saved, 1, "image/png") == "A cat."
@@ -87,71 +87,67 @@ def test_only_the_metadata_of_the_figures_changes(shell: Shell, peer: Peer, save
     assert after == before
 
 
-def test_a_number_that_the_figure_lacks_keeps_the_model_s_sentence_out(shell: Shell, peer: Peer, saved: Path) -> None:
+def test_a_sentence_with_a_number_not_in_the_figure_is_dropped(shell: Shell, peer: Peer, saved: Path) -> None:
     peer.say("The speed peaks at 77 metres a second.")
-    told, _ = shell.run(f"%mistral alt {saved}")
-    assert f"+{OURS}\n" in told
-    assert "skipped: no usable text was generated from the cell's code alone" in told
-    assert "77" not in told
+    output, _ = shell.run(f"%mistral alt {saved}")
+    assert f"+{OURS}\n" in output
+    assert "skipped: no usable text was generated from the cell's code alone" in output
+    assert "77" not in output
 
 
-def test_a_person_s_words_are_replaced_only_when_told_and_ours_are_made_anew(
-    shell: Shell, peer: Peer, saved: Path
-) -> None:
+def test_hand_written_text_needs_overwrite_and_generated_text_does_not(shell: Shell, peer: Peer, saved: Path) -> None:
     peer.say("First words of the model here.")
     shell.run(f"%mistral alt {saved}")
     shell.run("%mistral alt --apply")
     peer.say("Other words of the model here.")
-    told, _ = shell.run(f"%mistral alt {saved} --overwrite")
-    assert "-A cat." in told and "+Other words of the model here." in told
-    assert "-First words of the model here." in told
-    told, _ = shell.run(f"%mistral alt {saved}")
-    assert "-A cat." not in told and "-First words of the model here." in told
+    output, _ = shell.run(f"%mistral alt {saved} --overwrite")
+    assert "-A cat." in output and "+Other words of the model here." in output
+    assert "-First words of the model here." in output
+    output, _ = shell.run(f"%mistral alt {saved}")
+    assert "-A cat." not in output and "-First words of the model here." in output
     notebook = json.loads(saved.read_text())
     notebook["cells"][2]["outputs"][0]["metadata"]["image/png"]["alt"] = "My own words."
     saved.write_text(json.dumps(notebook))
-    told, _ = shell.run(f"%mistral alt {saved}")
-    assert " My own words." in told and "-My own words." not in told
+    output, _ = shell.run(f"%mistral alt {saved}")
+    assert " My own words." in output and "-My own words." not in output
 
 
-def test_a_file_that_changed_meanwhile_is_not_written(shell: Shell, peer: Peer, saved: Path) -> None:
+def test_a_file_that_has_changed_is_not_written(shell: Shell, peer: Peer, saved: Path) -> None:
     shell.run(f"%mistral alt {saved}")
     changed = saved.read_text().replace("plt.bar", "plt.barh")
     saved.write_text(changed)
-    told, error = shell.run("%mistral alt --apply")
-    assert isinstance(error, MistralError) and "trip.ipynb has changed since it was read." in told
+    output, error = shell.run("%mistral alt --apply")
+    assert isinstance(error, MistralError) and "trip.ipynb has changed since it was read." in output
     assert saved.read_text() == changed
 
 
 def test_apply_needs_a_diff_that_was_shown(shell: Shell, peer: Peer, saved: Path) -> None:
-    told, error = shell.run("%mistral alt --apply")
-    assert isinstance(error, MistralError) and "No alt text was shown yet." in told
+    output, error = shell.run("%mistral alt --apply")
+    assert isinstance(error, MistralError) and "No alt text was shown yet." in output
     shell.run(f"%mistral alt {saved}")
     shell.run("%mistral alt --apply")
     assert isinstance(shell.run("%mistral alt --apply")[1], MistralError), "each diff is written once"
 
 
 @pytest.mark.parametrize("line", ["alt codes on my keyboard", "alt a.ipynb b.ipynb"])
-def test_other_words_behind_alt_are_a_question(shell: Shell, peer: Peer, line: str) -> None:
+def test_other_words_after_alt_are_a_question(shell: Shell, peer: Peer, line: str) -> None:
     shell.run(f"%mistral {line}")
     assert peer.prompt == line
 
 
-def test_a_picture_goes_to_a_model_that_sees(
+def test_an_image_is_sent_to_a_model_with_vision(
     shell: Shell, peer: Peer, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = {**kernel_peer.STATUS["model"], "can": ["text", "image"]}  # type: ignore[dict-item]
     monkeypatch.setitem(kernel_peer.STATUS, "model", card)
     peer.say("**A bar chart** of three bars in blue. It has more.")
-    told, _ = shell.run(f"%mistral alt {saved}")
-    assert "+A bar chart of three bars in blue.\n" in told
-    assert "@@ [cell 2] output 0, image/png @@ from its image" in told
+    output, _ = shell.run(f"%mistral alt {saved}")
+    assert "+A bar chart of three bars in blue.\n" in output
+    assert "@@ [cell 2] output 0, image/png @@ from its image" in output
     assert [len(request.messages[1].images) for request in peer.requests] == [0, 1]
 
 
-def test_the_command_shows_first_and_writes_when_told(
-    peer: Peer, saved: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_only_with_apply(peer: Peer, saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     peer.say("The speed peaks in the middle of the trip.")
     before = saved.read_bytes()
     assert main(["alt", str(saved)]) == 0
@@ -175,7 +171,9 @@ def test_the_command_shows_first_and_writes_when_told(
         ("[" * 100_000, "bad_request", "x.ipynb is not a notebook"),
     ],
 )
-def test_what_is_no_notebook_is_said_in_a_sentence(tmp_path: Path, text: str | None, code: str, said: str) -> None:
+def test_a_file_that_is_not_a_notebook_is_an_error_in_one_sentence(
+    tmp_path: Path, text: str | None, code: str, said: str
+) -> None:
     if text is not None:
         (tmp_path / "x.ipynb").write_text(text)
     with pytest.raises(Failure) as caught:
@@ -184,11 +182,11 @@ def test_what_is_no_notebook_is_said_in_a_sentence(tmp_path: Path, text: str | N
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_broken_cells_and_outputs_are_passed_over(tmp_path: Path) -> None:
+def test_broken_cells_and_outputs_are_skipped(tmp_path: Path) -> None:
     cells: list[Any] = [None, {}, {"outputs": None}, {"outputs": [3, {}, {"data": []}, {"data": {"image/png": [PNG]}}]}]
     (tmp_path / "x.ipynb").write_text(json.dumps({"cells": cells}))
-    places = Notebook(tmp_path / "x.ipynb").figure_outputs()
-    assert [(place.cell, place.output) for place in places] == [(3, 3)]
+    figures = Notebook(tmp_path / "x.ipynb").figure_outputs()
+    assert [(figure.cell, figure.output) for figure in figures] == [(3, 3)]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +233,7 @@ def test_in_a_notebook_live_numbers_are_used_and_a_button_writes(peer: Peer, tmp
         for o in notebook.cells[2].outputs
         if "text/html" in o.get("data", {}) and "@@" in o.data["text/plain"]
     )
-    wanted = "Line plot of speed (m/s). Lowest value: 1 at 2; highest: 3 at 1. It falls and then rises again."
-    assert f"+{wanted}" in text
+    expected = "Line plot of speed (m/s). Lowest value: 1 at 2; highest: 3 at 1. It falls and then rises again."
+    assert f"+{expected}" in text
     assert notebook.cells[3].outputs[0].text == "Write 1 alt text to live.ipynb\n"
-    assert alt(path, 1, "image/png") == wanted
+    assert alt(path, 1, "image/png") == expected

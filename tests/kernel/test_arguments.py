@@ -1,4 +1,4 @@
-"""The grammar of the magics: what is a command, what is a question, and what a wrong flag says."""
+"""The grammar of the magics: commands, questions, and the errors for wrong flags."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_words_that_fit_a_commands_grammar_make_a_command(line: str, name: str, 
     assert parse_line(line, {"known"}) == Command(name, words)
 
 
-def test_loading_keeps_layers_in_host_memory_only_where_that_is_said() -> None:
+def test_load_spills_layers_only_on_request() -> None:
     assert parse_load_words(["big", "--spill"]) == LoadArguments("big", True, None, None, True)
     assert parse_load_words(["--kv", "int8", "--no-spill"]) == LoadArguments("", True, "int8", None, False)
     assert parse_load_words(["big"]) == LoadArguments("big", True, None, None, None)
@@ -119,7 +119,7 @@ def test_an_empty_line_and_the_usual_flags_ask_for_help_and_version() -> None:
         ("--model qwen2.5-coder-0.5b", {"model": "qwen2.5-coder-0.5b"}),
     ],
 )
-def test_flags_are_read_alike_on_both_magics(flags: str, options: dict[str, Any]) -> None:
+def test_both_magics_parse_the_same_flags(flags: str, options: dict[str, Any]) -> None:
     expected = Question("what's it?", Options(**options))
     assert parse_line(f"{flags} what's it?") == expected
     assert parse_header(f"{flags} what's it?") == expected
@@ -140,7 +140,7 @@ def test_two_dashes_end_the_flags_and_the_commands() -> None:
     assert parse_line("-- -f is a flag of what?") == Question("-f is a flag of what?")
 
 
-def test_an_alias_behind_the_cell_magic_chooses_the_model() -> None:
+def test_an_alias_after_the_cell_magic_chooses_the_model() -> None:
     assert parse_header("small -f code", {"small"}) == Question("", Options(format="code", model="small"))
     assert parse_header("small") == Question("small")
 
@@ -167,7 +167,7 @@ def test_an_alias_behind_the_cell_magic_chooses_the_model() -> None:
         ("--system 'open x", "--system: the closing quote is missing"),
     ],
 )
-def test_a_wrong_flag_is_one_sentence_that_says_what_there_is(line: str, says: str) -> None:
+def test_a_wrong_flag_is_one_sentence_with_the_valid_choices(line: str, says: str) -> None:
     for parse in (parse_line, parse_header):
         with pytest.raises(UsageError) as raised:
             parse(line)
@@ -187,14 +187,14 @@ def test_a_wrong_flag_is_one_sentence_that_says_what_there_is(line: str, says: s
         ("status --json", "%mistral status has no flag --json. It takes no flags."),
     ],
 )
-def test_a_command_with_a_wrong_flag_is_no_question(line: str, says: str) -> None:
+def test_a_command_with_a_wrong_flag_is_an_error(line: str, says: str) -> None:
     with pytest.raises(UsageError) as raised:
         parse_line(line)
     assert says in str(raised.value)
 
 
 @pytest.mark.parametrize("line", ["alias small nonsense", "alias known nonsense", "--seed 1 alias s no_such"])
-def test_an_alias_of_what_is_no_models_name_is_refused_in_one_sentence(line: str) -> None:
+def test_an_alias_of_an_unknown_model_is_an_error_in_one_sentence(line: str) -> None:
     with pytest.raises(
         UsageError, match=r"is neither a model name .* nor an alias\. \(To ask it as a question"
     ) as raised:

@@ -1,4 +1,4 @@
-"""`fix`, `explain` and `{Err[n]}`: what the model is told about a cell that failed."""
+"""`fix`, `explain` and `{Err[n]}`: the prompt about a cell that failed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_explain_in_a_fresh_kernel_says_what_it_can_explain(shell: Shell, peer: 
     assert shown == f"MistralError: No cell has failed or shown a figure in this kernel yet. {todo}\n"
 
 
-def test_fix_tells_cell_traceback_and_variables_and_offers_the_corrected_cell(shell: Shell, peer: Peer) -> None:
+def test_fix_sends_cell_traceback_and_variables_and_offers_the_corrected_cell(shell: Shell, peer: Peer) -> None:
     shell.run(FAILING)
     peer.say("You divide by zero.\n\n```python\nratio(total, 1)\n```")
     shown, error = shell.run("%mistral fix")
@@ -69,7 +69,7 @@ Say in one or two sentences what went wrong, then give the whole corrected cell 
     assert shell.ip.rl_next_input == "ratio(total, 1)"
 
 
-def test_a_fix_that_ended_in_words_is_gone_on_with_from_an_opened_block(shell: Shell, peer: Peer) -> None:
+def test_a_fix_that_ends_in_prose_is_continued_from_an_opened_block(shell: Shell, peer: Peer) -> None:
     shell.run("1 / 0")
     answers = iter([pieces("You divide by zero."), pieces("1 / 1\n```")])
     peer.script = lambda request: next(answers)
@@ -132,7 +132,7 @@ def test_a_syntax_error_shows_its_line_and_caret(shell: Shell, peer: Peer) -> No
     assert "    x = (1,\n" in peer.prompt
 
 
-def test_frames_of_libraries_are_shortened_and_causes_are_named(shell: Shell, peer: Peer) -> None:
+def test_library_frames_are_omitted_and_causes_are_named(shell: Shell, peer: Peer) -> None:
     shell.run(
         "import json\ntry:\n    json.loads('{')\nexcept ValueError as e:\n    raise RuntimeError('bad file') from e"
     )
@@ -147,7 +147,7 @@ def test_frames_of_libraries_are_shortened_and_causes_are_named(shell: Shell, pe
     assert "interactiveshell" not in text
 
 
-def test_colours_and_secrets_of_a_traceback_are_taken_out(shell: Shell, peer: Peer) -> None:
+def test_colours_and_secrets_are_removed_from_a_traceback(shell: Shell, peer: Peer) -> None:
     shell.run(r"raise ValueError('\x1b[31mred\x1b[0m hf_' + 'aB3' * 12)")
     shell.run("%mistral explain")
     assert "\x1b" not in peer.prompt
@@ -162,7 +162,7 @@ def test_a_secret_in_the_line_that_failed_is_hidden(shell: Shell, peer: Peer) ->
     assert "hunter2" not in peer.prompt
 
 
-def test_err_is_filled_into_a_question(shell: Shell, peer: Peer) -> None:
+def test_err_in_a_question_is_replaced_with_the_traceback(shell: Shell, peer: Peer) -> None:
     shell.run("1 / 0")
     shell.run("%mistral why {Err[1]} and {Err[7]}")
     assert "Traceback (most recent call last):\n  Cell In[1], line 1, in <module>" in peer.prompt
@@ -170,14 +170,14 @@ def test_err_is_filled_into_a_question(shell: Shell, peer: Peer) -> None:
     assert "ZeroDivisionError" in shell.run("print(Err[1])")[0]
 
 
-def test_an_interrupt_and_a_usage_error_are_not_remembered(shell: Shell, peer: Peer) -> None:
+def test_an_interrupt_and_a_usage_error_are_not_recorded(shell: Shell, peer: Peer) -> None:
     shell.run("raise KeyboardInterrupt")
     shell.run("%nonsense_magic --x")
     shell.run("%mistral --nonsense")
     assert list(shell.ip.user_ns["Err"]) == []
 
 
-def test_a_remembered_error_holds_none_of_the_users_objects(shell: Shell) -> None:
+def test_a_recorded_error_keeps_no_user_objects_alive(shell: Shell) -> None:
     class Big:
         pass
 
@@ -199,7 +199,7 @@ def test_the_users_own_error_handler_is_left_in_place(shell: Shell, peer: Peer) 
     assert "ZeroDivisionError" in peer.prompt
 
 
-def test_a_kernel_that_ran_out_of_gpu_memory_is_offered_the_models(
+def test_a_kernel_without_gpu_memory_is_offered_the_models_memory(
     shell: Shell, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shell.run("raise RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB.')")

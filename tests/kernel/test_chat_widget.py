@@ -1,4 +1,4 @@
-"""The chat widget against a real host with the test model: the panel's chats, streaming, Stop, what it shows."""
+"""The chat widget with a real host and the test model: the panel's chats, streaming, Stop, output."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ENDLESS = {
 
 @pytest.fixture(scope="module")
 def connection(ticking: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The connection file of a host of our own."""
+    """The connection file of this module's host."""
     folder = tmp_path_factory.mktemp("host")
     home = folder / "home"
     home.mkdir(mode=0o700)
@@ -61,7 +61,7 @@ def connection(ticking: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def make(connection: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ChatWidget]]:
-    """Widgets in a process that finds the host; their answers are short unless told otherwise."""
+    """Makes widgets that find the host. Their answers are short by default."""
     monkeypatch.setenv(CONNECTION_ENV, str(connection))
     made: list[ChatWidget] = []
 
@@ -87,17 +87,17 @@ def lengthy(make: Callable[..., ChatWidget]) -> ChatWidget:
 
 
 def until(is_so: Callable[[], Any]) -> None:
-    """pytest's own timeout ends a wait in vain."""
+    """Wait without a limit: pytest's timeout applies."""
     while not is_so():
         time.sleep(0.01)
 
 
-def shown(widget: ChatWidget, place: int = -1) -> dict[str, str]:
-    return widget.messages.children[place].outputs[0]["data"]
+def shown(widget: ChatWidget, index: int = -1) -> dict[str, str]:
+    return widget.messages.children[index].outputs[0]["data"]
 
 
 def is_answering(widget: ChatWidget) -> bool:
-    """Whether text of an endless answer is there, which progress in words is not."""
+    """Whether the endless answer has some text, as opposed to progress messages."""
     return (
         len(widget.messages.children) > 1
         and len(shown(widget)["text/plain"]) > 5
@@ -122,7 +122,7 @@ def test_an_answer_is_shown_returned_and_saved_where_the_panel_finds_it(widget: 
     assert len(Chats().read(widget.chat)) == len(widget.messages.children) == 4
 
 
-def test_nothing_is_shown_in_a_form_that_front_ends_do_not_clean(widget: ChatWidget) -> None:
+def test_outputs_use_only_types_that_front_ends_sanitize(widget: ChatWidget) -> None:
     widget.send("Hello", wait=True)
     for message in widget.messages.children:
         assert set(message.outputs[0]["data"]) == {"text/html", "text/plain"}
@@ -135,7 +135,7 @@ def test_nothing_is_shown_in_a_form_that_front_ends_do_not_clean(widget: ChatWid
             assert sign not in html.replace("&lt;imgsrc=x", "")
 
 
-def test_stop_ends_the_answer_and_keeps_what_is_there(lengthy: ChatWidget) -> None:
+def test_stop_ends_the_answer_and_keeps_the_partial_text(lengthy: ChatWidget) -> None:
     lengthy.send(LONG)
     until(lambda: is_answering(lengthy))
     assert lengthy.busy
@@ -175,7 +175,7 @@ def test_a_second_widget_follows_the_answer_of_the_first(make: Callable[..., Cha
     assert shown(other)["text/plain"] == shown(widget)["text/plain"] == Chats().read(widget.chat)[-1].text
 
 
-def test_picking_a_chat_opens_it_and_new_begins_one(widget: ChatWidget) -> None:
+def test_picking_a_chat_opens_it_and_new_starts_one(widget: ChatWidget) -> None:
     widget.send("One word, please.", wait=True)
     first = widget.chat
     widget.picker.value = ""
@@ -183,14 +183,14 @@ def test_picking_a_chat_opens_it_and_new_begins_one(widget: ChatWidget) -> None:
     widget.send("One word, please.", wait=True)
     assert widget.chat != first
     labels = [label for label, _ in widget.picker.options]
-    assert {"One word, please.", "One word, please. (2)"} <= set(labels), "twins can be told apart"
+    assert {"One word, please.", "One word, please. (2)"} <= set(labels), "duplicates are numbered"
     widget.picker.value = first
     assert widget.chat == first
     assert shown(widget, 0)["text/plain"] == "One word, please."
     assert len(widget.messages.children) == 2
 
 
-def test_a_chat_that_was_deleted_in_the_panel_is_left(widget: ChatWidget) -> None:
+def test_a_chat_that_was_deleted_in_the_panel_is_closed(widget: ChatWidget) -> None:
     widget.send("Hello", wait=True)
     connection = Client.find()._connection.open(10)
     headers = {"Authorization": f"Bearer {Client.find()._connection.token}"}
@@ -233,18 +233,18 @@ def test_without_a_host_it_says_what_to_do_and_keeps_the_question(
         widget.send("hello?", wait=True)
 
 
-def test_the_variables_go_along_only_when_wanted(make: Callable[..., ChatWidget]) -> None:
+def test_variables_are_sent_only_if_the_box_is_checked(make: Callable[..., ChatWidget]) -> None:
     read = []
-    for wanted in (False, True):
+    for is_included in (False, True):
         widget = make(namespace=lambda: {"height": 3, "width": "a rather long text"})
-        widget.variables.value = wanted
+        widget.variables.value = is_included
         widget.send("How high?", wait=True)
         usage = Chats().read(widget.chat)[-1].usage
         read.append(usage.prompt_tokens)
     assert read[1] > read[0] + 20
 
 
-def test_pictures_are_thumbnails_in_a_form_that_the_front_end_draws_itself(make: Callable[..., ChatWidget]) -> None:
+def test_images_are_thumbnails_that_the_front_end_draws(make: Callable[..., ChatWidget]) -> None:
     widget = make()
     widget.send("Hello", wait=True)
     picture = {"image_url": {"url": f"data:image/png;base64,{PNG}"}}

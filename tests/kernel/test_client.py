@@ -1,4 +1,4 @@
-"""Finding the model host, talking to it, and what is said where it cannot be found."""
+"""Finding the model host, talking to it, and the errors if it cannot be connection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ASKED = ChatRequest((Message("user", ("hello",)),))
 
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A runtime folder of its own."""
+    """An empty runtime folder."""
     folder = tmp_path / "runtime"
     folder.mkdir(mode=0o700)
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(folder))
@@ -56,7 +56,7 @@ def test_an_answer_streams_and_ends_with_its_usage(peer: Peer) -> None:
     assert peer.requests[0].stream and peer.requests[0].include_usage and peer.requests[0].extras.events
 
 
-def test_a_failure_in_the_stream_comes_out_as_it_went_in(peer: Peer) -> None:
+def test_a_failure_in_the_stream_is_raised_unchanged(peer: Peer) -> None:
     def script(request: ChatRequest) -> object:
         yield Delta("a")
         raise Failure("no_memory", "The model needs 13 GB.", "Unload something.")
@@ -84,7 +84,7 @@ def test_a_stream_that_breaks_off_is_a_failure(peer: Peer) -> None:
     assert raised.value.code == "engine_died"
 
 
-def test_closing_the_iterator_leaves_so_that_the_host_cancels(peer: Peer) -> None:
+def test_closing_the_iterator_cancels_the_answer(peer: Peer) -> None:
     def script(request: ChatRequest) -> object:
         while True:
             yield Delta("word ")
@@ -108,7 +108,7 @@ def test_get_post_and_load_speak_json(peer: Peer) -> None:
         client.get("/mistral/api/nothing")
 
 
-def test_a_wrong_token_is_said_to_be_one(peer: Peer, runtime: Path) -> None:
+def test_a_wrong_token_is_reported_as_unauthorized(peer: Peer, runtime: Path) -> None:
     write(runtime / "mistral-9.json", socket=peer.socket, token="wrong")
     with pytest.raises(Failure) as raised:
         Client.find(start=False).get("/mistral/api/status")
@@ -118,19 +118,19 @@ def test_a_wrong_token_is_said_to_be_one(peer: Peer, runtime: Path) -> None:
 def test_the_file_in_the_environment_comes_first(peer: Peer, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(runtime / "mistral-9.json", socket=peer.socket, token="other")
     monkeypatch.setenv(CONNECTION_ENV, str(peer.file))
-    found = find_connection()
-    assert found is not None and found.token == TOKEN
+    connection = find_connection()
+    assert connection is not None and connection.token == TOKEN
 
 
-def test_a_host_that_died_is_passed_over_for_the_newest_that_answers(
+def test_a_dead_host_is_skipped_for_the_newest_that_answers(
     peer: Peer, runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = write(runtime / "mistral-1.json", socket=str(runtime / "nobody"), token="dead")
     monkeypatch.setenv(CONNECTION_ENV, str(gone))
     for at, name in enumerate(["2", "3"]):
         os.utime(write(runtime / f"mistral-{name}.json", socket=peer.socket, token=name), (at, at))
-    found = find_connection()
-    assert found is not None and found.token == "3"
+    connection = find_connection()
+    assert connection is not None and connection.token == "3"
 
 
 @pytest.mark.parametrize(
@@ -144,18 +144,18 @@ def test_a_host_that_died_is_passed_over_for_the_newest_that_answers(
     ],
     ids=["not json", "not an object", "without a token", "readable by others", "gone"],
 )
-def test_a_file_that_is_not_ours_is_passed_over(peer: Peer, spoil: Callable[[Path], object]) -> None:
+def test_a_connection_file_that_is_not_ours_is_skipped(peer: Peer, spoil: Callable[[Path], object]) -> None:
     spoil(peer.file)
     assert Connection.of_file(peer.file) is None
 
 
 @pytest.mark.parametrize("url", ["http://evil.example:80", "http://10.0.0.1:9", ""])
-def test_a_host_elsewhere_than_on_this_machine_is_refused(runtime: Path, url: str) -> None:
+def test_a_host_on_another_machine_is_refused(runtime: Path, url: str) -> None:
     assert Connection.of_file(write(runtime / "mistral-1.json", url=url)) is None
 
 
-def test_a_host_that_dies_is_passed_over_while_its_socket_still_takes_connections(peer: Peer, runtime: Path) -> None:
-    """A process that was killed closes what it had open one by one: the answer it was giving may end before it stops to listen."""
+def test_a_dying_host_is_skipped_while_its_socket_still_accepts_connections(peer: Peer, runtime: Path) -> None:
+    """A killed process closes its files one by one: its answer may end before it stops listening."""
     with tempfile.TemporaryDirectory(prefix="jm-") as folder, socket.socket(socket.AF_UNIX) as dying:
         dying.bind(f"{folder}/s")
         dying.listen()
@@ -163,18 +163,18 @@ def test_a_host_that_dies_is_passed_over_while_its_socket_still_takes_connection
         write(runtime / "mistral-9.json", socket=f"{folder}/s")
         end = threading.Timer(0.3, dying.close)
         end.start()
-        found = find_connection()
+        connection = find_connection()
         end.join()
-    assert found is not None and found.socket == peer.socket
+    assert connection is not None and connection.socket == peer.socket
 
 
-def test_a_host_that_is_busy_is_not_taken_for_gone(runtime: Path) -> None:
+def test_a_busy_host_counts_as_running(runtime: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         write(runtime / "mistral-9.json", url=f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert find_connection(timeout=0.1) is not None
 
 
-def test_a_port_whose_process_is_gone_is_not_given_our_token(runtime: Path) -> None:
+def test_a_port_of_a_dead_process_does_not_get_our_token(runtime: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -194,7 +194,7 @@ def test_without_a_host_it_says_how_to_get_one(runtime: Path) -> None:
 
 
 def test_without_a_host_and_without_an_engine_it_says_what_to_install(runtime: Path, tmp_path: Path) -> None:
-    """A kernel of another environment: the package is there, torch is not."""
+    """A kernel of another environment, which has the package but not torch."""
     package = Path(__file__).parents[2] / "kernel_backend"
     code = "from jupyter_mistral.kernel.host.client import Client; Client.find()"
     bare = subprocess.run(

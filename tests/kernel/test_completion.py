@@ -1,4 +1,4 @@
-"""Tab behind the magics, in a real IPython shell."""
+"""Tab completion after the magics, in a real IPython shell."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from kernel_shell import Shell
 
 
 def offered(shell: Shell, line: str) -> list[str]:
-    """What Tab offers at the end of `line`, as kernel and terminal ask for it."""
+    """The completions at the end of `line`, requested like a kernel or terminal does."""
     shell.ip.Completer.use_jedi = True  # as in a kernel: it has words of its own for everything
     with provisionalcompleter():
-        return [found.text for found in shell.ip.Completer.completions(line, len(line))]
+        return [completion.text for completion in shell.ip.Completer.completions(line, len(line))]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_tab_alone_offers_the_commands(shell: Shell) -> None:
     assert set(offered(shell, "%mistral ")) == set(COMMANDS)
 
 
-def test_tab_offers_models_and_aliases_where_a_model_stands(shell: Shell, peer: Peer) -> None:
+def test_tab_offers_models_and_aliases_for_a_model(shell: Shell, peer: Peer) -> None:
     shell.ip.run_line_magic("mistral", "alias small smollm2-135m")
     names = set(offered(shell, "%mistral load "))
     assert {"small", "qwen2.5-coder-0.5b"} <= names
@@ -53,7 +53,7 @@ def test_tab_offers_models_and_aliases_where_a_model_stands(shell: Shell, peer: 
     assert offered(shell, "%mistral dealias s") == offered(shell, "%%mistral sm") == ["small"]
 
 
-def test_tab_offers_figures_where_one_stands(shell: Shell) -> None:
+def test_tab_offers_figures_for_a_figure(shell: Shell) -> None:
     shell.ip.run_cell("from matplotlib.figure import Figure\nrevenue, other = Figure(), 3")
     assert offered(shell, "%mistral explain r") == offered(shell, "%mistral --see r") == ["revenue"]
 

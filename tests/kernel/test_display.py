@@ -1,4 +1,4 @@
-"""What shows an answer: the words of progress and of the receipt, and an interrupt that comes at a bad moment."""
+"""Progress messages, receipts, the status table, and interrupts while an output is published."""
 
 from __future__ import annotations
 
@@ -41,29 +41,29 @@ def test_a_bar_stays_within_its_box_and_escapes_its_words() -> None:
     assert bar("<b>", None) == "&lt;b&gt;"
 
 
-def test_a_receipt_leaves_out_what_was_not_measured() -> None:
+def test_a_receipt_omits_values_that_were_not_measured() -> None:
     assert receipt(Usage()) == []
     assert receipt(Usage(model="m", quantization="bf16", energy_j=41.23)) == ["m", "bf16", "41.2 J"]
 
 
-def test_the_status_tells_of_a_gpu_what_is_measured() -> None:
+def test_the_status_shows_the_measured_gpu_values() -> None:
     memory = asdict(Memory("cuda", 5 * 2**30, 2**30, 9 * 2**30, 24 * 2**30))
     assert "other programs" not in status_table({"memory": memory}) and "GPU" not in status_table({"memory": memory})
-    told = status_table({"memory": memory | {"others": 3 * 2**30, "gpu": "NVIDIA L4", "power_w": 31.5}})
-    assert "cache 1.0 GiB, other programs 3.0 GiB; 9.0 GiB of 24.0 GiB free on cuda" in told
-    assert "| GPU | NVIDIA L4, 32 W |" in told
+    table = status_table({"memory": memory | {"others": 3 * 2**30, "gpu": "NVIDIA L4", "power_w": 31.5}})
+    assert "cache 1.0 GiB, other programs 3.0 GiB; 9.0 GiB of 24.0 GiB free on cuda" in table
+    assert "| GPU | NVIDIA L4, 32 W |" in table
     assert "weights 5.0 GiB and 2.0 GiB in host memory," in status_table({"memory": memory | {"spilled": 2**31}})
     assert "| GPU | NVIDIA L4, 48 °C |" in status_table({"memory": memory | {"gpu": "NVIDIA L4", "temperature_c": 48}})
 
 
-def test_the_status_tells_that_requests_are_refused_since_none_can_be_recorded() -> None:
+def test_the_status_shows_that_the_audit_log_cannot_be_written() -> None:
     failure = Failure("not_recorded", "The audit log cannot be written.", "Make room.")
-    told = status_table({"state": "ready", "failure": failure.to_dict()})
-    assert "| audit log | The audit log cannot be written. Make room. |" in told
+    table = status_table({"state": "ready", "failure": failure.to_dict()})
+    assert "| audit log | The audit log cannot be written. Make room. |" in table
     assert "audit log" not in status_table({"state": "ready", "failure": None})
 
 
-def test_an_interrupt_while_an_output_is_published_raises_when_it_is() -> None:
+def test_an_interrupt_during_publishing_is_raised_after_it() -> None:
     done = []
     with pytest.raises(KeyboardInterrupt), defer_interrupt():
         os.kill(os.getpid(), signal.SIGINT)
@@ -74,14 +74,14 @@ def test_an_interrupt_while_an_output_is_published_raises_when_it_is() -> None:
         signal.pause()
 
 
-def test_an_error_while_an_output_is_published_comes_out_and_the_handler_goes_back() -> None:
+def test_an_error_during_publishing_is_raised_and_the_handler_restored() -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(ValueError, match="own"), defer_interrupt():
         raise ValueError("own")
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_another_thread_than_the_main_one_may_publish_too() -> None:
+def test_other_threads_may_publish_too() -> None:
     done = []
 
     def publish() -> None:

@@ -1,4 +1,4 @@
-"""A real kernel, a real host that the magics start themselves, a real worker with a real 4-bit model."""
+"""A real kernel, a real host that the magics start, and a real worker with a real 4-bit model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Message = dict[str, Any]
 
 @pytest.fixture
 def kernel(mistral_home: Path, ticking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
-    """A kernel of a user without a running Jupyter server; the host that it starts ends with the test."""
+    """A kernel without a running Jupyter server. The host that it starts is ended with the test."""
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
@@ -49,13 +49,13 @@ def kernel(mistral_home: Path, ticking: Path, tmp_path: Path, monkeypatch: pytes
 
 
 class Kernel:
-    """A kernel as a front end sees it."""
+    """A kernel as seen by a front end."""
 
     def __init__(self, client: BlockingKernelClient, interrupt: Any) -> None:
         self._client, self.interrupt = client, interrupt
 
     def run(self, cell: str, on: Any = lambda message: None) -> tuple[Message, list[Message]]:
-        """The reply to a cell and what it published."""
+        """The reply to a cell and the messages that it published."""
         published: list[Message] = []
 
         def keep(message: Message) -> None:
@@ -77,8 +77,13 @@ def test_a_question_on_a_machine_without_a_server_starts_the_host_and_is_answere
     assert reply["status"] == "ok", reply
     assert messages[0]["content"]["text"].startswith("Started a model host (process ")
     last = messages[-1]["content"]
-    told = last["metadata"]["jupyter_mistral"]
-    assert (told["generated"], told["model"], told["quantization"], told["seed"]) == (True, MODEL, "nf4", 1)
+    provenance = last["metadata"]["jupyter_mistral"]
+    assert (provenance["generated"], provenance["model"], provenance["quantization"], provenance["seed"]) == (
+        True,
+        MODEL,
+        "nf4",
+        1,
+    )
     assert "tokens/s" in last["data"]["text/html"]
     assert last["data"]["text/plain"] and last["data"]["text/plain"] == kernel.printed("print(first.text)")
 
@@ -119,7 +124,7 @@ def test_an_interrupt_frees_the_engine(kernel: Kernel) -> None:
     assert kernel.run("%mistral --max-tokens 4 Hello?")[0]["status"] == "ok"
 
 
-def test_a_host_that_is_killed_gives_a_sentence_and_the_next_question_starts_another(kernel: Kernel) -> None:
+def test_a_killed_host_is_one_sentence_and_the_next_question_starts_another(kernel: Kernel) -> None:
     killed: list[int] = []
 
     def on(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""`--context`: the notebook as a kernel can know it."""
+"""`--context`: the notebook as reconstructed in a kernel."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def test_the_file_gives_order_markdown_and_printed_output_and_the_question_is_le
     assert (sources(above), focus) == (["# Sales", "print(1)"], 1)
     assert above is not None and above["path"] == "a.ipynb"
     assert above["cells"][1]["outputs"] == [{"output_type": "stream", "name": "stdout", "text": "a\nb\n"}]
-    whole, focus = to_notebook([ExecutedCell(1, "print(1)")], "%%mistral\nwhy?", path, "notebook")
-    assert (sources(whole), focus) == (["# Sales", "print(1)", "later"], 1)
+    notebook, focus = to_notebook([ExecutedCell(1, "print(1)")], "%%mistral\nwhy?", path, "notebook")
+    assert (sources(notebook), focus) == (["# Sales", "print(1)", "later"], 1)
 
 
-def test_what_ran_since_the_last_save_is_added_above_the_question(tmp_path: Path) -> None:
+def test_cells_that_ran_since_the_last_save_are_added_above_the_question(tmp_path: Path) -> None:
     path = saved(tmp_path, markdown("# Sales"), code("x = 1", 1), code("old", None))
     ran = [ExecutedCell(4, "x = 1", value=5), ExecutedCell(5, "y = 2")]
     notebook, focus = to_notebook(ran, "%mistral why?", path, "above")
@@ -74,7 +74,7 @@ def test_what_ran_since_the_last_save_is_added_above_the_question(tmp_path: Path
     assert notebook["cells"][1]["execution_count"] == 4  # the file's output is older than this run's
 
 
-def test_pictures_go_as_their_size_and_long_text_is_cut(tmp_path: Path) -> None:
+def test_images_are_sent_as_their_size_and_long_text_is_cut(tmp_path: Path) -> None:
     output = {
         "output_type": "display_data",
         "data": {"image/png": "A" * 400, "text/plain": "x" * 30_000},
@@ -89,14 +89,14 @@ def test_pictures_go_as_their_size_and_long_text_is_cut(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"cells": 3}', '{"cells": [3]}', "\udcff"])
-def test_a_file_that_cannot_be_read_is_passed_over(tmp_path: Path, content: str) -> None:
+def test_a_file_that_cannot_be_read_is_ignored(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.ipynb"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
     notebook, _ = to_notebook([ExecutedCell(1, "x = 1")], "%mistral x", path, "above")
     assert sources(notebook) == ["x = 1"]
 
 
-def test_a_notebook_deleted_meanwhile_leaves_what_ran(tmp_path: Path) -> None:
+def test_without_a_deleted_notebook_the_executed_cells_remain(tmp_path: Path) -> None:
     path = saved(tmp_path, code("x = 1", 1), code("%mistral x"))
     path.unlink()
     notebook, focus = to_notebook([ExecutedCell(1, "x = 1")], "%mistral x", path, "notebook")
@@ -104,7 +104,7 @@ def test_a_notebook_deleted_meanwhile_leaves_what_ran(tmp_path: Path) -> None:
     assert focus == 0
 
 
-def test_the_file_is_where_the_server_or_vs_code_says(tmp_path: Path) -> None:
+def test_the_server_or_vs_code_announces_the_file(tmp_path: Path) -> None:
     path = saved(tmp_path)
     assert find_notebook({}, {"JPY_SESSION_NAME": str(path)}) == path
     assert find_notebook({"__vsc_ipynb_file__": str(path)}, {}) == path
@@ -112,7 +112,7 @@ def test_the_file_is_where_the_server_or_vs_code_says(tmp_path: Path) -> None:
     assert find_notebook({}, {"JPY_SESSION_NAME": "console"}) is None
 
 
-def test_the_magics_send_what_was_asked_for(
+def test_the_magics_send_the_requested_scope(
     shell: Shell, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shell.run("x = [1, 2]")

@@ -1,4 +1,4 @@
-"""Formats are enforced on what the model really wrote, however it wrapped it."""
+"""Each format keeps the right part of the model's text, however it is wrapped."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_only_the_code_goes_into_the_cell(answer: str, cell: str, prose: str) ->
     assert cell_of(answer) == (cell, prose)
 
 
-def test_code_reports_its_blocks_and_what_did_not_come() -> None:
+def test_code_reports_its_blocks_and_missing_code() -> None:
     shown = done("code", "Here:\n```python\nx = 1\n```")
     assert (shown.next_cell, shown.reply.code, shown.problem) == ("x = 1", ("x = 1",), "")
     assert "Here:" in shown.body
@@ -58,13 +58,13 @@ def test_code_reports_its_blocks_and_what_did_not_come() -> None:
 
 
 @pytest.mark.parametrize(("format", "what"), [("code", "code"), ("html", "HTML"), ("math", "formula")])
-def test_an_answer_that_was_cut_before_its_part_says_how_to_get_it(format: str, what: str) -> None:
+def test_an_answer_without_its_part_at_the_token_limit_names_the_flag(format: str, what: str) -> None:
     assert finish(format, "First, let us", "length", Usage()).problem == (
         f"The answer reached the token limit before any {what}. Raise --max-tokens."
     )
 
 
-def test_code_that_was_stopped_is_not_said_to_be_in_a_cell() -> None:
+def test_code_that_was_stopped_is_reported_as_not_inserted() -> None:
     assert "1 line of code, not inserted" in finish("code", "```python\nx = 1", "stopped", USAGE).body
 
 
@@ -80,7 +80,7 @@ def test_json_is_parsed_and_shown_indented(answer: str) -> None:
     assert not shown.problem
 
 
-def test_json_that_was_cut_says_how_to_get_it_whole() -> None:
+def test_incomplete_json_names_the_flag() -> None:
     assert "Raise --max-tokens" in finish("json", '{"a": [1, ', "length", USAGE).problem
     assert done("json", "no").problem == "The answer is not valid JSON. Try again."
     with pytest.raises(AttributeError, match=r"not JSON\. Ask with -f json"):
@@ -100,7 +100,7 @@ def test_null_is_json_too() -> None:
         ("no", ""),
     ],
 )
-def test_html_is_taken_out_of_its_wrapping(answer: str, html: str) -> None:
+def test_html_is_unwrapped(answer: str, html: str) -> None:
     assert html_of(answer) == html
 
 
@@ -142,7 +142,7 @@ def test_html_is_shown_in_a_frame_that_can_do_nothing() -> None:
         "<script src=//evil.example></script>",
     ],
 )
-def test_tags_that_reach_out_of_the_frame_become_text(evil: str) -> None:
+def test_tags_that_could_load_or_navigate_become_text(evil: str) -> None:
     tags = _tags(to_document(f"<p>a</p>{evil}<a target=_self href=https://a.example>x</a>"))
     assert [tag for tag, _ in tags] == ["meta", "base", "p", "a"]
     assert "target" not in tags[-1][1]
@@ -182,7 +182,7 @@ def test_control_codes_never_reach_the_plain_text() -> None:
     assert to_bundle(done("text", "a\x1b[2Jb\x9b1mc").reply)["text/plain"] == "a[2Jb1mc"
 
 
-def test_a_schema_is_json_or_a_variable_that_holds_one() -> None:
+def test_a_schema_is_json_or_a_variable() -> None:
     class Model:
         @staticmethod
         def model_json_schema() -> dict[str, str]:
@@ -226,7 +226,7 @@ def test_split_finds_a_block_that_was_never_closed() -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "1 + 1", "a, b", "", "not code", "x" * 300_000, "a\0b"])
-def test_what_merely_parses_is_not_taken_for_a_program(text: str) -> None:
+def test_text_that_merely_parses_is_not_code(text: str) -> None:
     assert not looks_like_python(text)
 
 

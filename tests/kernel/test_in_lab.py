@@ -1,4 +1,4 @@
-"""The magics in a real JupyterLab and a real browser: what a hostile answer can do to the page, and what a good one looks like."""
+"""The magics in a real JupyterLab and a real browser: hostile answers do nothing to the page, good ones are typeset."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PAGE = "<h2>Report</h2><script>top.hacked=9</script><img src=x onerror='top.hack
 
 @pytest.fixture(autouse=True)
 def jp_server_cleanup() -> Iterator[None]:
-    """In place of pytest-jupyter's, which closes the event loop that Playwright runs."""
+    """Replaces pytest-jupyter's fixture, which closes Playwright's event loop."""
     yield
 
 
@@ -53,7 +53,7 @@ def jp_asyncio_loop() -> Iterator[None]:
 
 @pytest.fixture
 def lab(peer: Peer, tmp_path: Path) -> Iterator[str]:
-    """The address of a JupyterLab that reads none of the user's settings; its kernels find the scripted host."""
+    """The address of a JupyterLab without the user's settings; its kernels find the scripted host."""
     root = tmp_path / "root"
     root.mkdir()
     config = tmp_path / "config" / "labconfig"
@@ -76,14 +76,14 @@ def lab(peer: Peer, tmp_path: Path) -> Iterator[str]:
     command += ["--IdentityProvider.token=tok", f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True"]
     with (tmp_path / "server.log").open("w") as log:
         server = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
-    told = tmp_path / "runtime" / f"jpserver-{server.pid}.json"
+    server_info = tmp_path / "runtime" / f"jpserver-{server.pid}.json"
     url = ""
     try:
         while not url or not _answers(f"{url}/api"):
             assert server.poll() is None, (tmp_path / "server.log").read_text()[-3000:]
             time.sleep(0.2)
             with contextlib.suppress(OSError, ValueError):  # not there yet, or half written
-                url = f"http://127.0.0.1:{json.loads(told.read_text())['port']}"
+                url = f"http://127.0.0.1:{json.loads(server_info.read_text())['port']}"
         yield url
     finally:
         server.terminate()
@@ -110,7 +110,7 @@ def page() -> Iterator[Page]:
 
 
 def run_all(page: Page, lab: str, root: Path, *sources: str) -> None:
-    """Open a notebook of these cells, run it from the first to the last, wait until the kernel is idle."""
+    """Open a notebook with these cells, run all of them, and wait until the kernel is idle."""
     cells: list[dict[str, Any]] = [
         {"cell_type": "code", "id": f"c{i}", "metadata": {}, "source": s, "outputs": [], "execution_count": None}
         for i, s in enumerate(("%load_ext jupyter_mistral", *sources))

@@ -1,4 +1,4 @@
-"""Braces: filled where they hold exactly one known plain reference, untouched everywhere else."""
+"""Braces in a question: replaced if they contain one known reference, left alone otherwise."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOOKUP = Lookup(NAMESPACE, ["", "a = 1", "%matplotlib inline", "now"], {3: "Trac
         ("{Out[4]}", "Out[4]: list = [1, 2]"),
     ],
 )
-def test_a_known_plain_reference_is_filled_in(prompt: str, filled: str) -> None:
+def test_a_known_reference_is_replaced(prompt: str, filled: str) -> None:
     assert fill(prompt, LOOKUP) == filled
 
 
@@ -68,12 +68,12 @@ def test_a_known_plain_reference_is_filled_in(prompt: str, filled: str) -> None:
         "{_private}",
     ],
 )
-def test_every_other_brace_passes_through_untouched(prompt: str) -> None:
+def test_every_other_brace_stays_as_it_is(prompt: str) -> None:
     lookup = Lookup({k: v for k, v in NAMESPACE.items() if k != "In"}, ["", "a = 1"], {})
     assert fill(prompt, lookup) == prompt
 
 
-def test_a_large_value_is_described_and_never_spelled_out() -> None:
+def test_a_large_value_is_described_only() -> None:
     assert fill("sum {big}", LOOKUP) == "sum big: list = [0, 1, 2, 3, 4, … 10,000 items]"
 
 
@@ -84,11 +84,11 @@ def test_a_long_text_is_cut_and_says_so() -> None:
 
 
 @pytest.mark.threat("T27")
-def test_secrets_are_never_filled_in() -> None:
+def test_secrets_are_hidden() -> None:
     assert fill("{api_key} {config}", LOOKUP) == "‹hidden› config: dict = {'user': 'ann', 'password': ‹hidden›}"
 
 
-def test_a_dataframe_is_filled_in_as_its_schema_and_first_rows() -> None:
+def test_a_dataframe_becomes_its_schema_and_first_rows() -> None:
     pandas = pytest.importorskip("pandas", reason="the extra [test] brings pandas")
     frame = pandas.DataFrame({"month": ["Jan", "Feb"] * 50_000, "revenue": range(100_000)})
     filled = fill("plot {df}", Lookup({"df": frame}, [], {}))

@@ -1,4 +1,4 @@
-"""The magics in a real IPython kernel: what goes over the wire to a front end, headless runs, and a real terminal."""
+"""The magics in a real IPython kernel: the messages to a front end, headless runs, and a real terminal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Message = dict[str, Any]
 
 
 class Kernel:
-    """A kernel as a front end sees it."""
+    """A kernel as seen by a front end."""
 
     def __init__(self, client: BlockingKernelClient, interrupt: Any) -> None:
         self._client, self.interrupt = client, interrupt

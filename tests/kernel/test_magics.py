@@ -1,4 +1,4 @@
-"""`%mistral` and `%%mistral` in a real IPython shell against a host that speaks the real protocol."""
+"""`%mistral` and `%%mistral` in a real IPython shell, with a host that speaks the real protocol."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_an_empty_question_says_so(shell: Shell, peer: Peer) -> None:
     assert "The question is empty." in shown
 
 
-def test_out_keeps_the_reply_and_the_last_one_is_kept_anyway(shell: Shell, peer: Peer) -> None:
+def test_out_stores_the_reply_and_the_last_one_is_always_stored(shell: Shell, peer: Peer) -> None:
     peer.say("Here:\n```python\nx = 1\n```")
     shell.run("%mistral --out draft hi")
     draft = shell.ip.user_ns["draft"]
@@ -90,7 +90,7 @@ def test_out_keeps_the_reply_and_the_last_one_is_kept_anyway(shell: Shell, peer:
     assert peer.prompt.startswith("what of Here:")
 
 
-def test_code_comes_into_the_next_cell_and_nothing_else(shell: Shell, peer: Peer) -> None:
+def test_only_the_code_is_put_into_the_next_cell(shell: Shell, peer: Peer) -> None:
     peer.say("Sure:\n```python\nx = 1\n```\nThat is all.")
     shell.run("%%mistral -f code\nset x")
     assert shell.ip.rl_next_input == "x = 1"
@@ -99,7 +99,7 @@ def test_code_comes_into_the_next_cell_and_nothing_else(shell: Shell, peer: Peer
     )
 
 
-def test_an_answer_of_code_is_begun_for_the_model(shell: Shell, peer: Peer) -> None:
+def test_the_answer_to_a_code_question_is_prefilled(shell: Shell, peer: Peer) -> None:
     peer.say("x = 1\n```\nThat sets x.")
     shown, error = shell.run("%%mistral -f code --out draft\nset x")
     assert error is None
@@ -110,7 +110,7 @@ def test_an_answer_of_code_is_begun_for_the_model(shell: Shell, peer: Peer) -> N
     assert "That sets x." in shown
 
 
-def test_code_that_did_not_come_is_an_error(shell: Shell, peer: Peer) -> None:
+def test_an_answer_without_code_is_an_error(shell: Shell, peer: Peer) -> None:
     peer.say("I would rather not.")
     shown, error = shell.run("%%mistral -f code\nset x")
     assert isinstance(error, MistralError)
@@ -119,7 +119,7 @@ def test_code_that_did_not_come_is_an_error(shell: Shell, peer: Peer) -> None:
     assert getattr(shell.ip, "rl_next_input", None) is None
 
 
-def test_json_is_asked_for_in_the_request_and_parsed(shell: Shell, peer: Peer) -> None:
+def test_json_is_requested_and_parsed(shell: Shell, peer: Peer) -> None:
     peer.say('{"rows": [1, 2]}')
     shell.run("""%mistral --schema '{"type": "object"}' --out rows give rows""")
     assert peer.requests[0].form.kind == "json"
@@ -133,7 +133,7 @@ def test_a_schema_with_another_format_is_refused(shell: Shell, peer: Peer) -> No
     assert "--schema needs -f json" in shown
 
 
-def test_the_last_exchanges_go_along_until_they_are_reset(shell: Shell, peer: Peer) -> None:
+def test_the_last_exchanges_are_sent_until_reset(shell: Shell, peer: Peer) -> None:
     for n in range(4):
         peer.say(f"answer {n}")
         shell.run(f"%mistral question {n}")
@@ -167,7 +167,7 @@ def test_a_failure_raises_one_sentence(shell: Shell, peer: Peer) -> None:
     assert len(shell.ip.user_ns["Err"]) == 0  # our own errors are not the user's
 
 
-def test_what_came_before_a_failure_stays_visible(shell: Shell, peer: Peer) -> None:
+def test_text_before_a_failure_stays_visible(shell: Shell, peer: Peer) -> None:
     def script(request: ChatRequest) -> object:
         yield Delta("Half an")
         raise Failure("engine_died", "The engine died.", "Ask again.")
@@ -178,7 +178,7 @@ def test_what_came_before_a_failure_stays_visible(shell: Shell, peer: Peer) -> N
     assert shown.startswith("Half an\n(interrupted by an error)\n")
 
 
-def test_an_interrupt_keeps_what_came_and_stops_the_run(shell: Shell, peer: Peer) -> None:
+def test_an_interrupt_keeps_the_partial_answer_and_stops_the_run(shell: Shell, peer: Peer) -> None:
     def script(request: ChatRequest) -> object:
         yield Delta("one ")
         yield Delta("two ")
@@ -201,7 +201,7 @@ def test_an_interrupt_keeps_what_came_and_stops_the_run(shell: Shell, peer: Peer
     assert shell.run("%mistral again")[0].startswith("fine")
 
 
-def test_an_answer_that_was_cut_says_so(shell: Shell, peer: Peer) -> None:
+def test_an_answer_at_the_token_limit_says_so(shell: Shell, peer: Peer) -> None:
     peer.script = lambda request: [Delta("abc"), End("length", USAGE)]
     assert "Cut off at the token limit; raise --max-tokens. · qwen2.5" in shell.run("%mistral --out a hi")[0]
     assert shell.ip.user_ns["a"].finish == "length"
@@ -213,7 +213,7 @@ def test_control_codes_of_the_model_never_reach_the_terminal(shell: Shell, peer:
     assert shown.startswith("a]0;evilb[2Jc\n")
 
 
-def test_aliases_are_set_used_changed_and_taken_away(shell: Shell, peer: Peer) -> None:
+def test_aliases_are_added_used_changed_and_removed(shell: Shell, peer: Peer) -> None:
     assert shell.run("%mistral alias small qwen2.5-coder-0.5b")[1] is None
     shell.run("%%mistral small\nhi")
     assert peer.requests[-1].model == "qwen2.5-coder-0.5b"
@@ -238,7 +238,7 @@ def test_settings_are_ipythons_own(shell: Shell, peer: Peer) -> None:
     assert "MistralMagics.context=<Enum>" in shell.run("%config MistralMagics")[0]
 
 
-def test_status_list_load_and_unload_tell_what_the_host_says(
+def test_status_list_load_and_unload_show_the_hosts_data(
     shell: Shell, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     status = shell.run("%mistral status")[0]
@@ -263,7 +263,7 @@ def test_status_list_load_and_unload_tell_what_the_host_says(
     assert shell.run("%mistral version")[0].startswith("Jupyter Mistral ")
 
 
-def test_loading_twice_changes_nothing_and_unloading_takes_all_back(shell: Shell, peer: Peer) -> None:
+def test_loading_twice_changes_nothing_and_unloading_undoes_it(shell: Shell, peer: Peer) -> None:
     shell.run("%load_ext jupyter_mistral")
     shell.run("%reload_ext jupyter_mistral")
     shell.run("%mistral hi")
@@ -322,29 +322,29 @@ def test_code_that_was_stopped_is_shown_and_not_inserted(shell: Shell, peer: Pee
     assert shell.ip.user_ns["part"].code[0].startswith("x = 1")
 
 
-def test_nothing_of_ours_stands_among_the_users_variables(shell: Shell) -> None:
+def test_who_lists_none_of_our_variables(shell: Shell) -> None:
     assert shell.run("%who")[0].strip() == "Interactive namespace is empty."
 
 
-def test_a_request_holds_nothing_the_protocol_does_not_know(shell: Shell, peer: Peer) -> None:
+def test_a_request_has_only_fields_of_the_protocol(shell: Shell, peer: Peer) -> None:
     shell.run("%mistral --context above hi")  # the peer parses with the real parser, which refuses unknown fields
     assert json.dumps(peer.posts[0][1])
     assert peer.requests[0].extras.client == "magics"
 
 
-def test_thorough_reads_the_notebook_unless_told_otherwise(shell: Shell, peer: Peer) -> None:
+def test_thorough_reads_the_notebook_unless_a_context_is_given(shell: Shell, peer: Peer) -> None:
     shell.run("x = 1")
     for flags in ("", "--thorough", "--thorough --context above"):
         shell.run(f"%mistral {flags} what is x?")
-    told = [(request.extras.thorough, request.extras.scope, bool(request.extras.notebook)) for request in peer.requests]
-    assert told == [(False, "notebook", False), (True, "notebook", True), (True, "above", True)]
+    sent = [(request.extras.thorough, request.extras.scope, bool(request.extras.notebook)) for request in peer.requests]
+    assert sent == [(False, "notebook", False), (True, "notebook", True), (True, "above", True)]
 
 
 def test_pieces_of_the_test_host_make_a_whole(peer: Peer) -> None:
     assert "".join(e.text for e in pieces("abcdefghij") if isinstance(e, Delta)) == "abcdefghij"
 
 
-def test_alias_without_words_lists_what_there_is(shell: Shell, peer: Peer) -> None:
+def test_alias_without_arguments_lists_the_aliases(shell: Shell, peer: Peer) -> None:
     assert "No aliases are defined." in shell.run("%mistral alias")[0]
     shell.run("%mistral alias small qwen2.5-coder-0.5b")
     shown, _ = shell.run("%mistral alias")
@@ -353,7 +353,7 @@ def test_alias_without_words_lists_what_there_is(shell: Shell, peer: Peer) -> No
     assert not peer.requests
 
 
-def test_a_flag_behind_the_question_is_told_to_be_text(shell: Shell, peer: Peer) -> None:
+def test_a_flag_after_the_question_is_reported_as_text(shell: Shell, peer: Peer) -> None:
     peer.say("Hi.")
     assert "`--seed` was sent as part of the question. Put flags first." in shell.run("%mistral hello --seed 3")[0]
     assert peer.prompt == "hello --seed 3"

@@ -1,4 +1,4 @@
-"""Model text is hostile text: nothing of it may become a tag, an attribute, a request or a macro."""
+"""The model's text is untrusted: it must never become a tag, an attribute, a request or a macro."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_no_tag_and_no_attribute_of_the_model_survives(text: str) -> None:
                 assert attributes["target"] == "_blank"
 
 
-def test_good_links_stay_links_and_pictures_become_words() -> None:
+def test_good_links_stay_links_and_images_become_text() -> None:
     html = to_html("[docs](https://docs.python.org/3/?a=1&b=2) <mailto:a@b.example> ![a plot](https://x.example/p.png)")
     links = [attributes["href"] for tag, attributes in seen(html).tags if tag == "a"]
     assert links == ["https://docs.python.org/3/?a=1&b=2", "mailto:a@b.example"]
@@ -149,7 +149,7 @@ def test_a_reference_to_a_cell_stays_plain_text() -> None:
     ],
 )
 @pytest.mark.parametrize("wrap", ["${}$", "$${}$$", r"\({}\)", r"\[{}\]", "\\begin{{align}}\n{}\n\\end{{align}}"])
-def test_a_dangerous_macro_reaches_no_typesetter(tex: str, wrap: str) -> None:
+def test_a_dangerous_macro_is_never_typeset(tex: str, wrap: str) -> None:
     assert not is_safe_tex(tex)
     html = to_html(wrap.format(tex))
     assert "mathjax_process" not in html
@@ -168,13 +168,13 @@ def test_a_dangerous_macro_reaches_no_typesetter(tex: str, wrap: str) -> None:
         (r"$\left(\frac{a<b}{c}\right) \definitely \hrefs$", r"$\left(\frac{a<b}{c}\right) \definitely \hrefs$"),
     ],
 )
-def test_formulas_are_handed_to_the_front_ends_typesetter(text: str, tex: str) -> None:
+def test_formulas_are_typeset_by_the_front_end(text: str, tex: str) -> None:
     parser = seen(to_html(text))
     assert any(attributes.get("class") == "mathjax_process tex2jax_process" for _, attributes in parser.tags)
     assert tex in parser.text
 
 
-def test_all_other_text_is_closed_to_the_typesetter() -> None:
+def test_other_text_is_never_typeset() -> None:
     html = frame(to_html(r"It costs $5 and $6, see \begin{x} and `$\href{x}{y}$`."))
     assert 'class="jmi mathjax_ignore tex2jax_ignore"' in html
     assert "mathjax_process" not in html
@@ -196,7 +196,7 @@ def test_marks_that_reorder_code_are_made_visible() -> None:
     assert "⟦U+2066⟧" in html
 
 
-def test_emoji_that_are_joined_stay_joined() -> None:
+def test_joined_emoji_stay_joined() -> None:
     assert "👩‍💻" in to_html("```python\nx = '👩‍💻'\n```\n\n👩‍💻")
 
 
@@ -240,7 +240,7 @@ Last words — مرحبا 👩‍💻
 """
 
 
-def test_an_answer_that_grows_ends_as_the_whole_rendered_at_once() -> None:
+def test_a_growing_answer_ends_like_one_rendered_at_once() -> None:
     for step in (1, 3, 50):
         growing = Markdown()
         for end in range(0, len(ANSWER), step):
@@ -252,7 +252,7 @@ def test_a_fence_that_is_still_open_is_shown_as_code() -> None:
     assert to_html("Look:\n\n```python\nx = 1\n").endswith('x = <span class="n">1</span></code></pre>\n')
 
 
-def test_another_text_than_before_is_rendered_anew() -> None:
+def test_a_different_text_is_rendered_from_the_start() -> None:
     growing = Markdown()
     growing("one\n\ntwo\n\nthree")
     assert growing("other") == to_html("other")

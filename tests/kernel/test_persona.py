@@ -1,4 +1,4 @@
-"""What the persona of jupyter-ai asks the model host. `tests/clients/test_persona.py` tries it in jupyter-ai's own manager, under --all."""
+"""The requests of the jupyter-ai persona to the model host. With --all, `tests/clients/test_persona.py` runs it in jupyter-ai itself."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ def test_without_a_host_it_says_so(persona: ModuleType, monkeypatch: pytest.Monk
         asyncio.run(_asked(persona))
 
 
-def test_the_chat_is_told_whole_and_as_it_was_spoken(persona: ModuleType) -> None:
+def test_the_whole_chat_is_sent_with_its_roles(persona: ModuleType) -> None:
     def message(number: int, sender: str, body: str, deleted: bool = False) -> SimpleNamespace:
         return SimpleNamespace(id=str(number), time=number, sender=sender, body=body, deleted=deleted)
 
     one = persona.MistralPersona()
     one.id, one.system_prompt = "mistral", "Be brief."
-    told = [message(1, "ada", "Hello"), message(2, "mistral", "Hi."), message(3, "ada", "gone", deleted=True)]
+    earlier = [message(1, "ada", "Hello"), message(2, "mistral", "Hi."), message(3, "ada", "gone", deleted=True)]
     asked = message(4, "ada", "Why?")
-    one.chat = SimpleNamespace(get_messages=lambda: [*told, asked, message(5, "ada", "later")])
+    one.chat = SimpleNamespace(get_messages=lambda: [*earlier, asked, message(5, "ada", "later")])
     assert json.dumps(one._messages(asked)) == json.dumps(
         [
             {"role": "system", "content": "Be brief."},

@@ -1,4 +1,4 @@
-"""Variables as the model reads them: bounded, without secrets, without running the user's code."""
+"""Descriptions of variables: bounded, without secrets, without running the user's code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jupyter_mistral.kernel.variables.masking import is_secret_name
 
 
 class Loud:
-    """Says that it was called."""
+    """Fails when any of its methods is called."""
 
     def __repr__(self) -> str:
         raise AssertionError("the user's code was run")
@@ -42,7 +42,7 @@ class Colour(enum.Enum):
     RED = 1
 
 
-class Honoured:
+class OwnSummary:
     def _repr_llm_(self) -> str:
         return "a model of 3 layers"
 
@@ -67,7 +67,7 @@ class Honoured:
         (Path("/etc"), "PosixPath('/etc')"),
         (Colour.RED, "Colour.RED"),
         (Point(1, 2.0), "Point(x=1, y=2.0, token=‹hidden›)"),
-        (Honoured(), "a model of 3 layers"),
+        (OwnSummary(), "a model of 3 layers"),
         (range(3), "range(0, 3)"),
     ],
 )
@@ -94,8 +94,8 @@ def test_no_summary_is_longer_than_asked_for() -> None:
     assert len(summarize("v", deep, 50)) == 50
 
 
-def test_modules_functions_private_names_and_ipythons_own_are_left_out() -> None:
-    held = {
+def test_modules_functions_private_names_and_ipythons_own_are_omitted() -> None:
+    namespace = {
         "math": math,
         "f": len,
         "g": lambda: 0,
@@ -106,31 +106,31 @@ def test_modules_functions_private_names_and_ipythons_own_are_left_out() -> None
         "Out": {},
         "x": 1,
     }
-    assert [v["name"] for v in variables(held)] == ["x"]
+    assert [v["name"] for v in variables(namespace)] == ["x"]
 
 
-def test_the_newest_come_first_and_names_choose() -> None:
-    held = {"a": 1, "b": 2, "c": 3}
-    assert [v["name"] for v in variables(held, limit=2)] == ["c", "b"]
-    assert [v["name"] for v in variables(held, ["a", "c", "nothing"])] == ["a", "c"]
+def test_the_newest_are_first_and_names_select() -> None:
+    namespace = {"a": 1, "b": 2, "c": 3}
+    assert [v["name"] for v in variables(namespace, limit=2)] == ["c", "b"]
+    assert [v["name"] for v in variables(namespace, ["a", "c", "nothing"])] == ["a", "c"]
 
 
-def test_types_are_told_even_when_the_time_is_spent() -> None:
+def test_types_are_listed_even_after_the_time_budget() -> None:
     ticks = iter([0.0, 0.1, 9.0, 9.1])
-    found = variables({"a": 1, "b": "x"}, ["a", "b"], budget_s=1.0, clock=lambda: next(ticks))
-    assert found == [{"name": "a", "type": "int", "summary": "1"}, {"name": "b", "type": "str", "summary": ""}]
+    descriptions = variables({"a": 1, "b": "x"}, ["a", "b"], budget_s=1.0, clock=lambda: next(ticks))
+    assert descriptions == [{"name": "a", "type": "int", "summary": "1"}, {"name": "b", "type": "str", "summary": ""}]
 
 
 @pytest.mark.parametrize(
     "name", ["API_KEY", "hfToken", "db_password", "my_secret", "aws_credentials", "auth", "PASSWD"]
 )
-def test_a_name_that_promises_a_secret_hides_it(name: str) -> None:
+def test_a_name_that_suggests_a_secret_hides_the_value(name: str) -> None:
     assert is_secret_name(name)
     assert summarize(name, "abcdef") == summarize(name, {"a": "abcdef"}) == "‹hidden›"
 
 
 @pytest.mark.parametrize("name", ["monkey", "keyboard", "tokenizer", "author", "passenger", "x"])
-def test_a_name_that_merely_sounds_like_it_hides_nothing(name: str) -> None:
+def test_a_similar_name_hides_nothing(name: str) -> None:
     assert summarize(name, "abcdef") == "'abcdef'"
 
 
@@ -138,7 +138,7 @@ def test_a_name_that_merely_sounds_like_it_hides_nothing(name: str) -> None:
     "secret",
     ["hf_" + "aB3" * 12, "ghp_" + "x1Y" * 12, "sk-proj-" + "Q7w" * 12, "postgres://ann:s3cretpw@db.local/x"],
 )
-def test_a_secrets_shape_is_hidden_under_any_name(secret: str) -> None:
+def test_a_value_that_looks_like_a_secret_is_hidden_under_any_name(secret: str) -> None:
     shown = summarize("note", {"url": secret, "list": [secret]})
     assert secret not in shown
     assert "‹hidden›" in shown
