@@ -390,7 +390,7 @@ async def test_ollamas_context_is_what_it_runs_with(peer: Any, make: Make) -> No
 @pytest.mark.threat("T2")
 async def test_text_that_is_only_counted_stays_on_this_machine(peer: Any, make: Make, mistral_home: Path) -> None:
     peer.always["/tokenize"] = broken.say(200, {"count": 5, "tokens": [1] * 5})
-    here = make().engine
+    here = make().engine.engine
     assert isinstance(here, ExternalEngine)
     target = await here.target(None)
     assert target.is_exact

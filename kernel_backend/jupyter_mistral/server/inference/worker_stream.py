@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from ...protocol.conversation import Message
-from ...protocol.events import CallPiece, TokenLogprob, Delta, End, Event, Loading, Queued, Reading, Usage
+from ...protocol.events import CallPiece, Delta, End, Event, Loading, Queued, Reading, TokenLogprob, Usage
 from ...protocol.failures import Failure
 from ...protocol.images import Image
 from ...protocol.requests import ChatRequest, CompletionRequest
