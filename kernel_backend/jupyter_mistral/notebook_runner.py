@@ -61,7 +61,7 @@ class Kernel:
     """A kernel of a server on this machine, reached through its connection file."""
 
     def __init__(self, kernel_id: str) -> None:
-        from jupyter_client import BlockingKernelClient
+        from jupyter_client.blocking.client import BlockingKernelClient
         from jupyter_core.paths import jupyter_runtime_dir
 
         self._client = BlockingKernelClient()

@@ -21,7 +21,7 @@ from typing import Any
 from jupyter_mistral.context import Counter, build
 from jupyter_mistral.context.notebook import cells
 from jupyter_mistral.context.search import relevance
-from jupyter_mistral.context.tokenizer.counts import Tokens
+from jupyter_mistral.context.token_counts import TokenCounter
 from jupyter_mistral.protocol.conversation import Message
 
 BUDGETS = (2000, 4000, 8000, 16000)
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--misses", action="store_true", help="list what was not found (not for the held-out set)")
     parser.add_argument("--follow-ups", action="store_true", help="questions in a row on each notebook")
     given = parser.parse_args()
-    count = Counter(Tokens(given.tokenizer).count)
+    count = Counter(TokenCounter(given.tokenizer).count)
     for name in ("tuned_on", "held_out") if given.set == "both" else (given.set,):
         rows = json.loads((Path(__file__).parent / "grounding" / f"{name}.json").read_text())
         facts = sum(len(row["facts"]) for row in rows)

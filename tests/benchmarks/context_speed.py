@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_mistral.context import Built, Counter, build
-from jupyter_mistral.context.tokenizer.counts import Tokens
+from jupyter_mistral.context.token_counts import TokenCounter
 from jupyter_mistral.protocol.conversation import Message
 
 BUDGET = 60_000
@@ -63,7 +63,7 @@ def follow_ups(book: dict[str, Any], count: Counter) -> None:
 
 
 def main() -> None:
-    count = Counter(Tokens(Path(sys.argv[1])).count)
+    count = Counter(TokenCounter(Path(sys.argv[1])).count)
     count(["warm"])
     if len(sys.argv) > 2:
         print(sys.argv[2])

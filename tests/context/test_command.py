@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from jupyter_mistral.commands.context import main
 from jupyter_mistral.context import build
-from jupyter_mistral.context.tokenizer.counts import Tokens
+from jupyter_mistral.context.token_counts import TokenCounter
 from jupyter_mistral.protocol.conversation import Message
 
 from ..conftest import EMBEDDED, SMALL
@@ -42,15 +42,15 @@ def notebook(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", [EMBEDDED, SMALL])
 def test_the_total_is_what_the_engine_reads(name: str, mistral_home: Path, notebook: Path) -> None:
     pytest.importorskip("torch", reason="compares with the engine's own template, which needs torch")
-    from jupyter_mistral.engine.text.template import ChatTemplate
+    from jupyter_mistral.engine.text.prompt_tokenizer import PromptTokenizer
     from jupyter_mistral.engine.text.vocabulary import Vocabulary
 
     folder = mistral_home / "models" / name / "nf4"
-    tokens = Tokens(folder)
+    tokens = TokenCounter(folder)
     built = build(
         TURNS, json.loads(notebook.read_text()), budget=2000, count=tokens.count, overhead=tokens.overhead, focus=1
     )
-    prompt = ChatTemplate(folder, Vocabulary(folder), None).prompt([(m.role, m.content) for m in built.messages])
+    prompt = PromptTokenizer(folder, Vocabulary(folder), None).prompt([(m.role, m.content) for m in built.messages])
     assert built.total_tokens == len(prompt.ids) == sum(s.tokens for s in built.ledger)
 
 

@@ -1,4 +1,4 @@
-"""Chat templates of a folder: what an honest one may write, and that a hostile one comes to an end."""
+"""Chat templates: honest ones render as in jinja, hostile ones are stopped."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jupyter_mistral.context.tokenizer.sandbox import Sandbox, variables
-from jupyter_mistral.context.tokenizer.template import ChatTemplate
-from jupyter_mistral.protocol.conversation import Message
 from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.tokenizer.chat_template import ChatTemplate, Turn
+from jupyter_mistral.tokenizer.sandbox import Sandbox, variables
 
 HOSTILE = {
     "loops": "{% for a in range(500) %}{% for b in range(500) %}{% endfor %}{% endfor %}",
@@ -33,16 +32,16 @@ HONEST = """
 
 @pytest.mark.threat("T16")
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_template_that_goes_on_and_on_ends_and_is_named(kind: str, tmp_path: Path) -> None:
+def test_an_endless_template_is_stopped_and_named(kind: str, tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").write_text(HOSTILE[kind])
     template = ChatTemplate(tmp_path, re.compile("(?!)()"))
     for _ in range(2):
-        with pytest.raises(Failure, match="chat template goes on for more than 200,000 steps"):
-            template.rendered([Message("user", ("a",))])
+        with pytest.raises(Failure, match="chat template takes more than 200,000 steps"):
+            template.render([Turn("user", ("a",))])
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000])
-def test_an_honest_template_writes_what_it_does_in_jinja(count: int) -> None:
+def test_an_honest_template_renders_as_in_jinja(count: int) -> None:
     given = {
         "messages": [{"role": ("system", "user", "assistant")[i % 3], "content": f"{i}"} for i in range(count + 1)],
         "tree": [{"name": "a", "below": [{"name": "b", "below": []}]}],
@@ -51,3 +50,10 @@ def test_an_honest_template_writes_what_it_does_in_jinja(count: int) -> None:
     template = Sandbox().from_string(HONEST)
     for _ in range(2):
         assert template.render(variables(**given)) == plain.from_string(HONEST).render(given)
+
+
+def test_the_generation_tag_of_training_templates_is_rendered_as_its_content(tmp_path: Path) -> None:
+    source = "{% for m in messages %}{% generation %}<{{ m.role }}>{% endgeneration %}{% endfor %}"
+    (tmp_path / "chat_template.jinja").write_text(source)
+    template = ChatTemplate(tmp_path, re.compile("(?!)()"))
+    assert template.render([Turn("user", ("a",)), Turn("assistant", ("b",))]).text == "<user><assistant>"

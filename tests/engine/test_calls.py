@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 from engine_host import Frame, Host
-from jupyter_mistral.chat_template import Turn
 from jupyter_mistral.engine.text.dialect import MARKS, Dialect, dialect_of, grammar
 from jupyter_mistral.engine.text.grammar import Grammars
-from jupyter_mistral.engine.text.template import ChatTemplate
+from jupyter_mistral.engine.text.prompt_tokenizer import PromptTokenizer
 from jupyter_mistral.engine.text.tool_calls import CallParser, Piece
 from jupyter_mistral.engine.text.vocabulary import Vocabulary
 from jupyter_mistral.protocol.conversation import Tool, ToolCall
 from jupyter_mistral.protocol.events import CallPiece
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.requests import Calling
+from jupyter_mistral.tokenizer.chat_template import Turn
 from mistral_common.integrations.chat_templates.chat_templates import generate_chat_template
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
 
@@ -127,13 +127,13 @@ def test_the_id_that_a_model_writes_is_kept_where_it_has_the_right_shape() -> No
 # ---------------------------------------------------------------------------------------------- templates
 
 
-def _mistral(folder: Path, tiny: Path, version: TokenizerVersion) -> ChatTemplate:
+def _mistral(folder: Path, tiny: Path, version: TokenizerVersion) -> PromptTokenizer:
     """The template that mistral-common writes for a version of its tokenizers, over the tiny model's vocabulary."""
     folder.mkdir()
     told = generate_chat_template(False, version, False, False, False, None, False, True, None, None, None)
     (folder / "chat_template.jinja").write_text(told)
     (folder / "tokenizer_config.json").write_bytes((tiny / "tokenizer_config.json").read_bytes())
-    return ChatTemplate(folder, Vocabulary(tiny), None)
+    return PromptTokenizer(folder, Vocabulary(tiny), None)
 
 
 @pytest.mark.parametrize(
@@ -152,17 +152,17 @@ def test_mistrals_dialects_are_told_from_their_templates(
 
 
 def test_qwens_dialect_is_told_from_its_template(embedded: Path, small: Path) -> None:
-    assert ChatTemplate(embedded, Vocabulary(embedded), None).dialect == TAGGED
-    template = ChatTemplate(small, Vocabulary(small), None)
+    assert PromptTokenizer(embedded, Vocabulary(embedded), None).dialect == TAGGED
+    template = PromptTokenizer(small, Vocabulary(small), None)
     assert template.dialect is None
-    with pytest.raises(Failure, match="knows no function calls"):
+    with pytest.raises(Failure, match="does not support function calls"):
         template.prompt([("user", ["hi"])], [ADD.to_dict()])
     assert dialect_of("no probe here") is None
 
 
 def test_nothing_that_a_tool_says_becomes_a_control_token(embedded: Path) -> None:
     vocabulary = Vocabulary(embedded)
-    template = ChatTemplate(embedded, vocabulary, None)
+    template = PromptTokenizer(embedded, vocabulary, None)
     control = set(vocabulary.control.values())
 
     def marks(word: str) -> list[int]:
@@ -183,7 +183,7 @@ def test_nothing_that_a_tool_says_becomes_a_control_token(embedded: Path) -> Non
 def test_what_a_tool_says_stands_in_the_prompt_as_it_is(embedded: Path) -> None:
     vocabulary = Vocabulary(embedded)
     tool = Tool("add", 'Says "<|im_end|>" and é.').to_dict()
-    ids = ChatTemplate(embedded, vocabulary, None).prompt([("user", ["hi"])], [tool]).ids
+    ids = PromptTokenizer(embedded, vocabulary, None).prompt([("user", ["hi"])], [tool]).ids
     text = b"".join(vocabulary.piece(i) or b"?" for i in ids).decode()
     assert json.dumps(tool, ensure_ascii=False) in text
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from engine_host import Frame, Host
-from jupyter_mistral.engine.text.template import ChatTemplate
+from jupyter_mistral.engine.text.prompt_tokenizer import PromptTokenizer
 from jupyter_mistral.engine.text.vocabulary import Vocabulary
-from jupyter_mistral.engine.vision import Eyes, decode
+from jupyter_mistral.engine.vision import ImagePreparer, decode
 from jupyter_mistral.protocol.failures import Failure
 from PIL import Image
 from transformers import AutoConfig
@@ -36,8 +36,8 @@ def show(host: Host, *pictures: bytes, question: str = "What is this?", **fields
 
 
 @pytest.fixture(scope="module")
-def eyes(tiny: Path) -> Eyes:
-    return Eyes(tiny, AutoConfig.from_pretrained(tiny), Vocabulary(tiny).control_id)
+def eyes(tiny: Path) -> ImagePreparer:
+    return ImagePreparer(tiny, AutoConfig.from_pretrained(tiny), Vocabulary(tiny).control_id)
 
 
 def test_what_is_in_the_picture_changes_the_answer(seeing_host: Host) -> None:
@@ -85,13 +85,13 @@ def test_reusing_half_a_picture_changes_nothing(seeing_host: Host, tiny: Path, t
 @pytest.mark.parametrize(
     ("size", "tokens"), [((300, 200), 96), ((640, 480), 432), ((1000, 800), 1073), ((1540, 1540), 3080), ((1, 1), 2)]
 )
-def test_tokens_are_counted_exactly(eyes: Eyes, size: tuple[int, int], tokens: int) -> None:
+def test_tokens_are_counted_exactly(eyes: ImagePreparer, size: tuple[int, int], tokens: int) -> None:
     """The first four as mistral-common counted them for the same pictures (a row of cells and its mark)."""
     found = eyes.prepare(encoded(size=size), "Picture 1")
     assert len(found.ids) == tokens and found.ids[-1] == 13 and found.ids.count(13) == 1
 
 
-def test_pixels_are_those_of_transformers(eyes: Eyes) -> None:
+def test_pixels_are_those_of_transformers(eyes: ImagePreparer) -> None:
     picture = Image.effect_noise((500, 333), 80).convert("RGB")
     out = io.BytesIO()
     picture.save(out, "PNG")
@@ -101,10 +101,10 @@ def test_pixels_are_those_of_transformers(eyes: Eyes) -> None:
     assert ours.shape == want.shape and torch.allclose(ours, want, atol=0.02)
 
 
-def test_several_pictures_stand_in_reading_order(tiny: Path, eyes: Eyes) -> None:
+def test_several_pictures_stand_in_reading_order(tiny: Path, eyes: ImagePreparer) -> None:
     vocabulary = Vocabulary(tiny)
     red, blue = (eyes.prepare(encoded(color, (60, 60)), "Picture") for color in ("red", "blue"))
-    prompt = ChatTemplate(tiny, vocabulary, "[IMG]").prompt([("user", ["first", red, "second", blue, "[IMG]"])])
+    prompt = PromptTokenizer(tiny, vocabulary, "[IMG]").prompt([("user", ["first", red, "second", blue, "[IMG]"])])
     assert [picture.digest for _, picture in prompt.pictures] == [red.digest, blue.digest]
     for start, picture in prompt.pictures:
         assert tuple(prompt.ids[start : start + len(picture.ids)]) == picture.ids

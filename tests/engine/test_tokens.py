@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from engine_host import Host
-from jupyter_mistral.engine.text.template import ChatTemplate
+from jupyter_mistral.engine.text.prompt_tokenizer import PromptTokenizer
 from jupyter_mistral.engine.text.vocabulary import Detokenizer, Vocabulary
 from jupyter_mistral.engine.worker.answer import fill_in_the_middle
 from jupyter_mistral.protocol.failures import Failure
@@ -40,7 +40,7 @@ def vocabulary(folder: Path) -> Vocabulary:
 def test_the_tokens_are_those_of_the_models_own_template(folder: Path, vocabulary: Vocabulary) -> None:
     """transformers renders the same template and cuts the whole string; on harmless text both must agree."""
     theirs = AutoTokenizer.from_pretrained(folder)
-    template = ChatTemplate(folder, vocabulary, None)
+    template = PromptTokenizer(folder, vocabulary, None)
     for text in TEXTS:
         for turns in (
             [("user", [text])],
@@ -57,7 +57,7 @@ def test_mistrals_tokens_are_those_of_mistral_common(tiny: Path) -> None:
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
     theirs = MistralTokenizer.from_file(str(tiny / "tekken.json"))
-    template = ChatTemplate(tiny, Vocabulary(tiny), None)
+    template = PromptTokenizer(tiny, Vocabulary(tiny), None)
     for text in (text for text in TEXTS if text.strip()):
         messages = [
             SystemMessage(content="Be kind."),
@@ -72,7 +72,7 @@ def test_mistrals_tokens_are_those_of_mistral_common(tiny: Path) -> None:
 
 @pytest.mark.threat("T17")
 def test_no_text_becomes_a_control_token(folder: Path, vocabulary: Vocabulary) -> None:
-    template = ChatTemplate(folder, vocabulary, None)
+    template = PromptTokenizer(folder, vocabulary, None)
     control = set(vocabulary.control.values())
     plain = [i for i in template.prompt([("user", ["x"])]).ids if i in control]
     names = [*vocabulary.control, "[IMG]", "</s>", "<s>", "<|im_end|>", "<|im_start|>system\n", "[INST]", "<0x0A>"]
@@ -163,7 +163,7 @@ def test_sentencepiece_vocabularies_read_and_write_bytes_and_spaces(tmp_path: Pa
 
 
 def test_neighbours_of_one_role_are_joined_where_the_template_insists(tiny: Path) -> None:
-    template = ChatTemplate(tiny, Vocabulary(tiny), None)
+    template = PromptTokenizer(tiny, Vocabulary(tiny), None)
     assert template.prompt([("user", ["a"]), ("user", ["b"])]).ids == template.prompt([("user", ["a\n\nb"])]).ids
     with pytest.raises(Failure) as caught:
         template.prompt([("assistant", ["a"]), ("user", ["b"])])
@@ -174,7 +174,7 @@ def test_a_model_without_a_template_only_completes(small: Path, tmp_path: Path) 
     import shutil
 
     shutil.copytree(small, tmp_path / "base", ignore=shutil.ignore_patterns("chat_template*", "*.safetensors"))
-    template = ChatTemplate(tmp_path / "base", Vocabulary(tmp_path / "base"), None)
+    template = PromptTokenizer(tmp_path / "base", Vocabulary(tmp_path / "base"), None)
     with pytest.raises(Failure) as caught:
         template.prompt([("user", ["a"])])
     assert caught.value.code == "unsupported"

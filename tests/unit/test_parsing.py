@@ -10,11 +10,11 @@ import pytest
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jupyter_mistral.protocol.parsing import parse_chat, parse_completion, parse_embedding, parse_fim
+from jupyter_mistral.protocol.bodies import SAMPLING_BOUNDS
 from jupyter_mistral.protocol.conversation import Message, Tool, ToolCall
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.images import Image
-from jupyter_mistral.protocol.bodies import SAMPLING_BOUNDS
+from jupyter_mistral.protocol.parsing import parse_chat, parse_completion, parse_embedding, parse_fim
 from jupyter_mistral.protocol.requests import Calling, ChatRequest, Extras, Form, Sampling
 from jupyter_mistral.protocol.wire import read_json
 

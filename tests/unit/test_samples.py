@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.protocol.parsing import parse_ask, parse_chat, parse_completion
 from jupyter_mistral.protocol.events import Delta, End, Loading, Queued, Reading, Usage
 from jupyter_mistral.protocol.failures import Failure
+from jupyter_mistral.protocol.parsing import parse_ask, parse_chat, parse_completion
 from jupyter_mistral.protocol.status import Memory, ModelCard, Seal, Status
 from jupyter_mistral.protocol.wire import events_of_sse, of_chunk, to_chunk, to_sse
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import mistral_common
 import plots
 import torch
-from jupyter_mistral.engine.text.template import ChatTemplate
+from jupyter_mistral.engine.text.prompt_tokenizer import PromptTokenizer
 from jupyter_mistral.engine.text.vocabulary import Vocabulary, write_text_tokenizer
-from jupyter_mistral.engine.vision import Eyes
+from jupyter_mistral.engine.vision import ImagePreparer
 from torch.nn.functional import cross_entropy
 from transformers import (
     GenerationConfig,
@@ -83,17 +83,17 @@ def drawn(kind: str, seeds: range) -> list[bytes]:
     return [plots.draw(kind, seed) for seed in seeds]
 
 
-def pixels(eyes: Eyes, each: int) -> torch.Tensor:
+def pixels(eyes: ImagePreparer, each: int) -> torch.Tensor:
     """[kinds, each, 3, side, side]"""
     with ProcessPoolExecutor(2) as pool:
         found = list(pool.map(drawn, plots.KINDS, [range(each)] * len(plots.KINDS)))
     return torch.stack([torch.cat([eyes.prepare(data, "plot").pixels for data in kind]) for kind in found])
 
 
-def prompt_ids(eyes: Eyes, folder: Path, vocabulary: Vocabulary) -> list[int]:
+def prompt_ids(eyes: ImagePreparer, folder: Path, vocabulary: Vocabulary) -> list[int]:
     """Those of any of the plots: all are of one size."""
     picture = eyes.prepare(plots.draw("bar", 0), "plot")
-    return ChatTemplate(folder, vocabulary, "[IMG]").prompt([("user", [picture, plots.QUESTION])]).ids
+    return PromptTokenizer(folder, vocabulary, "[IMG]").prompt([("user", [picture, plots.QUESTION])]).ids
 
 
 def train(
@@ -142,7 +142,7 @@ def build(out: Path, each: int = EACH, steps: int = STEPS, batch: int = BATCH) -
     write_tekken(out)
     write_text_tokenizer(out)
     config, vocabulary = configuration(), Vocabulary(out)
-    eyes = Eyes(out, config, vocabulary.control_id)
+    eyes = ImagePreparer(out, config, vocabulary.control_id)
     model = Mistral3ForConditionalGeneration(config)
     prompt = prompt_ids(eyes, out, vocabulary)
     answers = [[*vocabulary.ids(kind), END] for kind in plots.KINDS]

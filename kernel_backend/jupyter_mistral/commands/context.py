@@ -14,7 +14,7 @@ from ..context.prompt import read_in_parts
 from ..context.prompt.builder import Built, build_given
 from ..context.prompt.inputs import Job
 from ..context.prompt.read_in_parts import Plan
-from ..context.tokenizer.counts import Tokens
+from ..context.token_counts import TokenCounter
 from ..protocol.conversation import Message
 from ..protocol.failures import Failure
 from ..protocol.requests import SCOPES
@@ -118,7 +118,7 @@ def _notebook(path: Path) -> Mapping[str, Any]:
     return {**data, "path": path.name}
 
 
-def _tokenizer(name: str | None) -> tuple[Tokens, int, bool]:
+def _tokenizer(name: str | None) -> tuple[TokenCounter, int, bool]:
     """The tokenizer of a model on disk, the tokens that it holds, whether it sees."""
     from .. import models
     from ..models import catalogue, store
@@ -128,7 +128,7 @@ def _tokenizer(name: str | None) -> tuple[Tokens, int, bool]:
         found = store.locate(entry)
         folder = found.path if found.path.is_dir() else found.path.parent
         if found.state != "absent" and (folder / "tokenizer.json").is_file():
-            return Tokens(folder), entry.context_length or _length(folder), "image" in entry.can
+            return TokenCounter(folder), entry.context_length or _length(folder), "image" in entry.can
     raise Failure(
         "model_not_on_disk",
         f"The tokenizer of {name or models.default_name()} is not on this machine, so tokens cannot be counted.",

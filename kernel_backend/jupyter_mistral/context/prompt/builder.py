@@ -9,6 +9,7 @@ from typing import Any
 
 from ...protocol.conversation import Message
 from ...protocol.images import Image
+from ...tokenizer.image_tokens import estimate
 from ..notebook import dataflow, pictures, stale
 from ..notebook.cells import Cell
 from ..search import relevance, words
@@ -42,7 +43,7 @@ def build(
     count: Count,
     snapshot: Snapshot | None = None,
     overhead: Overhead | None = None,
-    image_tokens: Callable[[Image], int] = pictures.estimate,
+    image_tokens: Callable[[Image], int] = estimate,
     **asked: Any,
 ) -> Built:
     """The prompt for the newest of `messages` within the budget. asked: further fields of a `Job`.

@@ -11,9 +11,9 @@ from ...protocol.conversation import Message
 from ...protocol.failures import Failure
 from ...protocol.images import Image
 from ...protocol.requests import Scope
+from ...tokenizer.image_tokens import estimate
 from ..notebook import cells as reading
 from ..notebook.cells import Cell
-from ..notebook.pictures import estimate
 from ..search import relevance
 from .ledger import Count, Counter, counter, runs
 

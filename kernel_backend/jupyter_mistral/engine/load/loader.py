@@ -16,6 +16,7 @@ from ...models.memory import KV_KINDS
 from ...protocol.events import Usage
 from ...protocol.failures import Failure
 from ...protocol.status import Memory, ModelCard
+from ...tokenizer.text_tokenizer import TEXT_TOKENIZER
 from ..decode import wide
 from ..decode.decoder import Decoder
 from ..decode.head import narrow
@@ -24,9 +25,9 @@ from ..kv import attention
 from ..kv.prefix import PrefixMemory
 from ..kv.prefix_disk import Parking
 from ..text.grammar import Grammars
-from ..text.template import ChatTemplate
-from ..text.vocabulary import TEXT_TOKENIZER, Vocabulary, write_text_tokenizer
-from ..vision import Eyes
+from ..text.prompt_tokenizer import PromptTokenizer
+from ..text.vocabulary import Vocabulary, write_text_tokenizer
+from ..vision import ImagePreparer
 from ..worker.answer import Answerer
 from ..worker.energy import Meter
 from ..worker.gpu import Gpu, current
@@ -53,8 +54,8 @@ class Engine:
 
     card: ModelCard
     vocabulary: Vocabulary
-    template: ChatTemplate
-    eyes: Eyes | None
+    template: PromptTokenizer
+    image_preparer: ImagePreparer | None
     decoder: Decoder
     answerer: Answerer
     ends: frozenset[int]
@@ -112,9 +113,11 @@ def _engine(
     if not (folder / TEXT_TOKENIZER).is_file():
         raise store.corrupt(folder / TEXT_TOKENIZER, "is missing")
     vocabulary = Vocabulary(folder)
-    eyes = _eyes(folder, model.config, vocabulary)
-    image = next((name for name, i in vocabulary.control.items() if eyes and i == model.config.image_token_id), None)
-    template = ChatTemplate(folder, vocabulary, image)
+    image_preparer = _image_preparer(folder, model.config, vocabulary)
+    image = next(
+        (name for name, i in vocabulary.control.items() if image_preparer and i == model.config.image_token_id), None
+    )
+    template = PromptTokenizer(folder, vocabulary, image)
     ends = _ends(model, template, vocabulary)
     memory_of_prefixes = _prefix_memory(order, folder, f"{device}/{kv}" if kv != "bf16" else device)
     tell("warm", None, "first steps", None)
@@ -126,7 +129,7 @@ def _engine(
     decoder.warm()
     name = str(order.get("name") or folder.name)
     fim = order.get("fim")
-    abilities = (("image", eyes), ("fim", fim), ("tools", template.dialect))
+    abilities = (("image", image_preparer), ("fim", fim), ("tools", template.dialect))
     can = ("text", *(name for name, found in abilities if found))
     card = ModelCard(name, parameters=_parameters(model), quantization="nf4", context_length=context, can=can, kv=kv)
     usage = Usage(model=name, quantization="nf4", context_length=context)
@@ -143,7 +146,20 @@ def _engine(
     width = min(_WIDTH[device], int(order.get("width") or _WIDTH[device])) if decoder.is_packing else 1
     gpu = current() if device == "cuda" else None
     return Engine(
-        card, vocabulary, template, eyes, decoder, answerer, ends, fim, device, shelf, adapters, width, room, gpu
+        card,
+        vocabulary,
+        template,
+        image_preparer,
+        decoder,
+        answerer,
+        ends,
+        fim,
+        device,
+        shelf,
+        adapters,
+        width,
+        room,
+        gpu,
     )
 
 
@@ -273,14 +289,14 @@ def _model(folder: Path, config: Any, device: str, plan: Plan | None) -> tuple[A
     return model, spill
 
 
-def _eyes(folder: Path, config: Any, vocabulary: Vocabulary) -> Eyes | None:
+def _image_preparer(folder: Path, config: Any, vocabulary: Vocabulary) -> ImagePreparer | None:
     vision = getattr(config, "vision_config", None)
     if vision is None or vision.model_type != "pixtral" or "[IMG_BREAK]" not in vocabulary.control:
         return None
-    return Eyes(folder, config, vocabulary.control_id)
+    return ImagePreparer(folder, config, vocabulary.control_id)
 
 
-def _ends(model: Any, template: ChatTemplate, vocabulary: Vocabulary) -> frozenset[int]:
+def _ends(model: Any, template: PromptTokenizer, vocabulary: Vocabulary) -> frozenset[int]:
     """The tokens that end an answer: those of the generation settings, and the one the chat template closes it with."""
     found: set[int] = set()
     for settings in (model.generation_config, model.config, model.config.get_text_config()):

@@ -17,8 +17,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from ...protocol.failures import Failure
-
-TEXT_TOKENIZER = "text_tokenizer.json"
+from ...tokenizer.text_tokenizer import TEXT_TOKENIZER, control_pattern, is_control, without_control
 
 
 def write_text_tokenizer(folder: Path) -> None:
@@ -28,41 +27,13 @@ def write_text_tokenizer(folder: Path) -> None:
     if not (folder / "tokenizer.json").is_file():
         raise Failure("unsupported", f"{folder.name} holds no tokenizer.json.", "Choose a model with a fast tokenizer.")
     whole = json.loads((folder / "tokenizer.json").read_bytes())
-    (folder / TEXT_TOKENIZER).write_text(json.dumps(_without_control(whole), ensure_ascii=False))
+    (folder / TEXT_TOKENIZER).write_text(json.dumps(without_control(whole), ensure_ascii=False))
 
 
 def _of_tekken(folder: Path) -> None:
     from transformers.integrations.mistral.tokenizer import convert_tekken_tokenizer
 
     convert_tekken_tokenizer(str(folder / "tekken.json")).save_pretrained(folder)
-
-
-def _is_control(token: dict[str, Any]) -> bool:
-    """Some vocabularies add runs of spaces as tokens of their own; those are text."""
-    return bool(token["special"]) or bool(token["content"].strip())
-
-
-def _without_control(whole: dict[str, Any]) -> dict[str, Any]:
-    control = {token["content"] for token in whole["added_tokens"] if _is_control(token)}
-    model = dict(whole["model"])
-    model["vocab"], dropped = _vocabulary_without(model["vocab"], control)
-    if "merges" in model:
-        model["merges"] = [merge for merge in model["merges"] if _merged(merge) not in dropped]
-    if model.get("unk_token") in dropped:
-        model["unk_token"] = None
-    kept = [token for token in whole["added_tokens"] if token["content"] not in control]
-    return {**whole, "model": model, "added_tokens": kept, "post_processor": None, "truncation": None, "padding": None}
-
-
-def _vocabulary_without(vocabulary: Any, control: set[str]) -> tuple[Any, set[str]]:
-    if isinstance(vocabulary, dict):
-        return {k: v for k, v in vocabulary.items() if k not in control}, control & set(vocabulary)
-    # a Unigram vocabulary numbers by position: a control piece stays, but never wins
-    return [[piece, -1e9 if piece in control else score] for piece, score in vocabulary], set()
-
-
-def _merged(merge: str | list[str]) -> str:
-    return "".join(merge.split(" ") if isinstance(merge, str) else merge)
 
 
 class Vocabulary:
@@ -74,7 +45,7 @@ class Vocabulary:
         whole = json.loads(self.whole_json)
         self._text = Tokenizer.from_file(str(self.path))
         self._whole = Tokenizer.from_str(self.whole_json)
-        added = [token for token in whole["added_tokens"] if _is_control(token)]
+        added = [token for token in whole["added_tokens"] if is_control(token)]
         self.control: dict[str, int] = {token["content"]: token["id"] for token in added}
         self._hidden = {token["id"] for token in added if token["special"]}
         self._of_bytes = _byte_alphabet() if "ByteLevel" in _decoder_kinds(whole) else None
@@ -114,8 +85,7 @@ class Vocabulary:
     @cached_property
     def controls(self) -> re.Pattern[str]:
         """Matches each control token, longest first; in a group, so that `split` keeps them."""
-        names = sorted(self.control, key=len, reverse=True)
-        return re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else re.compile("(?!)()")
+        return control_pattern(self.control)
 
     def piece(self, token: int) -> bytes:
         """The bytes that a generated token adds; none for a control token that is marked as not for reading."""

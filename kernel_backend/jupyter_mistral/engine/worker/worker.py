@@ -270,7 +270,7 @@ def _turns(engine: Engine, order: Mapping[str, Any], blob: bytes) -> list[Any]:
     if sum(sizes) != len(blob):
         raise Failure("bad_request", "The pictures' sizes do not add up.", "Send the request again.")
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    if sizes and engine.eyes is None:
+    if sizes and engine.image_preparer is None:
         raise Failure("unsupported", f"{engine.card.name} reads no pictures.", "Load a vision model, or ask in text.")
     turns = []
     for message in order["messages"]:
@@ -280,8 +280,10 @@ def _turns(engine: Engine, order: Mapping[str, Any], blob: bytes) -> list[Any]:
                 content.append(part)
                 continue
             at = int(part["image"])
-            assert engine.eyes is not None, "pictures were refused above"
-            content.append(engine.eyes.prepare(blob[starts[at] : starts[at] + sizes[at]], f"Picture {at + 1}"))
+            assert engine.image_preparer is not None, "pictures were refused above"
+            content.append(
+                engine.image_preparer.prepare(blob[starts[at] : starts[at] + sizes[at]], f"Picture {at + 1}")
+            )
         calls = [ToolCall(**call) for call in message.get("calls") or ()]
         turns.append((str(message["role"]), content, calls, str(message.get("call_id") or "")))
     return turns

@@ -17,7 +17,7 @@ from .large_body import PARSERS, PIECE
 
 if TYPE_CHECKING:
     from ...context import Given, Job
-    from ...context.tokenizer.counts import Tokens
+    from ...context.token_counts import TokenCounter
 
 
 class Reader:
@@ -26,7 +26,7 @@ class Reader:
     def __init__(self) -> None:
         self._body = bytearray()
         self._notebook: dict[str, Any] | None = None
-        self._tokens: Tokens | None = None
+        self._tokens: TokenCounter | None = None
 
     def take(self, header: dict[str, Any], blob: bytes) -> bytes | None:
         if header["type"] == "piece":
@@ -70,14 +70,14 @@ class Reader:
         return len(text).to_bytes(8, "big") + text + pictures
 
     def _given(self, job: Job, tokenizer: str | None) -> Given:
-        from ...context.tokenizer.counts import Tokens
+        from ...context.token_counts import TokenCounter
 
         def overhead(messages: Sequence[Message]) -> int:
             return PER_PROMPT + PER_MESSAGE * len(messages)
 
         if tokenizer is None:
             return job.given(self._notebook, lambda texts: [len(t.encode()) // 3 + 1 for t in texts], overhead)
-        tokens = self._tokens = self._tokens or Tokens(Path(tokenizer))
+        tokens = self._tokens = self._tokens or TokenCounter(Path(tokenizer))
         if not (tokens.folder / OURS).is_file():
             return job.given(self._notebook, tokens.count, overhead)
         return job.given(self._notebook, tokens.count, lambda m: tokens.overhead(m, job.tools), tokens.image)

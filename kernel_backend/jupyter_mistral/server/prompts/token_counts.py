@@ -17,7 +17,7 @@ from .recent import Recent
 
 if TYPE_CHECKING:
     from ...context import Counter, Given, Job
-    from ...context.tokenizer.counts import Tokens
+    from ...context.token_counts import TokenCounter
 
 # marks a model that was quantized here, with its chat template beside it
 OURS = "text_tokenizer.json"
@@ -30,7 +30,7 @@ class TokenCounts:
     """Counters of the latest models, which cache their counts. Runs in a thread, not on the event loop."""
 
     def __init__(self) -> None:
-        self._tokens: Recent[Tokens] = Recent()
+        self._tokens: Recent[TokenCounter] = Recent()
         self._counters: Recent[Counter] = Recent()
         self._overheads: Recent[int] = Recent()
 
@@ -47,21 +47,21 @@ class TokenCounts:
         )
 
     def exact(self, messages: Sequence[Message], job: Job, target: Target) -> int | None:
-        """Tokens of the whole prompt; None if they can only be estimated."""
+        """TokenCounter of the whole prompt; None if they can only be estimated."""
         folder = folder_of(target)
         return self._tokens_in(folder).prompt(messages, job.tools) if folder else None
 
     def image(self, image: Image, target: Target) -> int:
-        """Tokens of an image."""
-        from ...context.notebook.pictures import estimate
+        """TokenCounter of an image."""
+        from ...tokenizer.image_tokens import estimate
 
         folder = folder_of(target)
         return self._tokens_in(folder).image(image) if folder else estimate(image)
 
-    def _tokens_in(self, folder: str) -> Tokens:
-        from ...context.tokenizer.counts import Tokens
+    def _tokens_in(self, folder: str) -> TokenCounter:
+        from ...context.token_counts import TokenCounter
 
-        return self._tokens.get_or_make(folder, lambda: Tokens(Path(folder)))
+        return self._tokens.get_or_make(folder, lambda: TokenCounter(Path(folder)))
 
     def _counter(self, target: Target, loop: asyncio.AbstractEventLoop) -> Counter:
         from ...context import Counter
@@ -73,7 +73,7 @@ class TokenCounts:
     def _overhead(
         self, messages: Sequence[Message], target: Target, counter: Counter, loop: asyncio.AbstractEventLoop
     ) -> int:
-        """Tokens that the chat template adds to messages with these roles; asks the engine once per sequence of roles."""
+        """TokenCounter that the chat template adds to messages with these roles; asks the engine once per sequence of roles."""
         if target.render is None:
             return PER_PROMPT + PER_MESSAGE * len(messages)
         roles = (target.card.name, *(message.role for message in messages))
@@ -107,7 +107,7 @@ def _count_by_engine(target: Target, loop: asyncio.AbstractEventLoop) -> Callabl
 
 
 def _tool_tokens(messages: Sequence[Message], job: Job, counter: Counter) -> int:
-    """Tokens of the available tools and of earlier calls as JSON, which is about how chat templates write them."""
+    """TokenCounter of the available tools and of earlier calls as JSON, which is about how chat templates write them."""
     calls = [call.to_dict() for message in messages for call in message.tool_calls]
     return sum(counter([json.dumps(one, ensure_ascii=False) for one in (*job.tools, *calls)]))
 
