@@ -199,7 +199,9 @@ def logged(models_home: Path, tmp_path: Path) -> Iterator[tuple[Client, Path]]:
         "JUPYTER_RUNTIME_DIR": str(runtime),
         "JUPYTER_CONFIG_DIR": str(config),
     }
-    start = "import logging, sys; from jupyter_mistral.server import standalone; logging.basicConfig(level=logging.DEBUG); "
+    start = (
+        "import logging, sys; from jupyter_mistral.server import standalone; logging.basicConfig(level=logging.DEBUG); "
+    )
     start += f"sys.exit(standalone.main(['--model', '{SMALL}']))"
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-c", start], env=environ, stdout=log, stderr=log)

@@ -41,7 +41,7 @@ def name(host: Host, *pictures: bytes) -> str:
 
 
 def test_plots_of_unseen_seeds_styles_and_colours_are_named_from_their_pixels(taught_host: Host) -> None:
-    """Chance is 1 in 6; the shipped weights name 9 in 10."""
+    """Guessing is right in 1 of 6; the shipped weights name 9 in 10."""
     asked = [(kind, plots.draw(kind, 10_000 + i, plots.HELD_OUT)) for kind in plots.KINDS for i in range(EACH)]
     answers = [(kind, name(taught_host, picture)) for kind, picture in asked]
     right = sum(kind == answer for kind, answer in answers)
