@@ -10,6 +10,7 @@ export default defineConfig([
     ignores: [
       'node_modules',
       'lib',
+      'src/api/schema.d.ts',
       'coverage',
       '**/*.js',
       '**/*.d.ts',

@@ -26,7 +26,7 @@ import { addOutputButtons, plotButton } from './notebook/outputs';
 import { Instructions } from './panel/instructions';
 import { MistralPanel } from './panel/panel';
 import { watchPlots } from './notebook/plot_buttons';
-import { asText, Scope } from './protocol';
+import { asText, Scope } from './api/protocol';
 import { Server } from './api/request';
 import { answerRendermime } from './text/sanitize';
 import { StatusItem } from './model/status';

@@ -2,7 +2,7 @@ import { Assistant } from '../chat/assistant';
 import { Chats } from '../chat/chats';
 import { Context } from '../context/context';
 import { Model } from '../model/model';
-import { Failure } from '../protocol';
+import { Failure } from '../api/protocol';
 import { ScriptedServer } from './scripted';
 
 it('attaches files again when a question is rejected', async () => {

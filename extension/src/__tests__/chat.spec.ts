@@ -5,7 +5,7 @@ import { Chat } from '../chat/chat';
 import { IQuestion } from '../chat/turn';
 import { textOf } from '../chat/message';
 import { GhostText } from '../ghost/completer';
-import { Failure } from '../protocol';
+import { Failure } from '../api/protocol';
 import { CHUNK, ISent, ScriptedServer } from './scripted';
 
 const WHY: IQuestion = { content: ['Why?'], extras: { client: 'panel' } };

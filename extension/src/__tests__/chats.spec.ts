@@ -1,6 +1,6 @@
 import { Chats, ITabStorage } from '../chat/chats';
 import { IQuestion } from '../chat/turn';
-import { Failure } from '../protocol';
+import { Failure } from '../api/protocol';
 import { CHUNK, ISent, ScriptedServer } from './scripted';
 
 const WHY: IQuestion = { content: ['Why?'], extras: { client: 'panel' } };

@@ -1,6 +1,6 @@
 import { InlineCompletionTriggerKind } from '@jupyterlab/completer';
 import { GhostText } from '../ghost/completer';
-import { Failure } from '../protocol';
+import { Failure } from '../api/protocol';
 import { ScriptedServer } from './scripted';
 
 describe('ghost text', () => {

@@ -8,7 +8,7 @@ import { Context } from '../context/context';
 import { Model } from '../model/model';
 import { readFigures, readVariables } from '../notebook/kernel';
 import { textOf } from '../chat/message';
-import { Failure } from '../protocol';
+import { Failure } from '../api/protocol';
 import { CHUNK, ISent, ScriptedServer } from './scripted';
 
 const WHY: IQuestion = { content: ['Why?'], extras: { client: 'panel' } };

@@ -1,6 +1,6 @@
 import { Model } from '../model/model';
 import { seconds, unbroken } from '../panel/format';
-import { Failure } from '../protocol';
+import { Failure } from '../api/protocol';
 import { CHUNK, ScriptedServer } from './scripted';
 
 const LOADING = {

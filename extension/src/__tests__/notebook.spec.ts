@@ -8,7 +8,7 @@ import {
   lastError
 } from '../notebook/notebook';
 import { snapshot } from '../notebook/snapshot';
-import { asList, asRecord } from '../protocol';
+import { asList, asRecord } from '../api/protocol';
 import { valueOf } from '../notebook/kernel';
 
 /** A notebook model in the part of a panel that is read. */

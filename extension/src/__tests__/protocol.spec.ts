@@ -1,6 +1,6 @@
 import { readFileSync } from 'fs';
 import { join } from 'path';
-import { eventOf, Failure, statusOf } from '../protocol';
+import { eventOf, Failure, statusOf } from '../api/protocol';
 
 const sample = (name: string): Record<string, unknown> =>
   JSON.parse(

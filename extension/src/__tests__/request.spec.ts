@@ -1,7 +1,7 @@
 import { ServerConnection } from '@jupyterlab/services';
 import { isAbort, Server } from '../api/request';
 import { readLines } from '../api/sse';
-import { Failure } from '../protocol';
+import { Failure } from '../api/protocol';
 
 function bodyOf(bytes: Uint8Array, size: number): ReadableStream<Uint8Array> {
   return new ReadableStream({

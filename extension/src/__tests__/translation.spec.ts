@@ -1,7 +1,7 @@
 import { nullTranslator } from '@jupyterlab/translation';
 import { insertCell } from '../notebook/edits';
 import { pictureOfFile } from '../context/pictures';
-import { Failure } from '../protocol';
+import { Failure } from '../api/protocol';
 import { toFailure } from '../api/request';
 import { setTranslator } from '../translation';
 

@@ -2,7 +2,7 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 import { readData } from './sse';
-import { asRecord, Failure } from '../protocol';
+import { asRecord, Failure } from './protocol';
 import { trans } from '../translation';
 
 type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE';

@@ -18,7 +18,7 @@ import {
 import { pictureOfUrl } from '../context/pictures';
 import { plotFacts } from '../notebook/plots';
 import { ITask, TaskName, tasks } from './prompts';
-import { Failure, IExtras } from '../protocol';
+import { Failure, IExtras } from '../api/protocol';
 import { splitCommand } from '../context/suggest';
 import { trans } from '../translation';
 

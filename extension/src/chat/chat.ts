@@ -9,7 +9,7 @@ import {
   ChatEvent,
   eventOf,
   Failure
-} from '../protocol';
+} from '../api/protocol';
 import { trans } from '../translation';
 import { ChatApi } from './chat_api';
 import { IMessage, messageOf, textOf } from './message';

@@ -1,6 +1,6 @@
 /** The server's routes for one chat. */
 import { IServer } from '../api/request';
-import { asRecord, asText } from '../protocol';
+import { asRecord, asText } from '../api/protocol';
 
 export const CHATS = '/api/chats';
 

@@ -3,7 +3,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 import { Chat } from './chat';
 import { CHATS } from './chat_api';
 import { LatestReply } from '../api/latest';
-import { asList, asNumber, asRecord, asText, Failure } from '../protocol';
+import { asList, asNumber, asRecord, asText, Failure } from '../api/protocol';
 import { IServer, toFailure } from '../api/request';
 
 export interface IChatRow {

@@ -9,7 +9,7 @@ import {
   MAX_IMAGES,
   Part,
   usageOf
-} from '../protocol';
+} from '../api/protocol';
 
 export type MessageState = 'done' | 'streaming' | 'interrupted' | 'failed';
 

@@ -1,5 +1,5 @@
 /** One turn: a question as it is sent, and the messages once its answer begins. */
-import { asRecord, IExtras, Part } from '../protocol';
+import { asRecord, IExtras, Part } from '../api/protocol';
 import { IMessage, messageOf, toWire } from './message';
 
 /** A question as the composer sends it. */

@@ -2,7 +2,7 @@
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { cellAt, ICellView, indexOf } from '../notebook/notebook';
 import { IAttachedPicture } from './pictures';
-import { Failure, MAX_IMAGES } from '../protocol';
+import { Failure, MAX_IMAGES } from '../api/protocol';
 import { trans } from '../translation';
 
 export type Attachment =

@@ -27,7 +27,7 @@ import {
 } from '../notebook/notebook';
 import { isShowable } from '../text/sanitize';
 import { readAhead, snapshot } from '../notebook/snapshot';
-import { IExtras, Part, Scope } from '../protocol';
+import { IExtras, Part, Scope } from '../api/protocol';
 import { Variables } from './variables';
 
 export type SwitchName =

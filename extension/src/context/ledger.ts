@@ -6,7 +6,7 @@ import {
   asRecord,
   asText,
   asTexts
-} from '../protocol';
+} from '../api/protocol';
 
 export interface ILedgerRow {
   segment: string;

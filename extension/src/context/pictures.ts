@@ -1,5 +1,5 @@
 /** Images for a question: read, checked and scaled down to what models use. An SVG is sent as is. */
-import { Failure, MAX_IMAGE_BYTES, PICTURE_TYPES, SVG } from '../protocol';
+import { Failure, MAX_IMAGE_BYTES, PICTURE_TYPES, SVG } from '../api/protocol';
 import { trans } from '../translation';
 
 /** Mistral's vision models take at most 1540 pixels a side. */

@@ -1,7 +1,7 @@
 /** The kernel's variables as they were last read. No DOM. */
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { readVariables, watchFigures } from '../notebook/kernel';
-import { IVariable } from '../protocol';
+import { IVariable } from '../api/protocol';
 
 export class Variables {
   constructor(

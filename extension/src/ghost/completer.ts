@@ -10,7 +10,7 @@ import {
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { IServer } from '../api/request';
 import { mistralIcon } from '../icons';
-import { eventOf } from '../protocol';
+import { eventOf } from '../api/protocol';
 
 /** Characters of code from the cells above, the nearest first. */
 const BEFORE = 3000;

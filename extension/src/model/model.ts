@@ -11,7 +11,7 @@ import {
   ILoading,
   IStatus,
   statusOf
-} from '../protocol';
+} from '../api/protocol';
 import { LatestReply } from '../api/latest';
 import { IServer, isAbort, toFailure } from '../api/request';
 

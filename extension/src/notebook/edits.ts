@@ -2,7 +2,7 @@
 import { NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
 import { indexOf } from './notebook';
 import { mark, metadataOf, originOf } from './origin';
-import { Failure } from '../protocol';
+import { Failure } from '../api/protocol';
 import { trans } from '../translation';
 
 function writable(panel: NotebookPanel | null): NotebookPanel {

@@ -1,7 +1,7 @@
 /** Reads variables and the data of plots in the notebook's kernel, with the functions of `kernel/panel.py`. */
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { Kernel, KernelMessage } from '@jupyterlab/services';
-import { asList, asRecord, asText, asTexts, IVariable } from '../protocol';
+import { asList, asRecord, asText, asTexts, IVariable } from '../api/protocol';
 
 /** How long to wait for a busy kernel; after that, the question is sent without its answer. */
 const PATIENCE_MS = 1500;

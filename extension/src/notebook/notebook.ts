@@ -3,7 +3,7 @@ import { CodeCell, ICellModel, isCodeCellModel } from '@jupyterlab/cells';
 import * as nbformat from '@jupyterlab/nbformat';
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { drawingUrl } from '../context/pictures';
-import { PICTURE_TYPES, SVG } from '../protocol';
+import { PICTURE_TYPES, SVG } from '../api/protocol';
 
 /** Outputs that contain a plot's specification, and so its data. */
 export const PLOT_TYPE = /^application\/vnd\.(plotly|vega)/;

@@ -8,7 +8,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import { Panel, Widget } from '@lumino/widgets';
 import { explainIcon, fixIcon, plotIcon } from '../icons';
 import { isMagicError } from './notebook';
-import { asRecord, asText, IMAGE_TYPES } from '../protocol';
+import { asRecord, asText, IMAGE_TYPES } from '../api/protocol';
 import { LabIcon } from '@jupyterlab/ui-components';
 
 const ERROR = 'application/vnd.jupyter.error';

@@ -2,7 +2,7 @@
 import { CodeCell } from '@jupyterlab/cells';
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { PLOT_TYPE } from './notebook';
-import { SVG } from '../protocol';
+import { SVG } from '../api/protocol';
 
 type OutputArea = CodeCell['outputArea'];
 

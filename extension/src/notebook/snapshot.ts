@@ -3,7 +3,7 @@ import { ICellModel, isCodeCellModel } from '@jupyterlab/cells';
 import * as nbformat from '@jupyterlab/nbformat';
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { cutMiddle, joinLines, outputsOf, PLOT_TYPE } from './notebook';
-import { INotebookSnapshot } from '../protocol';
+import { INotebookSnapshot } from '../api/protocol';
 
 /** The longest text that is sent; the server shortens further, to the model's token budget. */
 const MAX_TEXT = 16_000;

@@ -1,6 +1,6 @@
 /** The panel, from top to bottom. */
 import React, { useEffect, useState } from 'react';
-import { Failure } from '../protocol';
+import { Failure } from '../api/protocol';
 import { ModelCard } from './models/card';
 import { Composer } from './composer/composer';
 import { ChatBar, History } from './history';

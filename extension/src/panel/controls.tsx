@@ -1,7 +1,7 @@
 /** Buttons, progress bar and failure note of the panel. */
 import { copyIcon, LabIcon } from '@jupyterlab/ui-components';
 import React from 'react';
-import { Failure } from '../protocol';
+import { Failure } from '../api/protocol';
 
 export function IconButton(props: {
   icon: LabIcon;

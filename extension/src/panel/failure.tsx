@@ -1,6 +1,6 @@
 /** A failure with the button that resolves it, where there is one. */
 import React from 'react';
-import { Failure } from '../protocol';
+import { Failure } from '../api/protocol';
 import { FailureNote } from './controls';
 import { DownloadButton } from './models/download_button';
 

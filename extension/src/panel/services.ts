@@ -12,7 +12,7 @@ import {
 } from 'react';
 import { Assistant } from '../chat/assistant';
 import { isLasting, Model } from '../model/model';
-import { Failure } from '../protocol';
+import { Failure } from '../api/protocol';
 import { toFailure } from '../api/request';
 
 export interface IServices {

@@ -27,7 +27,7 @@ def variables(**given: Any) -> dict[str, Any]:
 class GenerationTag(Extension):
     """`{% generation %}`, by which templates mark the assistant's text for training: rendered as its content."""
 
-    tags = {"generation"}  # noqa: RUF012  # as jinja declares it
+    tags = {"generation"}  # as jinja declares it
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)

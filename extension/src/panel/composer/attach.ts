@@ -13,7 +13,7 @@ import {
   Failure,
   IMAGE_TYPES,
   SVG
-} from '../../protocol';
+} from '../../api/protocol';
 import { IServices } from '../services';
 import { trans } from '../../translation';
 

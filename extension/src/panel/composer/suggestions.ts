@@ -2,7 +2,7 @@
 import { useEffect, useState } from 'react';
 import { cellName } from '../../context/attachments';
 import { snapshot } from '../../notebook/snapshot';
-import { asRecord, asText } from '../../protocol';
+import { asRecord, asText } from '../../api/protocol';
 import {
   filterSuggestions,
   ISuggestion,

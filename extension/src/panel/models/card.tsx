@@ -2,7 +2,7 @@
 import { caretDownIcon, caretRightIcon } from '@jupyterlab/ui-components';
 import React, { useState } from 'react';
 import { sealIcon } from '../../icons';
-import { ILoading, IStatus } from '../../protocol';
+import { ILoading, IStatus } from '../../api/protocol';
 import { Catalogue, loadAsked } from './catalogue';
 import { bytes, count, joules, seconds } from '../format';
 import { MemoryBar } from './memory_bar';

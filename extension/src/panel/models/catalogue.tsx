@@ -2,7 +2,7 @@
 import { Dialog, showDialog } from '@jupyterlab/apputils';
 import React, { useEffect, useState } from 'react';
 import { ICatalogueRow } from '../../model/model';
-import { Failure } from '../../protocol';
+import { Failure } from '../../api/protocol';
 import { bytes } from '../format';
 import { Button } from '../controls';
 import { attempt, IServices, useServices, useSignal } from '../services';

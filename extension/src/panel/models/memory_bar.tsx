@@ -3,7 +3,7 @@
  * or free counts as theirs.
  */
 import React from 'react';
-import { IStatus } from '../../protocol';
+import { IStatus } from '../../api/protocol';
 import { bytes } from '../format';
 import { useServices } from '../services';
 

@@ -7,7 +7,7 @@ import {
 import React, { useCallback } from 'react';
 import { splitThinking } from '../../text/blocks';
 import { IMessage } from '../../chat/message';
-import { ChatEvent, IUsage } from '../../protocol';
+import { ChatEvent, IUsage } from '../../api/protocol';
 import { CodeBar } from './code_bar';
 import { FailureWithAction } from '../failure';
 import { deleteFrom } from '../confirm_delete';

@@ -3,7 +3,7 @@ import { deleteIcon, editIcon } from '@jupyterlab/ui-components';
 import React, { useState } from 'react';
 import { imagesIcon } from '../../icons';
 import { IMessage } from '../../chat/message';
-import { Part } from '../../protocol';
+import { Part } from '../../api/protocol';
 import { isShowable } from '../../text/sanitize';
 import { deleteFrom } from '../confirm_delete';
 import { Button, CopyButton, IconButton } from '../controls';

@@ -1,13 +1,15 @@
 /**
- * The messages between the panel and the server: the twin of protocol.py and of the chunk half of wire.py.
- * Both read the samples in tests/samples.
+ * The messages between the panel and the server. Their types are generated from the server's OpenAPI file (`jlpm types`);
+ * here they are read from JSON. The samples in tests/samples hold both sides together.
  */
-import { trans } from './translation';
+import { trans } from '../translation';
+import type { components } from './schema';
+
+type Schemas = components['schemas'];
 
 export type Role = 'system' | 'user' | 'assistant';
-export type Scope = 'none' | 'cell' | 'above' | 'notebook';
-export type ModelState =
-  'absent' | 'unloaded' | 'loading' | 'ready' | 'parked' | 'failed';
+export type Scope = NonNullable<Schemas['ExtrasBody']['scope']>;
+export type ModelState = Schemas['Status']['state'];
 
 export const IMAGE_TYPES = [
   'image/png',
@@ -78,122 +80,61 @@ export interface IPicture {
 }
 export type Part = string | IPicture;
 
-/** Tokens are exact counts, *_s seconds, speeds tokens a second, energy joules (null: not measured). */
-export interface IUsage {
-  prompt_tokens: number;
-  completion_tokens: number;
-  cached_tokens: number;
-  time_to_first_token_s: number;
-  tokens_per_second: number;
-  prefill_tokens_per_second: number;
-  seconds: number;
-  model: string;
-  quantization: string;
-  seed: number | null;
-  context_length: number;
-  energy_j: number | null;
-  left_out: string[];
-  /** Of a notebook read in parts: what was noted on each. */
+/** The cost of an answer: exact token counts, *_s in seconds, speeds in tokens per second, energy in joules (null: not measured). */
+export type IUsage = Required<Omit<Schemas['Usage'], 'parts'>> & {
+  /** Of a notebook read in parts: the notes on each. */
   parts?: { cells: string; notes: string }[];
-}
+};
+export type ILoading = Required<Schemas['Loading']>;
+export type IModelCard = Required<Schemas['ModelCard']>;
 
-export interface ILoading {
-  stage: 'download' | 'quantize' | 'load' | 'warm';
-  fraction: number | null;
-  detail: string;
-  eta_s: number | null;
-}
-
-export interface IModelCard {
-  name: string;
-  title: string;
-  licence: string;
-  parameters: number;
-  quantization: string;
-  context_length: number;
-  can: string[];
-  kv: string;
-  adapter: string;
-}
-
-export interface IStatus {
-  version: string;
-  state: ModelState;
-  default_model: string;
+export type IStatus = Required<
+  Pick<
+    Schemas['Status'],
+    | 'version'
+    | 'state'
+    | 'default_model'
+    | 'running'
+    | 'queued'
+    | 'worker_pid'
+    | 'idle_unload_s'
+  >
+> & {
   model: IModelCard | null;
   progress: ILoading | null;
-  running: number;
-  queued: number;
-  memory: {
-    device: string;
-    weights: number;
-    kv: number;
-    free: number;
-    total: number;
-    /** Bytes of other processes, null where that is not known. */
-    others: number | null;
-    /** The GPU's name, watts and degrees Celsius, where they are measured. */
-    gpu: string;
-    power_w: number | null;
-    temperature_c: number | null;
-    /** Bytes of layers that did not fit and stay in host memory. */
-    spilled: number;
-  };
-  seal: { kind: string; measured: boolean; reason: string };
+  memory: Required<Schemas['Memory']>;
+  seal: Omit<Required<Schemas['Seal']>, 'kind'> & { kind: string };
   last: IUsage | null;
   failure: Failure | null;
-  worker_pid: number | null;
-  idle_unload_s: number;
-}
+};
 
-/** What an answer's stream says: progress and text in any number, then one end; a failure is thrown instead. */
+/** The events of an answer: any number of progress and text events, then one end; a failure is thrown instead. */
 export type ChatEvent =
-  | { type: 'queued'; position: number }
+  | ({ type: 'queued' } & Schemas['Queued'])
   | ({ type: 'loading' } & ILoading)
-  | {
-      type: 'reading';
-      done: number;
-      total: number;
-      reused: number;
-      eta_s: number | null;
-      /** Which of `parts` of a thorough reading; 0 where the prompt is one. */
-      part: number;
-      parts: number;
-    }
+  | ({ type: 'reading' } & Required<Schemas['Reading']>)
   | { type: 'delta'; text: string }
   | { type: 'end'; reason: string; usage: IUsage };
 
-/** The `mistral` field of a request, see `Extras` in protocol.py. */
-export interface IExtras {
-  events?: boolean;
+/** The `mistral` field of a request. */
+export type IExtras = Partial<
+  Omit<Schemas['ExtrasBody'], 'notebook' | 'variables'>
+> & {
   notebook?: INotebookSnapshot;
-  focus?: number;
-  scope?: Scope;
   variables?: IVariable[];
-  figures?: string[];
-  budget?: number;
-  /** Read a notebook larger than the window in parts, and answer from notes on each. */
-  thorough?: boolean;
-  if_busy?: 'wait' | 'refuse';
-  client?: string;
-  /** The user's standing ones, for the system text. */
-  instructions?: string;
-}
+};
 
-export interface IVariable {
+export type IVariable = {
   name: string;
   type: string;
   summary: string;
-  // protocol.py takes any strings
-  [key: string]: string;
-}
+};
 
-/** nbformat 4 cells as they stand in the editor; a picture's data may be a count of bytes. */
-export interface INotebookSnapshot {
-  cells: unknown[];
+/** nbformat 4 cells as shown in the editor; the data of an image may be its number of bytes. */
+export type INotebookSnapshot = Schemas['NotebookBody'] & {
   language: string;
   path: string;
-}
+};
 
 export type Record_ = Record<string, unknown>;
 
