@@ -178,7 +178,7 @@ def test_a_wrong_flag_is_one_sentence_with_the_valid_choices(line: str, says: st
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("load small --kv int9", "--kv is 'int9', but must be one of bf16, fp8, int8, int4"),
+        ("load small --kv int9", "--kv is 'int9', but must be one of bf16, int8, int4"),
         ("load small --spil", "%mistral load has no flag --spil. Did you mean --spill?"),
         ("load --force", "Available flags: --no-download, --kv, --adapter, --spill, --no-spill"),
         ("alt --aply", "Did you mean --apply?"),

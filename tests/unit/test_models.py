@@ -114,7 +114,7 @@ def test_memory_of_a_24b_is_that_of_its_shapes() -> None:
     small = catalogue.find("mistral-small-3.1")
     assert memory.weight_bytes(small) == pytest.approx(15.03e9, rel=0.002)
     assert memory.kv_bytes(small, 1) == 160 * 1024
-    assert memory.kv_bytes(small, 32_768, kv="fp8") == 32_768 * 80 * 1024
+    assert memory.kv_bytes(small, 32_768, kv="int8") == 32_768 * (80 + 7.5) * 1024
     assert memory.need(small, 32_768) == memory.weight_bytes(small) + 5 * GIB + memory.GPU_MARGIN
 
 

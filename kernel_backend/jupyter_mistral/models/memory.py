@@ -16,8 +16,8 @@ GIB = 2**30
 # NF4 with double quantization: 4 bits a weight, an 8-bit absmax for 64 of them, a 32-bit one for 256 of those
 NF4_BYTES = 4 / 8 + 1 / 64 + 4 / (64 * 256)
 # how keys and values can be stored: bits of each number
-KV_KINDS = {"bf16": 16, "fp8": 8, "int8": 8, "int4": 4}
-# tokens that share a key's two float16 scales, and channels that share a value's, where they are integers
+KV_KINDS = {"bf16": 16, "int8": 8, "int4": 4}
+# tokens that share a key's two float16 scales, and channels that share a value's
 KEY_GROUP, VALUE_GROUP = 32, 64
 _SCALES = 32  # bits for each group
 GPU_MARGIN = int(1.8 * GIB)  # CUDA context, activations, graphs
@@ -55,7 +55,7 @@ def weight_bytes(entry: Entry) -> int:
 def kv_bytes_per_head(size: int, kv: str = "bf16") -> float:
     """Bytes of one token's key and value in one head of one layer, scales included."""
     bits = 2 * size * KV_KINDS[kv]
-    if kv.startswith("int"):
+    if kv != "bf16":
         bits += size * _SCALES // KEY_GROUP + size // min(size, VALUE_GROUP) * _SCALES
     return bits / 8
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from .events import Loading, Usage
 
-KV = ("bf16", "fp8", "int8", "int4")  # number formats of the KV cache
+KV = ("bf16", "int8", "int4")  # number formats of the KV cache
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from traitlets import Bool, CaselessStrEnum, Int, Unicode
 from traitlets.config.configurable import Configurable
 from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLoader, PyFileConfigLoader
 
+from ..protocol.status import KV
 from .external.config import elsewhere_of
 from .external.engine import Elsewhere
 from .inference.base import Options
@@ -37,7 +38,7 @@ class MistralSettings(Configurable):
         ["auto", "cpu", "cuda"], "auto", help="Where the model runs. auto: on the GPU if there is one."
     ).tag(config=True)
     kv = CaselessStrEnum(
-        ["bf16", "fp8", "int8", "int4"],
+        [*KV],
         "bf16",
         help="Format of the KV cache: fewer bits fit longer notebooks into the same memory.",
     ).tag(config=True)

@@ -63,7 +63,7 @@ def sequences(kind: str, heads: int, size: int, lengths: list[int]) -> list[Sequ
             ("int4", 128, False),
             ("bf16", 64, False),
             ("bf16", 128, False),
-            ("fp8", 96, False),
+            ("int8", 128, False),
             ("int8", 64, True),
         ],
     ),

@@ -59,19 +59,6 @@ def _sixteen(
 
 
 @triton.jit
-def _float8(
-    row, head, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, first, BLOCK: tl.constexpr,
-    INTERPRETED: tl.constexpr,
-):  # fmt: skip
-    """Some tokens of one head of a block in e4m3. Its bits are a float16's with another bias: no GPU of any age minds."""
-    at, tokens = tl.arange(0, WIDTH), first + tl.arange(0, TILE)
-    offsets = ((head * BLOCK + tokens) * SIZE)[:, None] + at[None, :]
-    bits = tl.load(pointer(row, tl.uint8) + offsets, mask=(at < SIZE)[None, :], other=0).to(tl.uint16)
-    bits = ((bits & 0x80) << 8) | ((bits & 0x7F) << 7)
-    return _operand(bits.to(tl.float16, bitcast=True).to(tl.float32) * 256, INTERPRETED)
-
-
-@triton.jit
 def _whole(
     row, head, first, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, BITS: tl.constexpr,
     HALF: tl.constexpr, BLOCK: tl.constexpr,
@@ -131,7 +118,7 @@ def _look(
     QUERY, POSITIONS, FIRSTS, COUNTS, PLACES, ANSWERS, TOPS, TOTALS, layer, scale,
     MOST: tl.constexpr, FIELDS: tl.constexpr, KV_HEADS: tl.constexpr, SHARING: tl.constexpr, ROOM: tl.constexpr,
     ROWS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, SPLITS: tl.constexpr, BITS: tl.constexpr,
-    IS_FLOAT: tl.constexpr, TILE: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
+    TILE: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
 ):  # fmt: skip
     """One split of one sequence, for the SHARING query heads of one head of keys; each token has ROOM rows for them."""
     head, split, slot = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -168,21 +155,17 @@ def _look(
             top, total, answer = _add(query, keys, values, seen, top, total, answer, scale, INTERPRETED)
     else:
         NUMBERS: tl.constexpr = KV_HEADS * BLOCK * SIZE
-        KEYS: tl.constexpr = NUMBERS if IS_FLOAT else NUMBERS * BITS // 8 + 4 * NUMBERS // TILE
-        VALUES: tl.constexpr = NUMBERS if IS_FLOAT else NUMBERS * BITS // 8 + 4 * NUMBERS // GROUP
+        KEYS: tl.constexpr = NUMBERS * BITS // 8 + 4 * NUMBERS // TILE
+        VALUES: tl.constexpr = NUMBERS * BITS // 8 + 4 * NUMBERS // GROUP
         rows = address(PLACES, layer, 3, token, MOST, FIELDS)
         for block in range(split, last // BLOCK, SPLITS):
             packed = rows + tl.cast(block, tl.int64) * (KEYS + VALUES)
             for part in tl.static_range(BLOCK // TILE):
                 first = part * TILE
-                if IS_FLOAT:
-                    keys = _float8(packed, head, SIZE, WIDTH, TILE, first, BLOCK, INTERPRETED)
-                    values = _float8(packed + KEYS, head, SIZE, WIDTH, TILE, first, BLOCK, INTERPRETED)
-                else:
-                    keys = _whole_keys(packed, head, first, KV_HEADS, SIZE, WIDTH, TILE, BITS, BLOCK, INTERPRETED)
-                    values = _whole_values(
-                        packed + KEYS, head, first, KV_HEADS, SIZE, WIDTH, TILE, BITS, GROUP, BLOCK, INTERPRETED
-                    )
+                keys = _whole_keys(packed, head, first, KV_HEADS, SIZE, WIDTH, TILE, BITS, BLOCK, INTERPRETED)
+                values = _whole_values(
+                    packed + KEYS, head, first, KV_HEADS, SIZE, WIDTH, TILE, BITS, GROUP, BLOCK, INTERPRETED
+                )
                 seen = tl.full([ROWS, TILE], 1, tl.int1)
                 top, total, answer = _add(query, keys, values, seen, top, total, answer, scale, INTERPRETED)
         if last // BLOCK % SPLITS == split:
@@ -245,8 +228,7 @@ def shape(kind: str, tokens: int, heads: int, kv_heads: int, size: int, splits: 
         "WIDTH": width,
         "SPLITS": splits or splits_of(kv_heads),
         "BITS": KV_KINDS[kind],
-        "IS_FLOAT": kind == "fp8",
-        "TILE": KEY_GROUP if kind.startswith("int") else BLOCK,
+        "TILE": BLOCK if kind == "bf16" else KEY_GROUP,
         "GROUP": min(VALUE_GROUP, size),
         "BLOCK": BLOCK,
     }

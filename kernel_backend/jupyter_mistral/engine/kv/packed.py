@@ -31,22 +31,6 @@ class Codec(Protocol):
         """Write the blocks into these views."""
 
 
-class Float8:
-    """e4m3: three bits of mantissa, no scales; what lies beyond its range (448) is held at its edge."""
-
-    _MOST = 448.0
-
-    def encode(self, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        both = torch.cat([keys.flatten(1), values.flatten(1)], 1)
-        return both.clamp(-self._MOST, self._MOST).to(torch.float8_e4m3fn).view(torch.uint8)
-
-    def decode(self, rows: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
-        found = rows.view(torch.float8_e4m3fn)
-        half = found.shape[1] // 2
-        keys.copy_(torch.unflatten(found[:, :half], 1, keys.shape[1:]))
-        values.copy_(torch.unflatten(found[:, half:], 1, values.shape[1:]))
-
-
 class Integers:
     """Unsigned integers of 8 or 4 bits between the least and the most of each group, both kept in float16."""
 
@@ -282,9 +266,9 @@ def _blocks(buffer: torch.Tensor, first: int, last: int) -> torch.Tensor:
 
 
 def new_sequence(layers: int, kv: str) -> tuple[Sequence, Scratch]:
-    """An empty sequence, and what it shares with all its twins. kv: bf16, fp8, int8 or int4."""
+    """An empty sequence, and what it shares with all its twins. kv: bf16, int8 or int4."""
     scratch = Scratch()
-    codecs: dict[str, Codec] = {"fp8": Float8(), "int8": Integers(8), "int4": Integers(4)}
+    codecs: dict[str, Codec] = {"int8": Integers(8), "int4": Integers(4)}
     codec = codecs.get(kv)
     rows: list[Layer] = []
     for _ in range(layers):
