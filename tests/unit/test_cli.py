@@ -74,7 +74,7 @@ def test_commands_with_arguments_of_their_own_get_them(command: str) -> None:
     [
         (["pull", "no-such-model"], "no model named"),
         (["pull", "mistral-large"], "too large"),
-        (["rm", SMALL], "not on this machine"),
+        (["rm", SMALL], "is not downloaded"),
         (["load"], "No model host is running"),
         (["unload"], "No model host is running"),
     ],
@@ -142,7 +142,7 @@ def test_a_second_pull_checks_and_fetches_nothing(models_home: Path, monkeypatch
     done = run("pull", SMALL)
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
-    assert last.startswith(f"{SMALL} is ready in 4 bit: ")
+    assert last.startswith(f"{SMALL} is ready in 4-bit: ")
     assert Path(last.split(": ")[1], "model.safetensors").is_file()
     assert "\r" not in done.stdout
 
@@ -195,7 +195,7 @@ def events() -> list[Loading]:
 
 
 def test_progress_redraws_one_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("COLUMNS", "63")
     out = Terminal()
     progress = terminal.Progress(out)
     for event in events():
@@ -203,8 +203,8 @@ def test_progress_redraws_one_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch
     progress.close()
     drawn = out.getvalue().split("\r")
     assert len(drawn) == len(events()) + 1
-    assert "[██████████··········]  50%  fetching: 50 of 100 MB, 50 s" in drawn[51]
-    assert all(len(line.rstrip("\n")) < 60 for line in drawn)
+    assert "[██████████··········]  50%  Downloading: 50 of 100 MB, 50 s" in drawn[51]
+    assert all(len(line.rstrip("\n")) < 63 for line in drawn)
     assert out.getvalue().endswith("\n")
     # a shorter line leaves nothing of a longer one behind
     assert all(len(after.rstrip("\n")) >= len(before.rstrip()) for before, after in itertools.pairwise(drawn))
@@ -218,8 +218,8 @@ def test_progress_elsewhere_is_a_few_plain_lines() -> None:
     progress.close()
     lines = out.getvalue().splitlines()
     assert len(lines) == 13
-    assert lines[0] == "  0%  fetching: 0 of 100 MB, 1 min 40 s left"
-    assert lines[-2] == "making 4-bit weights: reading the tokenizer"
+    assert lines[0] == "  0%  Downloading: 0 of 100 MB, 1 min 40 s left"
+    assert lines[-2] == "Quantizing to 4-bit: reading the tokenizer"
 
 
 @pytest.mark.parametrize(("count", "text"), [(0.4, "0 s"), (59.4, "59 s"), (125, "2 min 05 s"), (4200, "1 h 10 min")])
@@ -229,7 +229,7 @@ def test_time_reads_as_people_say_it(count: float, text: str) -> None:
 
 def test_starting_the_command_imports_nothing_heavy() -> None:
     code = (
-        "import sys; import jupyter_mistral.cli as cli; cli._parser();"
+        "import sys; import jupyter_mistral.cli as cli; cli.make_parser();"
         "heavy = {'torch', 'transformers', 'tornado', 'IPython', 'jupyter_server', 'huggingface_hub', 'asyncio'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )

@@ -14,14 +14,14 @@ from ..server.observe.audit_log import files, folder
 
 def main(argv: list[str]) -> int:
     """Returns 1 if the chain is broken. Raises `Failure`."""
-    args = _parser().parse_args(argv)
+    args = make_parser().parse_args(argv)
     if not files(args.folder):
         todo = "An admin can enable it with c.MistralExtension.audit_log = True."
         raise Failure("not_found", f"No audit log in {args.folder}.", todo)
     return _export(args.folder) if args.what == "export" else _verify(args.folder, args.keeps)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("jupyter mistral audit", description="Check or print the audit log.")
     parser.add_argument("what", choices=("verify", "export"))
     parser.add_argument("--folder", type=Path, default=folder(), help="folder of the log (default: %(default)s)")

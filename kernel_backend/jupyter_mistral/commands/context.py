@@ -1,4 +1,4 @@
-"""`jupyter mistral context NOTEBOOK --question TEXT`: prints what a model would be sent. No server and no torch needed."""
+"""`jupyter mistral context NOTEBOOK --question TEXT`: print the prompt that a model would get. Needs no server and no torch."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from ..protocol.requests import SCOPES
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 printed, 1 failed (one sentence on standard error), 2 misused."""
-    given = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+    """Exit code: 0 printed, 1 failed (one sentence on standard error), 2 wrong usage."""
+    args = make_parser().parse_args(sys.argv[1:] if argv is None else argv)
     try:
-        tokens, length, sees = _tokenizer(given.model)
-        budget = given.budget or length
-        job = Job((Message("user", (given.question,)),), budget, given.scope, given.focus, vision=sees)
-        notebook = _notebook(given.notebook)
-        if given.focus is not None:
-            _refuse_beyond(len(cells.read(notebook)), given.focus)
+        tokens, length, has_vision = _tokenizer(args.model)
+        budget = args.budget or length
+        job = Job((Message("user", (args.question,)),), budget, args.scope, args.focus, vision=has_vision)
+        notebook = _notebook(args.notebook)
+        if args.focus is not None:
+            _refuse_beyond(len(cells.read(notebook)), args.focus)
         read = job.given(notebook, tokens.count, tokens.overhead, tokens.image)
-        plan = read_in_parts.plan(read) if given.thorough else None
-        told = to_dict_of_plan(plan) if plan else to_dict(build_given(read, None))
-        text = _readable_plan(plan) if plan else _readable(told)
+        plan = read_in_parts.plan(read) if args.thorough else None
+        report = to_dict_of_plan(plan) if plan else to_dict(build_given(read, None))
+        text = _readable_plan(plan) if plan else _readable(report)
     except Failure as failure:
         print(f"jupyter mistral context: {failure}", file=sys.stderr)
         return 1
-    print(json.dumps(told, ensure_ascii=False, indent=1) if given.json else text)
+    print(json.dumps(report, ensure_ascii=False, indent=1) if args.json else text)
     return 0
 
 
 def to_dict(built: Built) -> dict[str, Any]:
-    """What `--json` prints of one prompt."""
+    """What `--json` prints for one prompt."""
     return {
         "messages": [message.to_dict() for message in built.messages],
         "ledger": [segment.to_dict() for segment in built.ledger],
@@ -53,7 +53,7 @@ def to_dict(built: Built) -> dict[str, Any]:
 
 
 def to_dict_of_plan(plan: Plan) -> dict[str, Any]:
-    """What `--thorough --json` prints of a notebook that is read in parts."""
+    """What `--thorough --json` prints for a notebook that is read in parts."""
     windows = [
         {
             "about": window.about,
@@ -67,9 +67,9 @@ def to_dict_of_plan(plan: Plan) -> dict[str, Any]:
     return {"windows": windows, "total_tokens": plan.tokens, "left_out": list(plan.left_out)}
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "jupyter mistral context", description="Show what of a notebook the model would read."
+        "jupyter mistral context", description="Show the part of a notebook that the model would get."
     )
     parser.add_argument("notebook", metavar="NOTEBOOK", type=Path)
     parser.add_argument("--question", required=True, metavar="TEXT")
@@ -77,14 +77,14 @@ def _parser() -> argparse.ArgumentParser:
         "--focus", type=_focus, metavar="N", help="index of the cell the question is about (from 0), or none"
     )
     parser.add_argument(
-        "--budget", type=_budget, metavar="TOKENS", help="tokens of prompt at most (default: what the model holds)"
+        "--budget", type=_budget, metavar="TOKENS", help="maximum prompt tokens (default: the model's context length)"
     )
-    parser.add_argument("--scope", choices=SCOPES, default="notebook", help="how much of the notebook may be read")
-    parser.add_argument("--model", metavar="NAME", help="whose tokenizer counts (default: the default model)")
+    parser.add_argument("--scope", choices=SCOPES, default="notebook", help="the part of the notebook that may be read")
+    parser.add_argument("--model", metavar="NAME", help="model whose tokenizer counts (default: the default model)")
     parser.add_argument(
-        "--thorough", action="store_true", help="the parts in which a notebook larger than the budget is read whole"
+        "--thorough", action="store_true", help="show the parts in which a notebook that exceeds the budget is read"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON value")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
@@ -111,7 +111,7 @@ def _notebook(path: Path) -> Mapping[str, Any]:
         raise Failure("not_found", f"{path} cannot be read: {error.strerror}.", "Check the path.") from None
     except (ValueError, RecursionError):
         raise Failure(
-            "bad_request", f"{path} is not valid JSON, so no notebook.", "Open and save it in Jupyter."
+            "bad_request", f"{path} is not a notebook: it is not valid JSON.", "Open and save it in Jupyter."
         ) from None
     if not isinstance(data, dict) or not ({"cells", "worksheets"} & data.keys()):
         raise Failure("bad_request", f"{path} is not a notebook: it has no cells.", "Name an .ipynb file.")
@@ -119,44 +119,44 @@ def _notebook(path: Path) -> Mapping[str, Any]:
 
 
 def _tokenizer(name: str | None) -> tuple[TokenCounter, int, bool]:
-    """The tokenizer of a model on disk, the tokens that it holds, whether it sees."""
+    """The tokenizer of a model on disk, its context length, and whether it has vision."""
     from .. import models
     from ..models import catalogue, store
 
     for each in [name] if name else dict.fromkeys((models.default_name(), models.EMBEDDED)):
         entry = catalogue.find(each)
-        found = store.locate(entry)
-        folder = found.path if found.path.is_dir() else found.path.parent
-        if found.state != "absent" and (folder / "tokenizer.json").is_file():
+        location = store.locate(entry)
+        folder = location.path if location.path.is_dir() else location.path.parent
+        if location.state != "absent" and (folder / "tokenizer.json").is_file():
             return TokenCounter(folder), entry.context_length or _length(folder), "image" in entry.can
     raise Failure(
         "model_not_on_disk",
-        f"The tokenizer of {name or models.default_name()} is not on this machine, so tokens cannot be counted.",
+        f"The tokenizer of {name or models.default_name()} is not downloaded, so tokens cannot be counted.",
         f"Run `jupyter mistral pull {name or models.default_name()}`.",
     )
 
 
 def _length(folder: Path) -> int:
     try:
-        told = json.loads((folder / "config.json").read_bytes())
-        length = (told.get("text_config") or told).get("max_position_embeddings")
+        config = json.loads((folder / "config.json").read_bytes())
+        length = (config.get("text_config") or config).get("max_position_embeddings")
     except (OSError, ValueError, AttributeError):
         length = None
     return length if isinstance(length, int) and length > 0 else 4096
 
 
-def _readable(told: Mapping[str, Any]) -> str:
-    lines = [f"──── {m['role']}\n{_words(m['content'])}" for m in told["messages"]]
-    lines.append(f"──── {told['total_tokens']:,} tokens")
-    lines += [_row(row) for row in told["ledger"] if row["kept"]]
-    lines += [f"Left out: {text}" for text in told["left_out"]]
+def _readable(report: Mapping[str, Any]) -> str:
+    lines = [f"──── {m['role']}\n{_words(m['content'])}" for m in report["messages"]]
+    lines.append(f"──── {report['total_tokens']:,} tokens")
+    lines += [_row(row) for row in report["ledger"] if row["kept"]]
+    lines += [f"Left out: {text}" for text in report["left_out"]]
     return "\n".join(lines)
 
 
 def _words(content: str | list[dict[str, Any]]) -> str:
     if isinstance(content, str):
         return content
-    return "".join(part.get("text", "(picture)\n") for part in content)
+    return "".join(part.get("text", "(image)\n") for part in content)
 
 
 def _row(row: Mapping[str, Any]) -> str:
@@ -168,7 +168,7 @@ def _row(row: Mapping[str, Any]) -> str:
 def _readable_plan(plan: Plan) -> str:
     lines = [f"Read in {len(plan.windows)} parts, then answered from their notes:"]
     lines += [f"{w.tokens:7,} tokens  {w.about}  (notes of up to {w.room} tokens)" for w in plan.windows]
-    lines += [f"{plan.tokens:7,} tokens together, and those of the notes"]
+    lines += [f"{plan.tokens:7,} tokens in total, plus the notes"]
     lines += [f"Left out: {text}" for text in plan.left_out]
     return "\n".join(lines)
 

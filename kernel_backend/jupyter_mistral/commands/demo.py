@@ -25,8 +25,7 @@ def examples() -> Path:
     raise Failure("not_found", "The example notebooks are missing.", "Reinstall jupyter-mistral.")
 
 
-def main(argv: list[str]) -> int:
-    """Pull the default model if it is missing, run the first example, then open JupyterLab on it. Raises `Failure`."""
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "jupyter mistral demo", description="Run the first example with the default model."
     )
@@ -35,7 +34,12 @@ def main(argv: list[str]) -> int:
         "--folder", type=Path, default=Path("mistral-demo"), help="where the notebooks go (default: %(default)s)"
     )
     parser.add_argument("--sovereign", action="store_true", help="let JupyterLab's pages load nothing from other sites")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Pull the default model if it is missing, run the first example, then open JupyterLab on it. Raises `Failure`."""
+    args = make_parser().parse_args(argv)
     if not args.no_lab and not _has_lab():
         raise Failure(
             "not_found", "JupyterLab is not installed.", "pip install 'jupyter-mistral[lab]', or add --no-lab."

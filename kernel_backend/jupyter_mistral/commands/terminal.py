@@ -1,4 +1,4 @@
-"""What the commands print: aligned tables and progress, plain text wherever standard output is no terminal."""
+"""Tables, status and progress as the commands print them; plain text if standard output is not a terminal."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, TextIO
 from ..models.memory import gib
 from ..protocol.events import Loading
 
-_STAGES = {"download": "fetching", "quantize": "making 4-bit weights", "load": "loading", "warm": "warming up"}
+_STAGES = {"download": "Downloading", "quantize": "Quantizing to 4-bit", "load": "Loading", "warm": "Warming up"}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Columns as wide as their longest cell; those numbered in `right` are flush right."""
+    """A table with columns as wide as their longest cell. right: the columns that are aligned right."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
@@ -25,13 +25,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[in
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> str:
-    """A name and its value on each line."""
+    """One name and value on each line."""
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)
 
 
 def seconds(count: float) -> str:
-    """A stretch of time as people say it: 9 s, 2 min 05 s, 1 h 10 min."""
+    """A duration for people: 9 s, 2 min 05 s, 1 h 10 min."""
     whole = int(count + 0.5)
     if whole < 60:
         return f"{whole} s"
@@ -39,7 +39,7 @@ def seconds(count: float) -> str:
 
 
 def models_table(rows: Iterable[dict[str, Any]]) -> str:
-    """The rows of `models.listing` for people; sizes in GiB."""
+    """The rows of `models.listing` as a table; sizes in GiB."""
     head = ["", "name", "parameters", "can", "context", "download", "4k", "32k", "128k", "fits", "state", "licence"]
     cells = [
         [
@@ -60,7 +60,7 @@ def models_table(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _fit(row: dict[str, Any]) -> str:
-    """Where a model runs, and the longest of the three contexts that fits there."""
+    """Where a model runs, and the longest of the three context lengths that fits there."""
     longest = max((int(c) for c, where in row["fits_by_context"].items() if where not in (None, "no")), default=0)
     return f"{row['fits']} to {longest // 1024}k" if longest else "no"
 
@@ -69,28 +69,28 @@ def _number(count: int | None) -> str:
     return f"{count / 2**30:.1f}" if count else "-"
 
 
-def status_text(told: dict[str, Any]) -> str:
-    """The status for people: what the host says, or that there is none."""
-    on_disk = ", ".join(told["on_disk"]) or "none; `jupyter mistral pull` fetches the default one"
-    if not told["host"]:
-        lines = [("default", told["default_model"]), ("on disk", on_disk)]
-        return "No model host is running: start JupyterLab, or `jupyter mistral serve`.\n\n" + pairs(lines)
-    model, memory, seal = told["model"], told["memory"], told["seal"]
-    lines = [("host", f"process {told['host']['pid']}"), ("state", told["state"])]
+def status_text(report: dict[str, Any]) -> str:
+    """The status of the host, or that there is none."""
+    on_disk = ", ".join(report["on_disk"]) or "none; run `jupyter mistral pull` to download the default model"
+    if not report["host"]:
+        lines = [("default", report["default_model"]), ("on disk", on_disk)]
+        return "No model host is running. Start JupyterLab, or `jupyter mistral serve`.\n\n" + pairs(lines)
+    model, memory, seal = report["model"], report["memory"], report["seal"]
+    lines = [("host", f"process {report['host']['pid']}"), ("state", report["state"])]
     if model:
         kinds = model["quantization"] + (f", KV {model['kv']}" if model.get("kv") not in (None, "", "bf16") else "")
         lines.append(("model", f"{model['name']} ({kinds}, context {model['context_length']:,} tokens)"))
     if memory["total"]:
-        others = f", {gib(memory['others'])} of other processes" if memory.get("others") is not None else ""
+        others = f", {gib(memory['others'])} other programs" if memory.get("others") is not None else ""
         away = f" and {gib(memory['spilled'])} in host memory" if memory.get("spilled") else ""
         used = f"{gib(memory['weights'])} weights{away}, {gib(memory['kv'])} cache{others} on {memory.get('gpu') or memory['device']}"
         lines.append(("memory", used))
-    lines.append(("requests", f"{told['running']} running, {told['queued']} waiting"))
-    has_seal = told["worker_pid"] or seal["kind"] != "none"
+    lines.append(("requests", f"{report['running']} running, {report['queued']} waiting"))
+    has_seal = report["worker_pid"] or seal["kind"] != "none"
     lines.append(("network", _seal_text(seal) if has_seal else seal["reason"]))
-    lines += [("default", told["default_model"]), ("on disk", on_disk)]
-    if told["failure"]:
-        lines.append(("last failure", told["failure"]["message"]))
+    lines += [("default", report["default_model"]), ("on disk", on_disk)]
+    if report["failure"]:
+        lines.append(("last failure", report["failure"]["message"]))
     return pairs(lines)
 
 
@@ -98,12 +98,12 @@ def _seal_text(seal: dict[str, Any]) -> str:
     if seal["kind"] == "outside":
         return str(seal["reason"])
     if seal["kind"] == "none":
-        return f"NOT cut off: {seal['reason']}"
-    return f"cut off by {seal['kind']}" + (", tried out" if seal["measured"] else f", but {seal['reason']}")
+        return f"NOT blocked: {seal['reason']}"
+    return f"blocked by {seal['kind']}" + (" (verified)" if seal["measured"] else f", but {seal['reason']}")
 
 
 class Progress:
-    """Shows Loading events: a bar that redraws itself on a terminal; elsewhere one line at each tenth of each stage."""
+    """Shows Loading events: a progress bar on a terminal, otherwise a line for each tenth of each stage."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out or sys.stdout
@@ -118,7 +118,7 @@ class Progress:
             self._say(event)
 
     def close(self) -> None:
-        """Leave the bar's line."""
+        """End the line of the bar."""
         if self._width:
             self._out.write("\n")
             self._width = 0

@@ -16,7 +16,7 @@ from ..server.settings import read_settings
 
 def main(argv: Sequence[str]) -> int:
     """Raises `Failure`."""
-    args = _parser().parse_args(argv)
+    args = make_parser().parse_args(argv)
     if args.command == "list":
         return _list(Keys(), args.json)
     keys = Keys(audit=read_settings(jupyter_config_path()).open_audit_log())
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "jupyter mistral token",
         description="Tokens for other programs: each grants access to /mistral/v1 on this machine and nothing else.",

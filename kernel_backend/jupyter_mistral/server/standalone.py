@@ -61,7 +61,7 @@ async def _stop_when_idle(parts: Parts, idle_exit_s: float, stop: asyncio.Event)
     stop.set()
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jupyter mistral serve", description="Host the model for this user's kernels and tools, without Jupyter."
     )
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    args = make_parser().parse_args(argv)
     os.umask(0o077)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # logs a line for each request to an external engine
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")

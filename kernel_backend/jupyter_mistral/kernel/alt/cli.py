@@ -11,8 +11,7 @@ from ..host.client import Client
 from .review import make_review
 
 
-def main(argv: list[str]) -> int:
-    """Print the diff to standard output and progress to standard error. Raises `Failure`."""
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "jupyter mistral alt",
         description="Generate alt text for the figures of a notebook and show it as a diff.",
@@ -23,7 +22,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--model", metavar="NAME", help="model to ask (default: the loaded model, else the default one)"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Print the diff to standard output and progress to standard error. Raises `Failure`."""
+    args = make_parser().parse_args(argv)
     client = Client.find()
 
     def show_progress(done: int, total: int, name: str) -> None:
