@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-NAME = "04_read_pdf.ipynb"
+NAME = "03_read_pdf.ipynb"
 RUN = """
 import sys
 from pathlib import Path

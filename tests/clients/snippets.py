@@ -1,4 +1,4 @@
-"""The snippets of CLIENTS.md, taken out of the page as they stand."""
+"""The snippets of docs/clients.md, taken out of the page as they stand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-PAGE = Path(__file__).parent.parent.parent / "kernel_backend" / "docs" / "CLIENTS.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "clients.md"
 ADDRESS = "http://localhost:8888/mistral"
 # what pip installs for them, apart from everything of ours
 PACKAGES = (

@@ -1,4 +1,4 @@
-"""What DEPLOYMENT.md says is what the script prints and what the settings are called."""
+"""What docs/deployment.md says is what the script prints and what the settings are called."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 from jupyter_mistral.server.app import MistralExtension
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = ROOT / "kernel_backend" / "docs" / "DEPLOYMENT.md"
+PAGE = ROOT / "docs" / "deployment.md"
 PLACE = re.compile(r"(?<=<!-- capacity -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
