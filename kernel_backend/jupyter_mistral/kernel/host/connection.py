@@ -7,8 +7,6 @@ import json
 import os
 import socket
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ... import child
 from ...discovery import candidates, is_alive, newest, runtime_dir
 from ...protocol import CONNECTION_ENV
 from ...protocol.failures import Failure
@@ -119,19 +118,11 @@ def start_host(say: Callable[[str], None]) -> Connection:
 
 
 def _start(log: Path, say: Callable[[str], None]) -> Connection:
-    command = [sys.executable, "-m", "jupyter_mistral.server.standalone", "--idle-exit", str(IDLE_EXIT_S)]
-    # no file in the notebook's folder may shadow a module of the host
-    environ = {k: v for k, v in os.environ.items() if k != CONNECTION_ENV} | {"PYTHONSAFEPATH": "1"}
+    command = child.python("jupyter_mistral.server.standalone", "--idle-exit", str(IDLE_EXIT_S))
+    # a server of its own, not the one that started this kernel
+    env = {name: value for name, value in child.full_environment(os.environ).items() if name != CONNECTION_ENV}
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-        host = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-            env=environ,
-            cwd=log.parent,
-        )
+        host = child.popen(command, env=env, cwd=log.parent, stdout=out, stderr=out)
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         for path in newest(runtime_dir()):

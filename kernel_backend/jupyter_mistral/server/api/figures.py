@@ -1,20 +1,22 @@
-"""`POST /mistral/api/figure`: the numbers of a plot from its saved JSON, for a page whose kernel is gone. Reads no figure itself."""
+"""`POST /mistral/api/figure`: the numbers of a plot from its saved JSON, for a page whose kernel has ended. A child process reads it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import sys
+import os
+from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from typing import Any
 
+from ... import child
 from ...protocol.failures import Failure
 from ..http.handler import Route, Table
 
-COMMAND = (sys.executable, "-m", "jupyter_mistral.kernel.figures")
-PATIENCE_S = 30.0
-MOST = 2**20
+COMMAND = child.python("jupyter_mistral.kernel.figures")
+TIMEOUT_S = 30.0
+MAX_REPLY_BYTES = 2**20
 _FIELDS = {"text": str, "has_numbers": bool}
 
 
@@ -29,36 +31,29 @@ class Figure(Route):
 
 
 def parse(body: Any) -> bytes:
-    """`{"data": {mime: JSON}}`, as an output of a notebook has it."""
+    """`{"data": {mime: JSON}}`, as in an output of a notebook."""
     data = body.get("data") if isinstance(body, dict) and body.keys() == {"data"} else None
     if not isinstance(data, dict) or not data:
         raise Failure(
-            "bad_request", "data must be the data of an output by type.", "Send that and nothing else.", "data"
+            "bad_request", "`data` must be the data of an output, by MIME type.", "Send only this field.", "data"
         )
     return json.dumps(data).encode()
 
 
 async def read(bundle: bytes) -> Mapping[str, Any]:
-    """The facts, read in a process that has nothing but this JSON. Raises `Failure`."""
-    child = await asyncio.create_subprocess_exec(
-        *COMMAND,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    """The figure's description. Raises `Failure`."""
+    process = await child.start(COMMAND, env=child.environment(os.environ), stdin=PIPE, stdout=PIPE)
     try:
-        out, _ = await asyncio.wait_for(child.communicate(bundle), PATIENCE_S)
-        told = json.loads(out[:MOST])
-        if not all(isinstance(told[name], kind) for name, kind in _FIELDS.items()):
-            raise ValueError(told)
-        return dict(told)
+        out, _ = await asyncio.wait_for(process.communicate(bundle), TIMEOUT_S)
+        description = json.loads(out[:MAX_REPLY_BYTES])
+        if not all(isinstance(description[name], kind) for name, kind in _FIELDS.items()):
+            raise ValueError(description)
+        return dict(description)
     except (asyncio.TimeoutError, ValueError, KeyError, TypeError):
         raise Failure(
-            "unsupported",
-            "The plot's description could not be read.",
-            "Run its cell again: then the kernel has the numbers.",
+            "unsupported", "The saved plot cannot be described.", "Run its cell again; the kernel then has its numbers."
         ) from None
     finally:
         with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
+            process.kill()
+        await process.wait()

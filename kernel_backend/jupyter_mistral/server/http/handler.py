@@ -20,7 +20,7 @@ from tornado import iostream, web
 from ...protocol.failures import Failure
 from ...protocol.requests import MAX_BODY_BYTES
 from ...protocol.wire import DONE, KEEP_ALIVE, read_json, to_sse
-from .large_body import LARGE, parser_of, taken
+from .large_body import LARGE_BYTES, parse_in_child, parser_name
 
 T = TypeVar("T")
 log = logging.getLogger("jupyter_mistral")
@@ -122,10 +122,10 @@ class Route(web.RequestHandler):
     async def take(self, parse: Callable[[Any], T]) -> T:
         """The request's JSON, parsed; an absent body is an empty object. Large ones are parsed off the event loop, and what may
         hold a notebook of many megabytes in another process."""
-        parser = parser_of(parse) if len(self._body) >= LARGE else None
+        parser = parser_name(parse) if len(self._body) >= LARGE_BYTES else None
         if parser is not None:
-            found: T = await taken(self._body, parser)
-            return found
+            request: T = await parse_in_child(self._body, parser)
+            return request
         raw = bytes(self._body) or b"{}"
         self._body.clear()
         if len(raw) < OFF_LOOP:

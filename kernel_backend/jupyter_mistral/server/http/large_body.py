@@ -1,7 +1,7 @@
-"""A large request body and its notebook, in a process of their own: parsing 100 MB of JSON in this one would stop everybody.
+"""Parses a large request body in a child process: parsing 100 MB of JSON in the server would block everybody.
 
-The child (`aside_reader.py`) parses the body, keeps the notebook and hands the rest back; later it does the work of the
-context room on it. It lives as long as the request does.
+The child (`large_body_child.py`) keeps the notebook and returns the rest; later it builds prompts from the notebook. It lives as long as
+the request.
 """
 
 from __future__ import annotations
@@ -10,81 +10,76 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 import weakref
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from ... import child
 from ...protocol.failures import Failure
 from ...protocol.parsing import parse_ask, parse_chat
 from ...protocol.wire import FrameReader, read_json, to_frame
-from ..inference.worker_process import environment
 
 if TYPE_CHECKING:
     from ...context import Built, Job, Plan
     from .large_body_jobs import Work
 
-T = TypeVar("T")
-# a body of this size takes this process about 15 ms to parse, in which nobody else is served
-LARGE = 2**20
-PIECE = 2**18
+# the server needs about 15 ms to parse a body of this size, and serves nobody else meanwhile
+LARGE_BYTES = 2**20
+PIECE_BYTES = 2**18
 PARSERS: dict[str, Callable[[Any], Any]] = {"chat": parse_chat, "ask": parse_ask}
 
 
-def parser_of(parse: Callable[[Any], Any]) -> str | None:
-    """The name of a parser that a child can run, None for any other."""
-    return next((name for name, known in PARSERS.items() if known is parse), None)
+def parser_name(parse: Callable[[Any], Any]) -> str | None:
+    """The name of a parser that the child can run, None for any other."""
+    return next((name for name, parser in PARSERS.items() if parser is parse), None)
 
 
-async def taken(body: bytearray, parser: str) -> Any:
-    """The request in a large body, its notebook an `Aside` if it has one. Empties `body`. Raises the parser's `Failure`."""
-    child = await _Child.start()
+async def parse_in_child(body: bytearray, parser: str) -> Any:
+    """The request in a large body; its notebook, if any, is a `NotebookInChild`. Empties `body`. Raises the parser's `Failure`."""
+    process = await _Child.start()
     try:
-        for start in range(0, len(body), PIECE):
-            await child.send({"type": "piece"}, bytes(body[start : start + PIECE]))
+        for start in range(0, len(body), PIECE_BYTES):
+            await process.send({"type": "piece"}, bytes(body[start : start + PIECE_BYTES]))
         body.clear()
-        told, rest = await child.ask({"type": "parse", "parser": parser}, b"")
+        header, rest = await process.ask({"type": "parse", "parser": parser}, b"")
         request = await asyncio.to_thread(lambda: PARSERS[parser](read_json(rest)))
     except BaseException:
-        child.end()
+        process.end()
         raise
-    if told["notebook"] is None:
-        child.end()
+    if header["notebook"] is None:
+        process.end()
         return request
-    return _with_notebook(request, Aside(told["notebook"], child))
-
-
-def _with_notebook(request: Any, notebook: Aside) -> Any:
+    notebook = NotebookInChild(header["notebook"], process)
     return replace(request, extras=replace(request.extras, notebook=notebook))
 
 
-class Aside(Mapping[str, Any]):
-    """Stands where a notebook would; knows its path and language. Its cells are with the child."""
+class NotebookInChild(Mapping[str, Any]):
+    """Stands in for a notebook: has its path, while its cells are in the child process."""
 
-    def __init__(self, told: Mapping[str, Any], child: _Child) -> None:
-        self._told, self._child = dict(told), child
-        weakref.finalize(self, child.end)
+    def __init__(self, fields: Mapping[str, Any], process: _Child) -> None:
+        self._fields, self._process = dict(fields), process
+        weakref.finalize(self, process.end)
 
     def __getitem__(self, name: str) -> Any:
-        return self._told[name]
+        return self._fields[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._told)
+        return iter(self._fields)
 
     def __len__(self) -> int:
-        return len(self._told)
+        return len(self._fields)
 
     async def work(self, job: Job, work: Work, tokenizer: str | None) -> Built | Plan | None:
-        """Have it done by the child. tokenizer: a model's folder, or a file. Raises the work's `Failure`."""
-        order, blob = await asyncio.to_thread(_packed, job, work, tokenizer)
-        _, reply = await self._child.ask({"type": "work", "order": len(order)}, order + blob)
+        """Have the child do the work. tokenizer: path of a model's folder or of a file. Raises the work's `Failure`."""
+        order, images = await asyncio.to_thread(_packed, job, work, tokenizer)
+        _, reply = await self._process.ask({"type": "work", "order": len(order)}, order + images)
         return await asyncio.to_thread(_unpacked, work, reply)
 
 
 class _Child:
-    """The process; one question at a time. Whoever leaves in the middle of one ends it."""
+    """The child process, which answers one request at a time. Cancelling a request ends it."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -94,12 +89,8 @@ class _Child:
 
     @classmethod
     async def start(cls) -> _Child:
-        command = [sys.executable, "-m", "jupyter_mistral.server.http.large_body_child"]
-        return cls(
-            await asyncio.create_subprocess_exec(
-                *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment(os.environ), start_new_session=True
-            )
-        )
+        command = child.python("jupyter_mistral.server.http.large_body_child")
+        return cls(await child.start(command, env=child.environment(os.environ), stdin=PIPE, stdout=PIPE))
 
     async def send(self, header: Mapping[str, Any], blob: bytes) -> None:
         assert self._process.stdin is not None
@@ -107,14 +98,14 @@ class _Child:
             self._process.stdin.write(to_frame(header, blob))
             await self._process.stdin.drain()
         except (OSError, RuntimeError):
-            raise _gone() from None
+            raise _has_ended() from None
 
     async def ask(self, header: Mapping[str, Any], blob: bytes) -> tuple[dict[str, Any], bytes]:
-        """The reply, header and bytes. Raises the child's `Failure`, `internal` where it is gone."""
+        """The reply, as header and bytes. Raises the child's `Failure`, `internal` if it has ended."""
         async with self._turn:
             try:
-                for start in range(0, len(blob), PIECE):
-                    await self.send({"type": "piece"}, blob[start : start + PIECE])
+                for start in range(0, len(blob), PIECE_BYTES):
+                    await self.send({"type": "piece"}, blob[start : start + PIECE_BYTES])
                 await self.send(header, b"")
                 reply, data = await self._reply()
             except BaseException:
@@ -126,14 +117,14 @@ class _Child:
 
     async def _reply(self) -> tuple[dict[str, Any], bytes]:
         assert self._process.stdout is not None
-        while data := await self._process.stdout.read(PIECE):
+        while data := await self._process.stdout.read(PIECE_BYTES):
             for frame in self._frames.feed(data):
                 return frame
-        raise _gone()
+        raise _has_ended()
 
     def end(self) -> None:
-        """End it, from whatever thread, as the garbage collector may."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and the child saw its input end
+        """End the process; may be called from any thread, as the garbage collector does."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so the child has seen its input end
             self._loop.call_soon_threadsafe(self._kill)
 
     def _kill(self) -> None:
@@ -143,27 +134,27 @@ class _Child:
             self._process.stdin.close()
 
 
-def _gone() -> Failure:
+def _has_ended() -> Failure:
     return Failure(
         "internal",
-        "The process that read the notebook ended.",
-        "Ask again; if it ends again, clear the largest outputs of the notebook.",
+        "The process that reads the notebook stopped.",
+        "Try again. If it stops again, clear the largest outputs of the notebook.",
     )
 
 
 def _packed(job: Job, work: Work, tokenizer: str | None) -> tuple[bytes, bytes]:
     from . import large_body_format
 
-    told, blob = large_body_format.pack_job(job)
-    order = {"job": told, "work": large_body_format.pack_work(work), "tokenizer": tokenizer}
-    return json.dumps(order).encode(), blob
+    packed, images = large_body_format.pack_job(job)
+    order = {"job": packed, "work": large_body_format.pack_work(work), "tokenizer": tokenizer}
+    return json.dumps(order).encode(), images
 
 
 def _unpacked(work: Work, reply: bytes) -> Built | Plan | None:
     from . import large_body_format
 
     size = int.from_bytes(reply[:8], "big")
-    told, blob = json.loads(reply[8 : 8 + size]), reply[8 + size :]
-    if told is None:
+    packed, images = json.loads(reply[8 : 8 + size]), reply[8 + size :]
+    if packed is None:
         return None
-    return large_body_format.unpack_plan(told) if work.gives_plan else large_body_format.unpack_built(told, blob)
+    return large_body_format.unpack_plan(packed) if work.gives_plan else large_body_format.unpack_built(packed, images)

@@ -1,19 +1,18 @@
-"""`python -m jupyter_mistral.server.http.large_body_child`: the child of `aside.py`. Frames on standard input and output; ends with its input."""
+"""`python -m jupyter_mistral.server.http.large_body_child`: the child of `large_body.py`. Speaks frames on stdin and stdout; ends with stdin."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...protocol.conversation import Message
 from ...protocol.failures import Failure
 from ...protocol.wire import FrameReader, read_json, to_frame
-from ..prompts.token_counts import OURS, PER_MESSAGE, PER_PROMPT
-from .large_body import PARSERS, PIECE
+from ...tokenizer.text_tokenizer import TEXT_TOKENIZER
+from .large_body import PARSERS, PIECE_BYTES
 
 if TYPE_CHECKING:
     from ...context import Given, Job
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """What was read of one request. Each frame but a `piece` gets one reply."""
+    """Reads one request and works with its notebook. Every frame except `piece` gets one reply."""
 
     def __init__(self) -> None:
         self._body = bytearray()
         self._notebook: dict[str, Any] | None = None
-        self._tokens: TokenCounter | None = None
+        self._counter: TokenCounter | None = None
 
     def take(self, header: dict[str, Any], blob: bytes) -> bytes | None:
         if header["type"] == "piece":
@@ -35,57 +34,57 @@ class Reader:
         body, self._body = bytes(self._body), bytearray()
         try:
             if header["type"] == "parse":
-                told, rest = self._parse(body, header["parser"])
-                return to_frame({"type": "parsed", "notebook": told}, rest)
-            return to_frame({"type": "done"}, self._work(body[: header["order"]], body[header["order"] :]))
+                notebook, rest = self._parse(body, header["parser"])
+                return to_frame({"type": "parsed", "notebook": notebook}, rest)
+            size = header["order"]
+            return to_frame({"type": "done"}, self._work(body[:size], body[size:]))
         except Failure as failure:
             return to_frame({"type": "failed", "failure": failure.to_dict()})
 
     def _parse(self, body: bytes, parser: str) -> tuple[dict[str, Any] | None, bytes]:
-        """What to tell of the notebook, and the body without it. Raises the parser's `Failure`."""
+        """The notebook without its cells, and the body with that in its place. Raises the parser's `Failure`."""
         value = read_json(body)
         PARSERS[parser](value)
-        mine = value.get("mistral")
-        notebook = mine.get("notebook") if isinstance(mine, dict) else None
+        extras = value.get("mistral")
+        notebook = extras.get("notebook") if isinstance(extras, dict) else None
         if notebook is None:
             return None, body
         self._notebook = notebook
-        told = {"cells": [], "path": str(notebook.get("path") or "")[:4096]}
-        mine["notebook"] = told
-        return told, json.dumps(value).encode()
+        extras["notebook"] = {"cells": [], "path": str(notebook.get("path") or "")[:4096]}
+        return extras["notebook"], json.dumps(value).encode()
 
-    def _work(self, order: bytes, blob: bytes) -> bytes:
+    def _work(self, packed: bytes, images: bytes) -> bytes:
         from ...context import Built
         from . import large_body_format
 
-        told = json.loads(order)
-        job = large_body_format.unpack_job(told["job"], blob)
-        made = large_body_format.unpack_work(told["work"]).do(self._given(job, told["tokenizer"]))
-        pictures = b""
-        if isinstance(made, Built):
-            reply, pictures = large_body_format.pack_built(made)
+        order = json.loads(packed)
+        job = large_body_format.unpack_job(order["job"], images)
+        result = large_body_format.unpack_work(order["work"]).do(self._given(job, order["tokenizer"]))
+        images = b""
+        if isinstance(result, Built):
+            reply, images = large_body_format.pack_built(result)
         else:
-            reply = large_body_format.pack_plan(made)  # type: ignore[assignment]  # JSON, null for no plan
+            reply = large_body_format.pack_plan(result)  # type: ignore[assignment]  # JSON, null for no plan
         text = json.dumps(reply).encode()
-        return len(text).to_bytes(8, "big") + text + pictures
+        return len(text).to_bytes(8, "big") + text + images
 
     def _given(self, job: Job, tokenizer: str | None) -> Given:
-        from ...context.token_counts import TokenCounter
-
-        def overhead(messages: Sequence[Message]) -> int:
-            return PER_PROMPT + PER_MESSAGE * len(messages)
+        """The job with functions that count as `server/prompts/token_counts.py` does for a model with the same tokenizer."""
+        from ...context.token_counts import TokenCounter, estimated_overhead
 
         if tokenizer is None:
-            return job.given(self._notebook, lambda texts: [len(t.encode()) // 3 + 1 for t in texts], overhead)
-        tokens = self._tokens = self._tokens or TokenCounter(Path(tokenizer))
-        if not (tokens.folder / OURS).is_file():
-            return job.given(self._notebook, tokens.count, overhead)
-        return job.given(self._notebook, tokens.count, lambda m: tokens.overhead(m, job.tools), tokens.image)
+            return job.given(
+                self._notebook, lambda texts: [len(t.encode()) // 3 + 1 for t in texts], estimated_overhead
+            )
+        counter = self._counter = self._counter or TokenCounter(Path(tokenizer))
+        if not (counter.folder / TEXT_TOKENIZER).is_file():
+            return job.given(self._notebook, counter.count, estimated_overhead)
+        return job.given(self._notebook, counter.count, lambda m: counter.overhead(m, job.tools), counter.image)
 
 
 def _frames() -> Iterator[tuple[dict[str, Any], bytes]]:
     frames = FrameReader()
-    while data := os.read(0, PIECE):
+    while data := os.read(0, PIECE_BYTES):
         yield from frames.feed(data)
 
 

@@ -1,4 +1,4 @@
-"""Jobs, prompts and plans as plain JSON and bytes, to hand them to another process and back. Pictures stand in the bytes."""
+"""Jobs, prompts and plans as JSON and bytes, for the child process of a large body. The bytes are the images."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ...protocol.images import Image
 from .large_body_jobs import Work
 
 
-class Pictures:
-    """The pictures of the messages packed so far."""
+class Images:
+    """Packs messages and collects their images; unpacks them again."""
 
     def __init__(self) -> None:
         self.images: list[Image] = []
@@ -48,12 +48,12 @@ class Pictures:
         return {"image": len(self.images) - 1}
 
     @classmethod
-    def of(cls, sizes: Sequence[Mapping[str, Any]], blob: bytes) -> Pictures:
-        found = cls()
-        for told in sizes:
-            found.images.append(Image(told["mime"], blob[: told["size"]]))
-            blob = blob[told["size"] :]
-        return found
+    def of(cls, sizes: Sequence[Mapping[str, Any]], blob: bytes) -> Images:
+        images = cls()
+        for row in sizes:
+            images.images.append(Image(row["mime"], blob[: row["size"]]))
+            blob = blob[row["size"] :]
+        return images
 
     def unpack(self, messages: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
         return tuple(
@@ -68,62 +68,62 @@ class Pictures:
 
 
 def pack_job(job: Job) -> tuple[dict[str, Any], bytes]:
-    pictures = Pictures()
-    told = {f.name: getattr(job, f.name) for f in fields(Job)} | {"messages": pictures.pack(job.messages)}
-    return {**told, "images": pictures.sizes}, pictures.blob
+    images = Images()
+    packed = {f.name: getattr(job, f.name) for f in fields(Job)} | {"messages": images.pack(job.messages)}
+    return {**packed, "images": images.sizes}, images.blob
 
 
-def unpack_job(told: Mapping[str, Any], blob: bytes) -> Job:
-    rest = dict(told)
-    pictures = Pictures.of(rest.pop("images"), blob)
-    return Job(**{**rest, "messages": pictures.unpack(rest["messages"])})
+def unpack_job(packed: Mapping[str, Any], blob: bytes) -> Job:
+    values = dict(packed)
+    images = Images.of(values.pop("images"), blob)
+    return Job(**{**values, "messages": images.unpack(values["messages"])})
 
 
 def pack_built(built: Built) -> tuple[dict[str, Any], bytes]:
-    pictures = Pictures()
+    images = Images()
     return {
-        "messages": pictures.pack(built.messages),
-        "images": pictures.sizes,
+        "messages": images.pack(built.messages),
+        "images": images.sizes,
         "ledger": _rows(built.ledger),
         "left_out": built.left_out,
         "notes": built.notes,
         "snapshot": pack_snapshot(built.snapshot),
-    }, pictures.blob
+    }, images.blob
 
 
-def unpack_built(told: Mapping[str, Any], blob: bytes) -> Built:
-    ledger = tuple(Segment(*row) for row in told["ledger"])
+def unpack_built(packed: Mapping[str, Any], blob: bytes) -> Built:
+    ledger = tuple(Segment(*row) for row in packed["ledger"])
     return Built(
-        Pictures.of(told["images"], blob).unpack(told["messages"]),
+        Images.of(packed["images"], blob).unpack(packed["messages"]),
         ledger,
         sum(s.tokens for s in ledger),
-        tuple(told["left_out"]),
-        unpack_snapshot(told["snapshot"]),
-        tuple(told["notes"]),
+        tuple(packed["left_out"]),
+        unpack_snapshot(packed["snapshot"]),
+        tuple(packed["notes"]),
     )
 
 
 def pack_plan(plan: Plan | None) -> dict[str, Any] | None:
     if plan is None:
         return None
-    pictures = Pictures()
+    images = Images()
     windows = [
-        {"about": w.about, "messages": pictures.pack(w.messages), "ledger": _rows(w.ledger), "room": w.room}
+        {"about": w.about, "messages": images.pack(w.messages), "ledger": _rows(w.ledger), "room": w.room}
         for w in plan.windows
     ]
-    assert not pictures.images, "notes are written without pictures"
+    assert not images.images, "notes are written without images"
     return {"windows": windows, "left_out": plan.left_out}
 
 
-def unpack_plan(told: Mapping[str, Any] | None) -> Plan | None:
-    if told is None:
+def unpack_plan(packed: Mapping[str, Any] | None) -> Plan | None:
+    if packed is None:
         return None
     windows = []
-    for each in told["windows"]:
-        ledger = tuple(Segment(*row) for row in each["ledger"])
-        messages = Pictures().unpack(each["messages"])
-        windows.append(Window(each["about"], messages, ledger, sum(s.tokens for s in ledger), each["room"]))
-    return Plan(tuple(windows), tuple(told["left_out"]))
+    for window in packed["windows"]:
+        ledger = tuple(Segment(*row) for row in window["ledger"])
+        messages = Images().unpack(window["messages"])
+        windows.append(Window(window["about"], messages, ledger, sum(s.tokens for s in ledger), window["room"]))
+    return Plan(tuple(windows), tuple(packed["left_out"]))
 
 
 def pack_work(work: Work) -> dict[str, Any]:
@@ -135,9 +135,9 @@ def pack_work(work: Work) -> dict[str, Any]:
     }
 
 
-def unpack_work(told: Mapping[str, Any]) -> Work:
-    notes = [Note(**each) for each in told["notes"]]
-    return Work(told["name"], unpack_snapshot(told["snapshot"]), notes, told["last"])
+def unpack_work(packed: Mapping[str, Any]) -> Work:
+    notes = [Note(**note) for note in packed["notes"]]
+    return Work(packed["name"], unpack_snapshot(packed["snapshot"]), notes, packed["last"])
 
 
 def pack_snapshot(snapshot: Snapshot | None) -> dict[str, Any] | None:
@@ -154,19 +154,19 @@ def pack_snapshot(snapshot: Snapshot | None) -> dict[str, Any] | None:
     }
 
 
-def unpack_snapshot(told: Mapping[str, Any] | None) -> Snapshot | None:
-    if told is None:
+def unpack_snapshot(packed: Mapping[str, Any] | None) -> Snapshot | None:
+    if packed is None:
         return None
     return Snapshot(
-        told["basis"],
-        told["level"],
-        tuple(Piece(*row) for row in told["cells"]),
-        tuple(Piece(*row) for row in told["log"]),
-        tuple(told["keys"]),
-        tuple(Mark(*row) for row in told["marks"]),
-        {key: (run, mark) for key, (run, mark) in told["ran"].items()},
+        packed["basis"],
+        packed["level"],
+        tuple(Piece(*row) for row in packed["cells"]),
+        tuple(Piece(*row) for row in packed["log"]),
+        tuple(packed["keys"]),
+        tuple(Mark(*row) for row in packed["marks"]),
+        {key: (run, mark) for key, (run, mark) in packed["ran"].items()},
     )
 
 
-def _rows(things: Sequence[Piece] | Sequence[Segment] | Sequence[Mark]) -> list[list[Any]]:
-    return [[getattr(thing, f.name) for f in fields(thing)] for thing in things]
+def _rows(records: Sequence[Piece] | Sequence[Segment] | Sequence[Mark]) -> list[list[Any]]:
+    return [[getattr(record, f.name) for f in fields(record)] for record in records]

@@ -1,4 +1,4 @@
-"""The four things that are asked of this room, by name, so that they can be done in a thread or in another process."""
+"""The four kinds of work on a notebook, by name, so that a thread or a child process can do them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ Name: TypeAlias = Literal["build", "plan", "combine", "condense"]
 
 @dataclass(frozen=True)
 class Work:
-    """build: a prompt, going on from `snapshot`. plan, combine, condense: see `thorough.py`; notes that do not fit are cut
-    where `last`."""
+    """build: a prompt that continues `snapshot`. plan, combine, condense: see `context/prompt/read_in_parts.py`.
+
+    last: cut notes that do not fit.
+    """
 
     name: Name
     snapshot: Snapshot | None = None
@@ -31,7 +33,7 @@ class Work:
 
     def do(self, given: Given) -> Built | Plan | None:
         if self.name == "build":
-            return build_given(given, self.snapshot) if _has_context(given) else _as_it_is(given)
+            return build_given(given, self.snapshot) if _has_context(given) else _without_context(given)
         if self.name == "plan":
             return read_in_parts.plan(given)
         if self.name == "combine":
@@ -43,5 +45,5 @@ def _has_context(given: Given) -> bool:
     return bool(given.notebook or given.variables or given.figures)
 
 
-def _as_it_is(given: Given) -> Built:
+def _without_context(given: Given) -> Built:
     return plain(given.messages, count=given.count, overhead=given.overhead, image_tokens=given.image_tokens)

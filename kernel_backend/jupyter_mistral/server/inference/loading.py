@@ -7,11 +7,12 @@ import contextlib
 import json
 import logging
 import os
-import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from ... import child
 from ...protocol.events import Loading
 from ...protocol.failures import Failure
 from . import disk_models
@@ -139,22 +140,16 @@ class ModelLoader:
 
 async def download_model(name: str, folder: Path) -> AsyncGenerator[Loading, None]:
     """Download in a child process, the only one that uses the network, and yield progress. Closing the stream stops it. Raises `Failure`."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "jupyter_mistral.models.fetch",
-        name,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"},
+    process = await child.start(
+        child.python("jupyter_mistral.models.fetch", name),
+        env=child.download_environment(os.environ) | {"PYTHONUNBUFFERED": "1"},
         cwd=folder,
-        start_new_session=True,
+        stdout=PIPE,
     )
-    assert child.stdout is not None
+    assert process.stdout is not None
     is_done = False
     try:
-        async for line in child.stdout:
+        async for line in process.stdout:
             data = json.loads(line)
             if data.get("error"):
                 raise Failure.of_dict(data["error"])
@@ -165,7 +160,7 @@ async def download_model(name: str, folder: Path) -> AsyncGenerator[Loading, Non
         if not is_done:
             raise Failure("download_failed", f"The download of {name} was interrupted.", "Try again to resume it.")
     finally:
-        if child.returncode is None:
+        if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                child.terminate()
-        await child.wait()
+                process.terminate()
+        await process.wait()

@@ -8,17 +8,14 @@ import os
 import platform
 import re
 import socket
-import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from ... import child
 from ...protocol.failures import Failure
 
-_SECRET_NAME = re.compile(
-    r"TOKEN|SECRET|PASS|CREDENTIAL|COOKIE|API_?KEY|(?:^|_)(?:KEYS?|AUTH|DSN)(?:_|$)|^(?:DBUS_|DOCKER_)", re.IGNORECASE
-)
-_SECRET_VALUE = re.compile(r"://[^/?#\s]*:[^/?#\s]*@")  # a URL that contains a password
 _SECRET_TEXT = re.compile(r"\b(hf_|sk-|ghp_|Bearer )\S+")
 
 
@@ -43,24 +40,13 @@ def by_command(*command: str) -> Launch:
     """Start the worker with a command; `--fd` passes it the descriptor of its socket."""
 
     async def launch(link: socket.socket, folder: Path, env: Mapping[str, str]) -> Process:
-        return await asyncio.create_subprocess_exec(
-            *command,
-            "--fd",
-            str(link.fileno()),
-            pass_fds=[link.fileno()],
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env=env,
-            cwd=folder,
-            # Ctrl-C in the server's terminal is for the server, not for the worker
-            start_new_session=True,
-        )
+        fd = link.fileno()
+        return await child.start([*command, "--fd", str(fd)], env=env, cwd=folder, stderr=PIPE, pass_fds=[fd])
 
     return launch
 
 
-ENGINE = by_command(sys.executable, "-m", "jupyter_mistral.engine")
+ENGINE = by_command(*child.python("jupyter_mistral.engine"))
 
 
 async def start(folder: Path, launch: Launch = ENGINE) -> tuple[Process, Link]:
@@ -84,14 +70,12 @@ async def start(folder: Path, launch: Launch = ENGINE) -> tuple[Process, Link]:
 
 
 def environment(parent: Mapping[str, str]) -> dict[str, str]:
-    """The worker's environment: without the server's secrets and agents, offline, and without modules from the working directory."""
-    kept = {k: v for k, v in parent.items() if not _SECRET_NAME.search(k) and not _SECRET_VALUE.search(v)}
-    return kept | {
+    """The worker's environment: offline, without the server's secrets and agents."""
+    return child.environment(parent, child.ENGINE) | {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONUNBUFFERED": "1",
-        "PYTHONSAFEPATH": "1",
     }
 
 

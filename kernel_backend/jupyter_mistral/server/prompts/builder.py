@@ -15,7 +15,7 @@ from ...protocol.failures import Failure
 from ...protocol.requests import ChatRequest
 from ...protocol.status import ModelCard
 from ..http.identity import holder
-from ..http.large_body import Aside
+from ..http.large_body import NotebookInChild
 from ..inference.base import Messages, Target
 from ..inference.worker_stream import refuse_too_long
 from .pictures import Pictures
@@ -31,7 +31,7 @@ ANSWER_TOKENS = 2048
 NOTE_TOKENS = 512
 DEFAULT_CONTEXT = 4096
 INSTRUCTED = "The user's standing instructions:"
-# narrower than what the worker's environment lacks (`worker_process.py`): a plain word among these would be masked everywhere
+# narrower than what the worker's environment lacks (`child.py`): a plain word among these would be masked everywhere
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASS|CREDENTIAL|API_?KEY|(?:^|_)KEY$", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"://[^/?#\s:]*:([^/?#\s]+)@")
 _MIN_SECRET = 8
@@ -139,7 +139,7 @@ class PromptBuilder:
 
     async def _run(self, request: ChatRequest, target: Target, work: Work) -> Built | Plan | None:
         job, notebook = self._job(request, target), request.extras.notebook
-        if isinstance(notebook, Aside):
+        if isinstance(notebook, NotebookInChild):
             return await notebook.work(job, work, folder_of(target) or target.tokenizer)
         loop = asyncio.get_running_loop()
         return await asyncio.to_thread(lambda: work.do(self._counts.given(job, notebook, target, loop)))

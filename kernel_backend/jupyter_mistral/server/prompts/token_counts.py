@@ -12,6 +12,7 @@ from ...protocol.conversation import Message
 from ...protocol.failures import Failure
 from ...protocol.images import Image
 from ...protocol.requests import ChatRequest
+from ...tokenizer.text_tokenizer import TEXT_TOKENIZER
 from ..inference.base import Target
 from .recent import Recent
 
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from ...context import Counter, Given, Job
     from ...context.token_counts import TokenCounter
 
-# marks a model that was quantized here, with its chat template beside it
-OURS = "text_tokenizer.json"
-# tokens that the chat template adds per message and per prompt, rounded up, while the model cannot be asked
-PER_MESSAGE, PER_PROMPT = 8, 40
 PROBE = "word"
 
 
@@ -47,12 +44,12 @@ class TokenCounts:
         )
 
     def exact(self, messages: Sequence[Message], job: Job, target: Target) -> int | None:
-        """TokenCounter of the whole prompt; None if they can only be estimated."""
+        """Tokens of the whole prompt; None if they can only be estimated."""
         folder = folder_of(target)
         return self._tokens_in(folder).prompt(messages, job.tools) if folder else None
 
     def image(self, image: Image, target: Target) -> int:
-        """TokenCounter of an image."""
+        """Tokens of an image."""
         from ...tokenizer.image_tokens import estimate
 
         folder = folder_of(target)
@@ -73,9 +70,11 @@ class TokenCounts:
     def _overhead(
         self, messages: Sequence[Message], target: Target, counter: Counter, loop: asyncio.AbstractEventLoop
     ) -> int:
-        """TokenCounter that the chat template adds to messages with these roles; asks the engine once per sequence of roles."""
+        """Tokens that the chat template adds to messages with these roles; asks the engine once per sequence of roles."""
         if target.render is None:
-            return PER_PROMPT + PER_MESSAGE * len(messages)
+            from ...context.token_counts import estimated_overhead
+
+            return estimated_overhead(messages)
         roles = (target.card.name, *(message.role for message in messages))
 
         def measure() -> int:
@@ -96,7 +95,7 @@ def is_exact(request: ChatRequest, target: Target) -> bool:
 def folder_of(target: Target) -> str | None:
     """The folder of a model that was quantized here, whose files suffice to count everything; else None."""
     path = Path(target.tokenizer) if target.tokenizer else None
-    return str(path.parent) if path is not None and path.name == OURS else None
+    return str(path.parent) if path is not None and path.name == TEXT_TOKENIZER else None
 
 
 def _count_by_engine(target: Target, loop: asyncio.AbstractEventLoop) -> Callable[[list[str]], list[int]]:
@@ -107,7 +106,7 @@ def _count_by_engine(target: Target, loop: asyncio.AbstractEventLoop) -> Callabl
 
 
 def _tool_tokens(messages: Sequence[Message], job: Job, counter: Counter) -> int:
-    """TokenCounter of the available tools and of earlier calls as JSON, which is about how chat templates write them."""
+    """Tokens of the available tools and of earlier calls as JSON, which is about how chat templates write them."""
     calls = [call.to_dict() for message in messages for call in message.tool_calls]
     return sum(counter([json.dumps(one, ensure_ascii=False) for one in (*job.tools, *calls)]))
 
