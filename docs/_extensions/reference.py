@@ -72,7 +72,10 @@ def _flags(action: argparse.Action) -> str:
 
 def settings() -> str:
     lines = ["# Settings", "", "## Server", ""]
-    lines += ["For the server's admin, in `jupyter_server_config.py`: `c.MistralExtension.NAME = VALUE`. A notebook or its", ""]
+    lines += [
+        "For the server's admin, in `jupyter_server_config.py`: `c.MistralExtension.NAME = VALUE`. A notebook or its",
+        "",
+    ]
     lines[-2] += " folder cannot set them. The host without Jupyter (`jupyter mistral serve`) reads them too."
     lines += _table(("name", "default", "meaning"), list(_traits(ServerSettings)))
     lines += ["", "## Magics", "", "In a notebook: `%config MistralMagics.NAME = VALUE`.", ""]
@@ -102,7 +105,9 @@ def _traits(settings: Any) -> Iterator[tuple[str, str, str]]:
 def api() -> str:
     description = document()
     lines = ["# HTTP API", "", description["info"]["description"], ""]
-    lines += ["Addresses are relative to `/mistral/v1` of a Jupyter server or of `jupyter mistral serve`. The same as a file for other"]
+    lines += [
+        "Addresses are relative to `/mistral/v1` of a Jupyter server or of `jupyter mistral serve`. The same as a file for other"
+    ]
     lines[-1] += " programs: `GET /mistral/v1/openapi.json`."
     lines += [""]
     for path, operations in description["paths"].items():
@@ -113,7 +118,12 @@ def api() -> str:
     for name, schema in description["components"]["schemas"].items():
         lines += [f"### {name}", "", _escape(schema.get("description", "")), ""]
         rows = [
-            (f"`{field}`", _kind(kind), "yes" if field in schema.get("required", ()) else "", kind.get("description", ""))
+            (
+                f"`{field}`",
+                _kind(kind),
+                "yes" if field in schema.get("required", ()) else "",
+                kind.get("description", ""),
+            )
             for field, kind in schema.get("properties", {}).items()
         ]
         lines += [*_table(("field", "type", "required", "meaning"), rows), ""]
