@@ -133,4 +133,4 @@ def become(command: Sequence[str], *, env: Mapping[str, str]) -> NoReturn:
     if os.name != "posix":
         sys.exit(run(command, env=env))
     sys.stdout.flush()
-    os.execve(command[0], command, env)  # noqa: S606  # our own interpreter, a list
+    os.execve(command[0], list(command), env)  # noqa: S606  # our own interpreter, a list

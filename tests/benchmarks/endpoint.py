@@ -28,7 +28,7 @@ import httpx
 from jupyter_mistral.protocol import HOME_ENV
 from jupyter_mistral.server.assemble import join
 from jupyter_mistral.server.external.engine import Elsewhere
-from jupyter_mistral.server.http.tokens import Keys
+from jupyter_mistral.server.http.tokens import Tokens
 from jupyter_mistral.server.inference.base import Options
 
 SMALL = "smollm2-135m"
@@ -155,7 +155,7 @@ async def client(host: Host, owner: str, token: str, vanishes: bool, tokens: int
 async def load(clients: int, vanishing: float, rounds: int, tokens: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         host = await start(folder)
-        owners = {name: Keys().create(name) for name in ("ann", "bob", "eve")}
+        owners = {name: Tokens().create(name) for name in ("ann", "bob", "eve")}
         seen: list[Seen] = []
 
         async def one(number: int) -> None:

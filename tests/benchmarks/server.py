@@ -30,7 +30,7 @@ from jupyter_mistral.protocol.requests import ChatRequest, Extras, Sampling
 from jupyter_mistral.protocol.wire import to_chunk
 from jupyter_mistral.server.assemble import join
 from jupyter_mistral.server.http.handler import Route
-from jupyter_mistral.server.http.kernel_socket import Channel
+from jupyter_mistral.server.http.kernel_socket import KernelChannel
 from jupyter_mistral.server.inference.base import Options, StallTimeouts
 from jupyter_mistral.server.inference.local import LocalEngine
 from jupyter_mistral.server.inference.worker_stream import events_of, to_generate
@@ -146,7 +146,7 @@ def _info() -> dict[str, Any]:
 
 
 async def _streams(runs: int) -> None:
-    channel = Channel([(r"/flood", Flood, {})], log)
+    channel = KernelChannel([(r"/flood", Flood, {})], log)
     channel.start()
     begin = time.perf_counter()
     count = sum([1 async for _ in _lines(_info(), "/flood", b"")])

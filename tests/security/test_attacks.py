@@ -25,7 +25,7 @@ from jupyter_mistral.protocol.events import Delta
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.server.http import handler
 from jupyter_mistral.server.http.handler import Route
-from jupyter_mistral.server.http.kernel_socket import Channel
+from jupyter_mistral.server.http.kernel_socket import KernelChannel
 from jupyter_mistral.server.inference.base import Options
 from jupyter_mistral.server.observe.audit_log import AuditLog
 
@@ -35,7 +35,7 @@ Make = Callable[[Options], Any]
 
 # ---------------------------------------------------------------------------------------------- hostile notebooks
 
-KEYS = [
+TOKENS = [
     "base_url", "api_key", "engine_url", "engine_model", "engine_key_file", "model", "default_model", "system", "system_prompt",
     "temperature", "max_tokens", "chat_template", "chat_template_kwargs", "tools", "tool_choice", "auto_approve", "approve",
     "trusted", "sovereign", "audit_log", "idle_unload_minutes", "device", "context_length", "max_queue", "kernel_channel",
@@ -44,7 +44,7 @@ KEYS = [
 
 
 def evil(path: str) -> dict[str, Any]:
-    told = {key: f"http://evil.example/{key}" for key in KEYS} | {"secret_marker": "METADATA-MARKER"}
+    told = {key: f"http://evil.example/{key}" for key in TOKENS} | {"secret_marker": "METADATA-MARKER"}
     cell = {"cell_type": "code", "id": "c", "source": "x = 1", "outputs": [], "execution_count": 1}
     return {"cells": [{**cell, "metadata": told}], "metadata": told, "path": path, "language": "python"}
 
@@ -53,7 +53,7 @@ def evil(path: str) -> dict[str, Any]:
 async def test_a_notebook_its_metadata_and_its_folder_configure_nothing(
     own_host: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert len(KEYS) == 30
+    assert len(TOKENS) == 30
     folder = tmp_path / "evil"
     folder.mkdir()
     config = "c.MistralExtension.default_model = 'evil'\nopen('touched', 'w')\n"
@@ -117,10 +117,10 @@ class Endless(Route):
 async def test_a_reader_that_never_reads_is_hung_up_on_and_frees_the_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jp_asyncio_loop: Any
 ) -> None:
-    assert handler.STUCK_S == 30
-    monkeypatch.setattr(handler, "STUCK_S", 0.5)
+    assert handler.SEND_TIMEOUT_S == 30
+    monkeypatch.setattr(handler, "SEND_TIMEOUT_S", 0.5)
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
-    channel = Channel([("/mistral/endless", Endless, {})], logging.getLogger("jupyter_mistral"))
+    channel = KernelChannel([("/mistral/endless", Endless, {})], logging.getLogger("jupyter_mistral"))
     channel.start()
     try:
         info = json.loads(Path(os.environ[CONNECTION_ENV]).read_text())

@@ -25,7 +25,7 @@ from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest, Extras, Sampling
 from jupyter_mistral.server.assemble import join
 from jupyter_mistral.server.chats.service import Conversations
-from jupyter_mistral.server.http.tokens import Keys
+from jupyter_mistral.server.http.tokens import Tokens
 from jupyter_mistral.server.inference.base import Options
 from jupyter_mistral.server.observe.audit_check import verify
 from jupyter_mistral.server.observe.audit_log import audit_of, folder
@@ -148,13 +148,13 @@ def test_creating_and_revoking_tokens_is_recorded(
     assert {r["account"] for r in entries} == {pwd.getpwuid(os.getuid()).pw_name}
     assert made.stdout.strip() and made.stdout.strip() not in json.dumps(entries)
     log = audit_of({"audit_log": True})
-    Keys(audit=log).create("other")
+    Tokens(audit=log).create("other")
     shutil.rmtree(folder())
     folder().write_text("")
     with pytest.raises(Failure, match="audit log cannot be written"):
-        Keys(audit=log).create("third")
-    Keys(audit=log).revoke("other")  # closing a door is never refused
-    assert Keys().rows() == []
+        Tokens(audit=log).create("third")
+    Tokens(audit=log).revoke("other")  # closing a door is never refused
+    assert Tokens().rows() == []
 
 
 async def test_without_the_setting_there_is_no_log(mistral_home: Path) -> None:

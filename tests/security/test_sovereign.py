@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from jupyter_mistral.protocol.failures import Failure
-from jupyter_mistral.server.http.page_policy import inline_scripts, policy, refuse_elsewhere
+from jupyter_mistral.server.http.page_policy import inline_scripts, policy, refuse_remote_engine
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 
@@ -79,7 +79,7 @@ def test_a_host_name_writes_nothing_into_the_policy(host: str) -> None:
 @pytest.mark.threat("T2")
 def test_an_engine_on_another_machine_contradicts_it() -> None:
     for url in ("", "http://localhost:8000/v1", "http://127.0.0.1:1/v1", "http://[::1]:8000/v1"):
-        refuse_elsewhere(url)
+        refuse_remote_engine(url)
     for url in (
         "https://api.example.com/v1",
         "http://10.0.0.5:8000/v1",
@@ -87,4 +87,4 @@ def test_an_engine_on_another_machine_contradicts_it() -> None:
         "http://127.evil/",
     ):
         with pytest.raises(Failure, match="sovereign mode does not allow"):
-            refuse_elsewhere(url)
+            refuse_remote_engine(url)

@@ -16,7 +16,7 @@ import pytest
 from jupyter_mistral.protocol import CONNECTION_ENV
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.requests import MAX_BODY_BYTES
-from jupyter_mistral.server.http.tokens import Keys
+from jupyter_mistral.server.http.tokens import Tokens
 from jupyter_mistral.server.inference.base import Options
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
@@ -61,14 +61,14 @@ async def test_a_named_token_opens_the_standard_addresses_until_it_is_revoked(
 
 @pytest.mark.threat("T30")
 def test_only_a_hash_is_kept_and_for_its_owner_alone(mistral_home: Path) -> None:
-    keys = Keys()
+    keys = Tokens()
     token = keys.create("a")
     other = keys.create("b")
     path = mistral_home / "tokens.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert token not in path.read_text() and other not in path.read_text()
-    assert Keys().name_of(token) == "a" and Keys().name_of(other) == "b"
-    assert Keys().name_of(token + "x") is None and Keys().name_of("") is None
+    assert Tokens().name(token) == "a" and Tokens().name(other) == "b"
+    assert Tokens().name(token + "x") is None and Tokens().name("") is None
     with pytest.raises(Failure, match="already"):
         keys.create("a")
     for name in ("", "../x", "a b", "x" * 65, "é"):
@@ -80,20 +80,20 @@ def test_only_a_hash_is_kept_and_for_its_owner_alone(mistral_home: Path) -> None
 
 @pytest.mark.threat("T30")
 def test_a_file_that_others_may_write_opens_nothing(mistral_home: Path) -> None:
-    token = Keys().create("a")
+    token = Tokens().create("a")
     (mistral_home / "tokens.json").chmod(0o622)
-    with pytest.raises(Failure, match=r"written to by others.*create yours anew"):
-        Keys().name_of(token)
+    with pytest.raises(Failure, match=r"writable by other users.*create your tokens again"):
+        Tokens().name(token)
 
 
 @pytest.mark.threat("T30")
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
 def test_a_file_of_another_user_opens_nothing_and_it_says_whose_it_is(mistral_home: Path) -> None:
-    token = Keys().create("a")
+    token = Tokens().create("a")
     os.chown(mistral_home / "tokens.json", 65534, -1)
     with pytest.raises(Failure) as caught:
-        Keys().name_of(token)
-    assert "belongs to another user (number 65534)" in caught.value.message
+        Tokens().name(token)
+    assert "belongs to another user (uid 65534)" in caught.value.message
     assert "chown" in caught.value.todo and "JUPYTER_MISTRAL_HOME" in caught.value.todo
     assert "Delete" not in caught.value.todo
 
@@ -118,7 +118,7 @@ def app(
 
 @pytest.mark.threat("T9", "T35")
 async def test_a_named_token_works_on_the_jupyter_port_and_opens_nothing_else_there(app: Any) -> None:
-    token = Keys().create("editor")
+    token = Tokens().create("editor")
     assert await _on_jupyter(app, "mistral/v1/models", _bearer(token)) == 200
     # a POST needs no XSRF token: nothing of a browser's comes along by itself
     kind = {"Content-Type": "application/json"}
@@ -127,7 +127,7 @@ async def test_a_named_token_works_on_the_jupyter_port_and_opens_nothing_else_th
         assert await _on_jupyter(app, path, _bearer(token)) in (401, 403), path
     for more in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         assert await _on_jupyter(app, "mistral/v1/models", {**_bearer(token), **more}) == 403, more
-    Keys().revoke("editor")
+    Tokens().revoke("editor")
     assert await _on_jupyter(app, "mistral/v1/models", _bearer(token)) in (401, 403)
 
 

@@ -111,7 +111,8 @@ async def test_the_meter_counts_before_the_model_is_loaded(own_host: Callable[[O
 def padded(book: dict[str, Any]) -> dict[str, Any]:
     """The same notebook in a body that is too large to be parsed beside other requests."""
     cells = [
-        {**cell, "metadata": {"padding": "x" * (5 * large_body.LARGE_BYTES // len(book["cells"]))}} for cell in book["cells"]
+        {**cell, "metadata": {"padding": "x" * (5 * large_body.LARGE_BYTES // len(book["cells"]))}}
+        for cell in book["cells"]
     ]
     return {**book, "cells": cells}
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from jupyter_mistral.server.external.engine import Elsewhere
 from jupyter_mistral.server.external.http import Key
-from jupyter_mistral.server.http.tokens import Keys
+from jupyter_mistral.server.http.tokens import Tokens
 from jupyter_mistral.server.inference.base import Options
 
 SMALL = "smollm2-135m"
@@ -33,7 +33,7 @@ def as_holder(token: str) -> dict[str, Any]:
 @pytest.mark.threat("T29")
 async def test_token_holders_do_not_share_a_prefix_cache(own_host: Callable[..., Any]) -> None:
     host = own_host(Options())
-    ann, bob = Keys().create("ann"), Keys().create("bob")
+    ann, bob = Tokens().create("ann"), Tokens().create("bob")
     cached = []
     for token in (ann, ann, bob, bob):
         status, answer = await host.peer.ask("POST", CHAT, body(LONG, 1), **as_holder(token))
@@ -49,7 +49,7 @@ async def test_token_holders_do_not_share_a_prefix_cache(own_host: Callable[...,
 async def test_one_users_many_questions_do_not_delay_anothers(own_host: Callable[..., Any]) -> None:
     host = own_host(Options())
     await host.load()
-    ann, bob = Keys().create("ann"), Keys().create("bob")
+    ann, bob = Tokens().create("ann"), Tokens().create("bob")
     done: list[str] = []
 
     async def ask(who: str, token: str) -> None:
@@ -79,7 +79,7 @@ async def test_a_users_own_server_asks_a_shared_one(
     try:
         assert shared.stdout is not None
         url = (await shared.stdout.readline()).decode().strip()
-        token = Keys(home).create("ann")
+        token = Tokens(home).create("ann")
         host = own_host(Options(), Elsewhere(url, key=Key(text=token)))
         schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
         form = {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
@@ -97,7 +97,7 @@ async def test_a_users_own_server_asks_a_shared_one(
         }
         assert (status["engine"]["program"], status["engine"]["prefix"]) == ("Jupyter Mistral", "told")
         assert status["model"]["context_length"] > 2000
-        Keys(home).revoke("ann")
+        Tokens(home).revoke("ann")
         code, refused = await host.peer.ask("POST", CHAT, body("Count.", 4))
         assert (code, refused["error"]["code"]) == (503, "engine_refused")
     finally:

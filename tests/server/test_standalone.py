@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jupyter_mistral.server.http.tokens import Keys
+from jupyter_mistral.server.http.tokens import Tokens
 from prometheus_client.parser import text_string_to_metric_families
 
 # if a test is killed, its host exits after this
@@ -95,7 +95,7 @@ def test_its_metrics_need_a_token(runtime: Path, mistral_home: Path) -> None:
     assert host.stdout is not None
     url, token = host.stdout.readline().strip(), host.stdout.readline().strip().removeprefix("token: ")
     assert _get(f"{url}/metrics", "wrong")[0] == 401
-    for key in (token, Keys(mistral_home).create("prometheus")):
+    for key in (token, Tokens(mistral_home).create("prometheus")):
         status, kind, text = _get(f"{url}/metrics", key)
         assert (status, kind.partition(";")[0]) == (200, "text/plain")
         families = {family.name: family for family in text_string_to_metric_families(text)}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from jupyter_core.paths import jupyter_config_path
 
-from ..server.http.tokens import Keys
+from ..server.http.tokens import Tokens
 from ..server.settings import read_settings
 
 
@@ -18,13 +18,13 @@ def main(argv: Sequence[str]) -> int:
     """Raises `Failure`."""
     args = make_parser().parse_args(argv)
     if args.command == "list":
-        return _list(Keys(), args.json)
-    keys = Keys(audit=read_settings(jupyter_config_path()).open_audit_log())
+        return _list(Tokens(), args.json)
+    tokens = Tokens(audit=read_settings(jupyter_config_path()).open_audit_log())
     if args.command == "create":
-        print(keys.create(args.name))
+        print(tokens.create(args.name))
         print("Keep it: it is not shown again. It only grants access to /mistral/v1.", file=sys.stderr)
     else:
-        keys.revoke(args.name)
+        tokens.revoke(args.name)
         print(f"Token {args.name} revoked.")
     return 0
 
@@ -43,8 +43,8 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(keys: Keys, as_json: bool) -> int:
-    rows = [{k: v for k, v in row.items() if k != "sha256"} for row in keys.rows()]
+def _list(tokens: Tokens, as_json: bool) -> int:
+    rows = [{k: v for k, v in row.items() if k != "sha256"} for row in tokens.rows()]
     days = [time.strftime("%Y-%m-%d", time.localtime(row["created"])) for row in rows]
     lines = [f"{row['name']:24} {day}" for row, day in zip(rows, days, strict=True)]
     print(json.dumps(rows, indent=1) if as_json else "\n".join(lines) or "No tokens.")

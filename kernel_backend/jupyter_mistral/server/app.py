@@ -13,7 +13,7 @@ from .assemble import Parts, join
 from .http import page_policy
 from .http.handler import bind
 from .http.jupyter_auth import JupyterDoor
-from .http.kernel_tokens import KernelKeys
+from .http.kernel_tokens import KernelTokens
 from .settings import MistralSettings
 
 _PACKAGE = logging.getLogger(__package__.partition(".")[0])
@@ -39,7 +39,7 @@ class MistralExtension(MistralSettings, ExtensionApp):
     load_other_extensions = True
 
     _parts: Parts | None = None
-    _kernel_tokens: KernelKeys | None = None
+    _kernel_tokens: KernelTokens | None = None
 
     @cached_property
     def _log_handler(self) -> logging.Handler:
@@ -49,7 +49,7 @@ class MistralExtension(MistralSettings, ExtensionApp):
         _PACKAGE.addHandler(self._log_handler)
         if self.sovereign:
             page_policy.enforce(self.serverapp, self.log)
-            page_policy.refuse_elsewhere(self.engine_url)
+            page_policy.refuse_remote_engine(self.engine_url)
         self._parts = join(self.options(), self.log, self.external_engine(), self.open_audit_log())
         self.handlers.extend(bind(self._parts.table, JupyterDoor))
 
@@ -61,7 +61,7 @@ class MistralExtension(MistralSettings, ExtensionApp):
             return
         if self.kernel_channel:
             self._parts.channel.start()
-            self._kernel_tokens = KernelKeys(serverapp.kernel_manager, self._parts.channel, os.environ)
+            self._kernel_tokens = KernelTokens(serverapp.kernel_manager, self._parts.channel, os.environ)
             self._kernel_tokens.start()
         self._parts.metrics.start(self._parts.engine)
 

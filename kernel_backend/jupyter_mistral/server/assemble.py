@@ -11,7 +11,7 @@ from .chats.service import Conversations
 from .chats.store import History
 from .external.engine import Elsewhere, ExternalEngine
 from .http.handler import Table
-from .http.kernel_socket import Channel
+from .http.kernel_socket import KernelChannel
 from .inference.base import Engine, Options
 from .inference.local import LocalEngine
 from .inference.worker_process import ENGINE, Launch
@@ -29,7 +29,7 @@ class Parts:
 
     engine: ObservedEngine
     table: Table
-    channel: Channel
+    channel: KernelChannel
     conversations: Conversations
     decoder: Decoder
     metrics: Metrics
@@ -73,6 +73,8 @@ def join(
         *chats.table(conversations),
         *doctor.table(options.default_model),
         *metrics.table(counters),
-        *model.NOTHING,
+        *model.NOT_FOUND,
     ]
-    return Parts(engine, table, Channel([*table, *model.ANYWHERE], log), conversations, decoder, counters)
+    return Parts(
+        engine, table, KernelChannel([*table, *model.NOT_FOUND_ANYWHERE], log), conversations, decoder, counters
+    )

@@ -1,4 +1,4 @@
-"""The addresses of chats under /mistral/api/chats. What they do stands in `chats/service.py`."""
+"""The routes of chats, under /mistral/api/chats; `chats/service.py` does the work."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ChatRoute(Route):
         self._conversations = conversations
 
     async def _answer_chat(self, chat: Mapping[str, Any]) -> None:
-        # pictures become base64, off the event loop
+        # in a thread, since images are encoded as base64
         self.answer(await asyncio.to_thread(_chat_to_json, chat))
 
     async def _follow(self, answer: RunningAnswer, first: Mapping[str, Any] | None, has_progress: bool) -> None:
@@ -72,12 +72,12 @@ class Chats(ChatRoute):
     async def get(self) -> None:
         search = self.get_query_argument("q", "")
         if len(search) > MAX_SEARCH:
-            raise Failure("bad_request", f"q is longer than {MAX_SEARCH} characters.", "Search for less.", "q")
+            raise Failure("bad_request", f"q is longer than {MAX_SEARCH} characters.", "Shorten it.", "q")
         self.answer({"chats": await self._conversations.history.chats(search)})
 
     async def post(self) -> None:
-        given = await self.take(lambda body: parse_texts(body, {"title": MAX_TITLE, "notebook": MAX_PATH}))
-        chat = await self._conversations.create(given.get("title", ""), given.get("notebook") or None)
+        texts = await self.read_body(lambda body: parse_texts(body, {"title": MAX_TITLE, "notebook": MAX_PATH}))
+        chat = await self._conversations.create(texts.get("title", ""), texts.get("notebook") or None)
         await self._answer_chat(chat)
 
 
@@ -86,8 +86,8 @@ class Chat(ChatRoute):
         await self._answer_chat(await self._conversations.history.chat(chat))
 
     async def patch(self, chat: str) -> None:
-        given = await self.take(lambda body: parse_texts(body, {"title": MAX_TITLE}))
-        await self._answer_chat(await self._conversations.rename(chat, given.get("title", "")))
+        texts = await self.read_body(lambda body: parse_texts(body, {"title": MAX_TITLE}))
+        await self._answer_chat(await self._conversations.rename(chat, texts.get("title", "")))
 
     async def delete(self, chat: str) -> None:
         await self._conversations.delete(chat)
@@ -100,10 +100,10 @@ class Export(ChatRoute):
         if kind not in FORMATS:
             raise Failure("bad_request", "format must be markdown or ipynb.", "Change it.", "format")
         mime, suffix = FORMATS[kind]
-        found = await self._conversations.history.chat(chat)
-        text = await asyncio.to_thread(_exported, found, kind)
+        record = await self._conversations.history.chat(chat)
+        text = await asyncio.to_thread(_export, record, kind)
         self.set_header("Content-Type", mime)
-        # a download: a browser that is led here shows nothing of it as a page of ours
+        # as a download, so that a browser never shows it as a page of this server
         self.set_header("Content-Disposition", f'attachment; filename="chat-{chat[:8]}.{suffix}"')
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
@@ -112,7 +112,7 @@ class Export(ChatRoute):
 
 class AskRoute(ChatRoute):
     async def post(self, chat: str) -> None:
-        ask: Ask = await self.take(parse_ask)
+        ask: Ask = await self.read_body(parse_ask)
         exchange: Exchange = await self._conversations.ask(chat, ask)
         first = {
             "event": "message",
@@ -131,7 +131,7 @@ class Follow(ChatRoute):
 
 class Stop(ChatRoute):
     async def post(self, chat: str, message: str) -> None:
-        await self.take(lambda body: parse_texts(body, {}))
+        await self.read_body(lambda body: parse_texts(body, {}))
         self.answer(_message_to_json(await self._conversations.stop(chat, message)))
 
 
@@ -140,8 +140,8 @@ class Message(ChatRoute):
         await self._answer_chat(await self._conversations.drop_messages(chat, message))
 
 
-def _exported(chat: Mapping[str, Any], kind: str) -> str:
-    from ..chats import export  # nbformat's schemas cost a tenth of a second
+def _export(chat: Mapping[str, Any], kind: str) -> str:
+    from ..chats import export  # imports nbformat, which takes 0.1 s
 
     return export.to_markdown(chat) if kind == "markdown" else export.to_notebook(chat)
 

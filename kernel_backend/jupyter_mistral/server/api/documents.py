@@ -1,4 +1,4 @@
-"""The address that makes Markdown of a document: bytes in, progress and pages out. Knows no files: what is read was sent."""
+"""Converts a document in the request's body to Markdown, and streams progress and pages. Reads no files of this machine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..http.handler import Route, Table
 
 BASE = {"object": "mistral.read", "choices": []}
 OCR = ("auto", "on", "off")
-MOST_SPANS = 100
-_SPAN = re.compile(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?")
+MAX_RANGES = 100
+_RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?")
 
 
 def table(decoder: Decoder) -> Table:
@@ -32,7 +32,7 @@ class Read(Route):
         self._decoder = decoder
 
     def _check_body(self) -> None:
-        """A document is larger than a question, and no JSON; a page of another origin cannot send these types unasked."""
+        """Documents may be larger than questions. Pages of other origins cannot send these content types."""
         if self._length > MAX_DOCUMENT_BYTES:
             raise failure("The document", "too_large_document")
         kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -56,12 +56,12 @@ def to_chunk(step: PageRead | Document) -> Mapping[str, Any]:
 
 
 def parse_pages(text: str) -> list[tuple[int, int]]:
-    """`2-5,8` as ranges of pages, first and last included; nothing for nothing. Raises `Failure`."""
-    spans: list[tuple[int, int]] = []
+    """`2-5,8` as ranges of pages, first and last included; empty for no text. Raises `Failure`."""
+    ranges: list[tuple[int, int]] = []
     for part in text.split(",") if text.strip() else []:
-        match = _SPAN.fullmatch(part)
-        span = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not 1 <= span[0] <= span[1] or len(spans) >= MOST_SPANS:
+        match = _RANGE.fullmatch(part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= first <= last or len(ranges) >= MAX_RANGES:
             raise Failure("bad_request", "pages must be numbers and ranges, such as 2-5,8.", "Change it.", "pages")
-        spans.append(span)
-    return spans
+        ranges.append((first, last))
+    return ranges

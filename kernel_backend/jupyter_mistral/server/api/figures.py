@@ -26,7 +26,7 @@ def table() -> Table:
 
 class Figure(Route):
     async def post(self) -> None:
-        bundle = await self.take(parse)
+        bundle = await self.read_body(parse)
         self.answer(await read(bundle))
 
 

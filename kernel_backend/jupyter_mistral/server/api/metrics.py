@@ -1,4 +1,4 @@
-"""/mistral/v1/metrics: the metrics for Prometheus, for clients with one of our tokens. The standalone host has no other /metrics."""
+"""`GET /mistral/v1/metrics`: metrics for Prometheus. The standalone host has no other; a Jupyter server also has its own /metrics."""
 
 from __future__ import annotations
 

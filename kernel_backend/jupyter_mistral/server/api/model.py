@@ -1,4 +1,4 @@
-"""The addresses under /mistral: those of `v1.py` that any client knows, and our own for status, load and context."""
+"""Routes of the model under /mistral/api: status, catalogue, load, unload, park and context; `openai.py` has those of /mistral/v1."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def table(engine: Engine, prompts: PromptBuilder) -> Table:
-    """Every address but those of chats; `nothing` must come last."""
+    """All routes of the model; `NOT_FOUND` must come after them."""
     return [
         *openai.table(engine),
         (r"/mistral/api/status", StatusRoute, {"engine": engine}),
@@ -37,22 +37,22 @@ def table(engine: Engine, prompts: PromptBuilder) -> Table:
     ]
 
 
-class Nothing(Route):
-    """Whatever else is asked for under /mistral: a failure of our shape, not a page."""
+class NotFound(Route):
+    """Answers all other addresses with a failure in JSON instead of a page."""
 
     async def get(self, *args: str) -> None:
         raise Failure(
             "not_found",
-            "There is nothing at this address.",
-            "The base URL of a client ends in /mistral/v1; README lists the addresses.",
+            "There is no such address.",
+            "A client's base URL ends in /mistral/v1. The README lists the addresses.",
         )
 
     post = put = patch = delete = get
 
 
-NOTHING: Table = [(r"/mistral(?:/.*)?", Nothing, {})]
-# where nobody else answers
-ANYWHERE: Table = [(r".*", Nothing, {})]
+NOT_FOUND: Table = [(r"/mistral(?:/.*)?", NotFound, {})]
+# for a server that has no other routes
+NOT_FOUND_ANYWHERE: Table = [(r".*", NotFound, {})]
 
 
 class StatusRoute(EngineRoute):
@@ -67,7 +67,7 @@ class Catalogue(EngineRoute):
 
 class Load(EngineRoute):
     async def post(self) -> None:
-        name, download, kv, adapter, spill = await self.take(_parse_load)
+        arguments = await self.read_body(_parse_load)
 
         async def last() -> Mapping[str, Any]:
             return {"mistral": {"event": "ready", "status": (await self._engine.status()).to_dict()}}
@@ -75,39 +75,38 @@ class Load(EngineRoute):
         def chunk(progress: Loading) -> dict[str, Any]:
             return to_chunk(progress, {"object": "mistral.load"})
 
-        events = self._engine.load(name, download=download, kv=kv, adapter=adapter, spill=spill)
-        await self.stream(events, chunk, last=last)
+        await self.stream(self._engine.load(**arguments), chunk, last=last)
 
 
 class Unload(EngineRoute):
     async def post(self) -> None:
-        await self.take(_parse_nothing)
+        await self.read_body(_parse_nothing)
         await self._engine.unload()
         self.answer((await self._engine.status()).to_dict())
 
 
 class Park(EngineRoute):
-    """Lends the device to whoever needs it now."""
+    """Moves the weights off the GPU, to lend its memory."""
 
     async def post(self) -> None:
-        await self.take(_parse_nothing)
+        await self.read_body(_parse_nothing)
         await self._engine.park()
         self.answer((await self._engine.status()).to_dict())
 
 
 class Context(Route):
-    """What a prompt would hold and cost; nothing is generated."""
+    """What a prompt would contain and how many tokens it would cost; generates nothing."""
 
     def initialize(self, engine: Engine, prompts: PromptBuilder) -> None:
         self._engine, self._prompts = engine, prompts
 
     async def post(self) -> None:
-        request: ChatRequest = await self.take(parse_chat)
-        if request.extras.client == "panel":  # as its chat will send it
+        request: ChatRequest = await self.read_body(parse_chat)
+        if request.extras.client == "panel":  # build the messages as its chat does
             request = replace(request, messages=to_engine([(m.role, m.content) for m in request.messages]))
         request = await self._prompts.checked(request)
         target = await self._engine.target(request.model)
-        told = {
+        summary = {
             "model": target.card.name,
             "budget": self._prompts.budget(request, target),
             "context_length": target.card.context_length,
@@ -115,12 +114,12 @@ class Context(Route):
         }
         plan = await self._prompts.plan(request, target) if request.extras.thorough else None
         if plan is not None:
-            self.answer({**told, **_parts(plan)})
+            self.answer({**summary, **_plan_to_json(plan)})
             return
         built = await self._prompts.build(request, target, keep=False)
         self.answer(
             {
-                **told,
+                **summary,
                 "tokens": built.total_tokens,
                 "ledger": [segment.to_dict() for segment in built.ledger],
                 "left_out": list(built.left_out),
@@ -129,8 +128,8 @@ class Context(Route):
         )
 
 
-def _parts(plan: Plan) -> dict[str, Any]:
-    """What a thorough reading will read; the last prompt, of the notes, is not known yet."""
+def _plan_to_json(plan: Plan) -> dict[str, Any]:
+    """What reading in parts will read; the last prompt, with the notes, is not known yet."""
     return {
         "tokens": plan.tokens,
         "ledger": [segment.to_dict() for window in plan.windows for segment in window.ledger],
@@ -140,26 +139,30 @@ def _parts(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _parse_load(body: Any) -> tuple[str | None, bool, str | None, str | None, bool | None]:
-    if not isinstance(body, dict) or not body.keys() <= {"model", "download", "kv", "adapter", "spill"}:
-        raise Failure("bad_request", "Only model, download, kv, adapter and spill may be given.", "Leave the rest out.")
-    name, download = body.get("model"), body.get("download", False)
+def _parse_load(body: Any) -> dict[str, Any]:
+    """The arguments of `Engine.load`."""
+    names = ("model", "download", "kv", "adapter", "spill")
+    if not isinstance(body, dict) or not body.keys() <= set(names):
+        raise Failure("bad_request", f"Only these fields are allowed: {', '.join(names)}.", "Remove the others.")
+    name, kv, adapter = body.get("model"), body.get("kv"), body.get("adapter")
+    download, spill = body.get("download", False), body.get("spill")
     if name is not None and (not isinstance(name, str) or not 0 < len(name) <= 300 or "\0" in name):
-        raise Failure("bad_request", "model must be a name of up to 300 characters.", "Change it.", "model")
+        raise _invalid("model", "a name of up to 300 characters")
     if not isinstance(download, bool):
-        raise Failure("bad_request", "download must be true or false.", "Change it.", "download")
-    kv = body.get("kv")
+        raise _invalid("download", "true or false")
     if kv not in (None, *KV):
-        raise Failure("bad_request", f"kv must be one of {', '.join(KV)}.", "Change it.", "kv")
-    adapter = body.get("adapter")
+        raise _invalid("kv", f"one of {', '.join(KV)}")
     if adapter is not None and not isinstance(adapter, str):
-        raise Failure("bad_request", "adapter must be a name, or empty for none.", "Change it.", "adapter")
-    spill = body.get("spill")
+        raise _invalid("adapter", "a name, or empty for none")
     if spill is not None and not isinstance(spill, bool):
-        raise Failure("bad_request", "spill must be true or false.", "Change it.", "spill")
-    return name, download, kv, adapter, spill
+        raise _invalid("spill", "true or false")
+    return {"name": name, "download": download, "kv": kv, "adapter": adapter, "spill": spill}
+
+
+def _invalid(field: str, allowed: str) -> Failure:
+    return Failure("bad_request", f"{field} must be {allowed}.", "Change it.", field)
 
 
 def _parse_nothing(body: Any) -> None:
     if body != {}:
-        raise Failure("bad_request", "Nothing may be given here.", "Send an empty object.")
+        raise Failure("bad_request", "This address takes no parameters.", "Send an empty object.")

@@ -1,4 +1,4 @@
-"""The addresses that any client of the OpenAI and Mistral APIs knows, under /mistral/v1. `openapi.json` describes them."""
+"""The routes of the OpenAI and Mistral APIs, under /mistral/v1. `protocol/openapi.json` describes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...protocol.requests import ChatRequest, CompletionRequest
 from ...protocol.status import ModelCard
 from ..http.handler import Route, Table
 from ..inference.base import Engine
-from .openai_format import ChatStream, Numbered, TextStream, Whole, vectors
+from .openai_format import ChatStream, Complete, Numbered, TextStream, embeddings_to_json
 
 R = TypeVar("R", ChatRequest, CompletionRequest)
 OPENAPI = "protocol/openapi.json"
@@ -46,7 +46,7 @@ class EngineRoute(Route):
 
 
 async def answers(ask: Callable[[R], AsyncGenerator[Event, None]], request: R) -> AsyncGenerator[Numbered, None]:
-    """The `n` answers to a request, one after the other: all but the first find the prompt read already."""
+    """The `n` answers to a request, one after the other; all but the first find their prompt in the prefix cache."""
     for index in range(request.n):
         seed = request.sampling.seed
         sampling = replace(request.sampling, seed=None if seed is None else (seed + index) % 2**53)
@@ -57,57 +57,57 @@ async def answers(ask: Callable[[R], AsyncGenerator[Event, None]], request: R) -
 
 class Chat(EngineRoute):
     async def post(self) -> None:
-        request: ChatRequest = await self.take(parse_chat)
+        request: ChatRequest = await self.read_body(parse_chat)
         events = answers(self._engine.stream, request)
         if not request.stream:
-            whole = Whole(self._model, "chat.completion", "chatcmpl", request.top_logprobs is not None)
-            await self.gather(events, whole.add)
-            self.answer(whole.chat())
+            complete = Complete(self._model, "chat.completion", "chatcmpl", request.top_logprobs is not None)
+            await self.gather(events, complete.add)
+            self.answer(complete.chat())
             return
-        shape = ChatStream(self._model, request.extras.events, request.include_usage)
+        chunks = ChatStream(self._model, request.extras.events, request.include_usage)
         has_last = request.include_usage and not request.extras.events
         await self.stream(
-            events, shape.chunk, is_early=request.extras.events, last=shape.usage_chunk if has_last else None
+            events, chunks.chunk, is_early=request.extras.events, last=chunks.usage_chunk if has_last else None
         )
 
 
 class Completions(EngineRoute):
     async def post(self) -> None:
-        request: CompletionRequest = await self.take(parse_completion)
+        request: CompletionRequest = await self.read_body(parse_completion)
         events = answers(self._engine.complete, request)
         if not request.stream:
-            whole = Whole(self._model, "text_completion", "cmpl")
-            await self.gather(events, whole.add)
-            self.answer(whole.text())
+            complete = Complete(self._model, "text_completion", "cmpl")
+            await self.gather(events, complete.add)
+            self.answer(complete.text())
             return
-        shape = TextStream(self._model, request.include_usage)
+        chunks = TextStream(self._model, request.include_usage)
         await self.stream(
-            events, shape.chunk, is_early=False, last=shape.usage_chunk if request.include_usage else None
+            events, chunks.chunk, is_early=False, last=chunks.usage_chunk if request.include_usage else None
         )
 
 
 class Fim(EngineRoute):
-    """Fill in the middle under the name and in the shape of Mistral's own API."""
+    """Fill in the middle, as in Mistral's API."""
 
     async def post(self) -> None:
-        request: CompletionRequest = await self.take(parse_fim)
+        request: CompletionRequest = await self.read_body(parse_fim)
         events = answers(self._engine.complete, request)
         if request.stream:
             await self.stream(events, TextStream(self._model, False, is_fim=True).chunk, is_early=False)
             return
-        whole = Whole(self._model, "chat.completion", "fim")
-        await self.gather(events, whole.add)
-        self.answer(whole.chat())
+        complete = Complete(self._model, "chat.completion", "fim")
+        await self.gather(events, complete.add)
+        self.answer(complete.chat())
 
 
 class Embeddings(EngineRoute):
     async def post(self) -> None:
-        request = await self.take(parse_embedding)
-        self.answer(vectors(await self._engine.embed(request), request.is_base64))
+        request = await self.read_body(parse_embedding)
+        self.answer(embeddings_to_json(await self._engine.embed(request), request.is_base64))
 
 
 class Models(EngineRoute):
-    """The loaded model first, then what else lies on disk."""
+    """The loaded model first, then the others on this machine."""
 
     async def get(self) -> None:
         self.answer({"object": "list", "data": [_row(card) for card in await self._engine.cards()]})
@@ -124,14 +124,14 @@ class Model(EngineRoute):
         hint = f"Did you mean {' or '.join(near)}? " if near else ""
         raise Failure(
             "unknown_model",
-            f"There is no model {name[:100]!r} here.",
-            f"{hint}GET /mistral/v1/models lists them.",
+            f"There is no model {name[:100]!r} on this server.",
+            f"{hint}GET /mistral/v1/models lists the models.",
             "model",
         )
 
 
 def _row(card: ModelCard) -> dict[str, Any]:
-    """OpenAI's object with what Mistral's API adds to it."""
+    """OpenAI's model object with the fields that Mistral's API adds."""
     abilities = {
         "completion_chat": True,
         "completion_fim": "fim" in card.can,
@@ -152,13 +152,13 @@ def _row(card: ModelCard) -> dict[str, Any]:
 
 
 class Health(EngineRoute):
-    """For whoever has a token: Jupyter's own /api tells anybody that the server is up, and this tells how the model is."""
+    """The state of the model, for clients with a token. Jupyter's own /api is open and only shows that the server is up."""
 
     async def get(self) -> None:
         status = await self._engine.status()
-        is_well = status.state != "failed"
-        told = {"status": "ok" if is_well else "failed", "state": status.state, "model": self._engine.model}
-        self.answer(told, 200 if is_well else 503)
+        is_healthy = status.state != "failed"
+        health = {"status": "ok" if is_healthy else "failed", "state": status.state, "model": self._engine.model}
+        self.answer(health, 200 if is_healthy else 503)
 
 
 class OpenApi(Route):

@@ -1,4 +1,4 @@
-"""Events into the bodies of the OpenAI and Mistral APIs: chunks of a stream, or one whole answer. Knows no HTTP."""
+"""Converts events to the formats of the OpenAI and Mistral APIs: chunks of a stream, or a complete answer. Independent of HTTP."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from ...protocol.events import CallPiece, Delta, Embeddings, End, Event, TokenLogprob, Usage
 from ...protocol.wire import to_chunk
 
-Numbered = tuple[int, Event]  # which answer to the prompt, what happened to it
+Numbered = tuple[int, Event]  # index of the answer (see `n`), its event
 
 
 def total(ends: Iterable[End]) -> Usage:
-    """What several answers to one prompt cost: the prompt is counted once."""
+    """The usage of several answers to one prompt, which is counted once."""
     first, *others = [end.usage for end in ends] or [Usage()]
     tokens = first.completion_tokens + sum(usage.completion_tokens for usage in others)
     seconds = round(first.seconds + sum(usage.seconds for usage in others), 4)
@@ -25,8 +25,8 @@ def total(ends: Iterable[End]) -> Usage:
     return replace(first, completion_tokens=tokens, seconds=seconds, energy_j=energy)
 
 
-class Shape:
-    """What all pieces of one answer share."""
+class Format:
+    """What all chunks of an answer have in common."""
 
     def __init__(self, model: Callable[[], str], kind: str, prefix: str) -> None:
         self._model, self._kind = model, kind
@@ -42,7 +42,7 @@ class Shape:
         return total(self._ends.values()).to_dict()
 
     async def usage_chunk(self) -> Mapping[str, Any]:
-        """The last of a stream whose client asked for `include_usage`."""
+        """The last chunk if the client asked for `include_usage`."""
         return {**self.base, "choices": [], "usage": self.usage}
 
     def note(self, numbered: Numbered) -> None:
@@ -51,13 +51,13 @@ class Shape:
             self._ends[index] = event
 
 
-class ChatStream(Shape):
-    """Chunks of a chat. has_progress: for our own clients, who get progress, and usage with the end."""
+class ChatStream(Format):
+    """Chunks of a chat. has_progress: include progress, and usage in the last chunk, for our own clients."""
 
     def __init__(self, model: Callable[[], str], has_progress: bool, include_usage: bool) -> None:
         super().__init__(model, "chat.completion.chunk", "chatcmpl")
         self._has_progress, self._include_usage = has_progress, include_usage
-        self._begun: set[int] = set()
+        self._started: set[int] = set()
 
     def chunk(self, numbered: Numbered) -> dict[str, Any] | None:
         self.note(numbered)
@@ -67,8 +67,8 @@ class ChatStream(Shape):
         chunk = to_chunk(event, self.base)
         choice = chunk["choices"][0]
         choice["index"] = index
-        if index not in self._begun and not isinstance(event, End):
-            self._begun.add(index)
+        if index not in self._started and not isinstance(event, End):
+            self._started.add(index)
             choice["delta"] = {"role": "assistant", "content": None, **choice["delta"]}
         if not self._has_progress:
             chunk.pop("usage", None)
@@ -77,8 +77,8 @@ class ChatStream(Shape):
         return chunk
 
 
-class TextStream(Shape):
-    """Chunks of a completion; of Mistral's fill in the middle where `is_fim`."""
+class TextStream(Format):
+    """Chunks of a completion. is_fim: in the format of Mistral's fill in the middle."""
 
     def __init__(self, model: Callable[[], str], include_usage: bool, is_fim: bool = False) -> None:
         kind, prefix = ("chat.completion.chunk", "fim") if is_fim else ("text_completion", "cmpl")
@@ -110,8 +110,8 @@ class _Choice:
     calls: list[dict[str, Any]] = field(default_factory=list)
 
 
-class Whole(Shape):
-    """An answer in one piece."""
+class Complete(Format):
+    """A complete answer, not streamed."""
 
     def __init__(self, model: Callable[[], str], kind: str, prefix: str, has_logprobs: bool = False) -> None:
         super().__init__(model, kind, prefix)
@@ -138,10 +138,10 @@ class Whole(Shape):
             message: dict[str, Any] = {"role": "assistant", "content": text or (None if choice.calls else "")}
             if choice.calls:
                 message["tool_calls"] = choice.calls
-            told: dict[str, Any] = {"index": index, "message": message, "finish_reason": self._ends[index].reason}
+            row: dict[str, Any] = {"index": index, "message": message, "finish_reason": self._ends[index].reason}
             if self._has_logprobs:
-                told["logprobs"] = {"content": [entry.to_dict() for entry in choice.logprobs], "refusal": None}
-            choices.append(told)
+                row["logprobs"] = {"content": [entry.to_dict() for entry in choice.logprobs], "refusal": None}
+            choices.append(row)
         return {**self.base, "choices": choices, "usage": self.usage}
 
     def text(self) -> dict[str, Any]:
@@ -152,14 +152,14 @@ class Whole(Shape):
         return {**self.base, "choices": choices, "usage": self.usage}
 
 
-def vectors(found: Embeddings, is_base64: bool) -> dict[str, Any]:
-    """The answer of `/embeddings`. is_base64: each vector as little-endian 32-bit floats."""
-    rows: list[Any] = [list(vector) for vector in found.vectors]
+def embeddings_to_json(embeddings: Embeddings, is_base64: bool) -> dict[str, Any]:
+    """The answer of `/embeddings`. is_base64: encode each vector as little-endian 32-bit floats."""
+    rows: list[Any] = [list(vector) for vector in embeddings.vectors]
     if is_base64:
         rows = [base64.b64encode(struct.pack(f"<{len(row)}f", *row)).decode() for row in rows]
     data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
-    usage = {"prompt_tokens": found.prompt_tokens, "total_tokens": found.prompt_tokens}
-    return {"object": "list", "data": data, "model": found.model, "usage": usage}
+    usage = {"prompt_tokens": embeddings.prompt_tokens, "total_tokens": embeddings.prompt_tokens}
+    return {"object": "list", "data": data, "model": embeddings.model, "usage": usage}
 
 
 def _text(index: int, text: str, reason: str | None, logprobs: Iterable[TokenLogprob], offset: int) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _text(index: int, text: str, reason: str | None, logprobs: Iterable[TokenLog
 
 
 def _legacy(logprobs: list[TokenLogprob], offset: int) -> dict[str, Any] | None:
-    """`logprobs` as the older completions API has them: lists side by side."""
+    """`logprobs` in the format of the older completions API: parallel lists."""
     if not logprobs:
         return None
     offsets = []

@@ -1,4 +1,4 @@
-"""Who the request that is being served comes from, as the door that let it in knows. Knows nothing else."""
+"""Who sent the request that is being served, as established by its door."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from contextvars import ContextVar
 from functools import lru_cache
 
 CALLER: ContextVar[str] = ContextVar("caller", default="")
-TOKEN = "token:"  # noqa: S105  # the sign of a named token's holder, no token
+TOKEN = "token:"  # noqa: S105  # the prefix of a token's name, not a token
 
 
-def holder() -> str:
-    """The name of the token that the request came with, empty where it is the owner of this server who asks.
+def token_holder() -> str:
+    """The name of the request's token, empty for the owner of this server.
 
-    Holders of tokens are several people perhaps: each has turns of its own and shares no prefix memory with another.
+    Holders of tokens may be different people: each has their own place in the queue and their own prefix cache.
     """
     name = CALLER.get()
     return name.removeprefix(TOKEN) if name.startswith(TOKEN) else ""
 
 
-def who() -> dict[str, str]:
-    """What a record says of that: the account of this machine that we run as, and the name that whoever asks came in by."""
-    # who logged in with Jupyter's own token has a name by chance there: the account is what says who it was
+def caller_fields() -> dict[str, str]:
+    """For the audit log: the account on this machine, and the name that the client logged in with."""
+    # Jupyter gives users of its own token a random name; the account is what identifies them
     return {"account": _account(), "user": CALLER.get() or "kernel or tool of the owner"}
 
 
 @lru_cache
 def _account() -> str:
-    """By its number, since LOGNAME says what whoever starts the server likes."""
+    """By uid: LOGNAME can be set to anything."""
     try:
         import pwd
 
         return pwd.getpwuid(os.getuid()).pw_name
     except ImportError:  # Windows
         return os.environ.get("USERNAME", "")
-    except KeyError:  # a container whose number has no name
+    except KeyError:  # a container without a name for this uid
         return str(os.getuid())

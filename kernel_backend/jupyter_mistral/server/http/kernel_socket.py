@@ -1,5 +1,5 @@
-"""The way in for kernels and tools of this user: a unix socket (loopback port where there is none) with its own token, which
-opens these addresses and nothing else. Knows nothing of Jupyter's login."""
+"""The channel for kernels and tools of this user: a unix socket (a loopback port on systems without) with a token of its own, which
+grants access to our routes and nothing else. Independent of Jupyter's login."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from ...protocol.failures import Failure
 from ...protocol.requests import MAX_BODY_BYTES
 from .handler import Table, bind
 from .identity import CALLER, TOKEN
-from .tokens import SCOPE, Keys, digest
+from .tokens import SCOPE, Tokens, digest
 
 PREFIX = "jmistral-"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class TokenDoor(web.RequestHandler):
-    """Lets in who brings the channel's token and is no browser."""
+    """Admits clients with one of the channel's tokens, but no browsers."""
 
-    channel: Channel
+    channel: KernelChannel
 
     async def enter(self) -> None:
         headers = self.request.headers
@@ -46,13 +46,16 @@ class TokenDoor(web.RequestHandler):
             raise web.HTTPError(403)
         if urlsplit(f"//{self.request.host}").hostname not in LOOPBACK:
             raise web.HTTPError(403)
-        scheme, _, given = headers.get("Authorization", "").partition(" ")
-        scope = await self.channel.scope_of(given.strip()) if scheme.lower() == "bearer" else None
+        scheme, _, credentials = headers.get("Authorization", "").partition(" ")
+        token = credentials.strip()
+        scope = await self.channel.scope(token) if scheme.lower() == "bearer" else None
         if scope is None:
             raise Failure("unauthorized", "The token is missing or wrong.", "Send Authorization: Bearer TOKEN.")
         if not self.request.path.startswith(scope):
-            raise Failure("forbidden", f"This token opens {scope} alone.", "Ask there, or bring another token.")
-        CALLER.set(TOKEN + name if (name := self.channel.holder_of(given.strip())) else "")
+            raise Failure(
+                "forbidden", f"This token is only valid for {scope}.", "Use another address or another token."
+            )
+        CALLER.set(TOKEN + name if (name := self.channel.token_name(token)) else "")
         self.channel.touch()
 
     def set_default_headers(self) -> None:
@@ -65,58 +68,60 @@ class TokenDoor(web.RequestHandler):
 
 
 class OwnServer(HTTPServer):
-    """An HTTP server that talks, on unix sockets, only to processes of the same user."""
+    """An HTTP server that accepts only this user's processes on unix sockets."""
 
     def handle_stream(self, stream: iostream.IOStream, address: Any) -> None:
-        if _is_strange(stream.socket):
+        if _is_other_user(stream.socket):
             stream.close()
             return
         super().handle_stream(stream, address)
 
 
-def _is_strange(sock: socket.socket) -> bool:
-    option = getattr(socket, "SO_PEERCRED", None)  # Linux; elsewhere the rights of the socket's folder stand alone
+def _is_other_user(sock: socket.socket) -> bool:
+    option = getattr(
+        socket, "SO_PEERCRED", None
+    )  # Linux only; elsewhere the permissions of the socket's folder must suffice
     if option is None or sock.family != socket.AF_UNIX:
         return False
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
     return bool(uid != os.getuid())
 
 
-class Channel:
-    """Listens from `start` to `stop`. `idle_s` tells how long nobody with the token has asked for anything."""
+class KernelChannel:
+    """Listens from `start` to `stop`. `idle_s`: seconds since the last request with a valid token."""
 
     def __init__(self, table: Table, log: logging.Logger) -> None:
         self.token = secrets.token_urlsafe(32)
         self._log = log
-        self._touched = time.monotonic()
+        self._last_request = time.monotonic()
         door = type("TokenDoor", (TokenDoor,), {"channel": self})
-        everything: Any = bind(table, door)
-        self._app = web.Application(everything, log_function=lambda handler: None)
+        handlers: Any = bind(table, door)
+        self._app = web.Application(handlers, log_function=lambda handler: None)
         self._server: OwnServer | None = None
         self._folder: Path | None = None
         self._file: Path | None = None
         self._env: str | None = None
-        self._keys = Keys()
-        # hash of a token that was issued -> its name, and whether whoever has it still lives
+        self._tokens = Tokens()
+        # hash of an issued token -> its name, and whether its kernel is alive
         self._issued: dict[str, tuple[str, Callable[[], Awaitable[bool]]]] = {}
         self._info: dict[str, Any] = {}
 
-    async def scope_of(self, token: str) -> str | None:
-        """What a token opens: addresses that begin like this. None for a token that opens nothing."""
+    async def scope(self, token: str) -> str | None:
+        """The prefix of the paths that a token is valid for; None for an invalid token."""
         hashed = digest(token)
         if hashed == digest(self.token):
             return "/"
         if hashed in self._issued:
             return "/mistral/" if await self._issued[hashed][1]() else None
-        return SCOPE if self._keys.name_of(token) is not None else None
+        return SCOPE if self._tokens.name(token) is not None else None
 
-    def holder_of(self, token: str) -> str | None:
-        """The name of a token that was made for somebody, None for one of this channel's own."""
-        return self._keys.name_of(token)
+    def token_name(self, token: str) -> str | None:
+        """The name of a token made by `jupyter mistral token`, None for this channel's own."""
+        return self._tokens.name(token)
 
     def issue(self, name: str, is_alive: Callable[[], Awaitable[bool]]) -> Path:
-        """A connection file with a token of its own, good for /mistral while `is_alive`; the path of the file."""
-        assert self._folder is not None, "the channel listens"
+        """Write a connection file with a new token, valid for /mistral while `is_alive`. Returns the file's path."""
+        assert self._folder is not None, "the channel is listening"
         token = secrets.token_urlsafe(32)
         self.withdraw(name)
         self._issued[digest(token)] = (name, is_alive)
@@ -125,7 +130,7 @@ class Channel:
         return path
 
     def withdraw(self, name: str) -> None:
-        """A token that was issued opens nothing any more; its file goes."""
+        """Revoke an issued token and remove its file."""
         for hashed, (owner, _) in list(self._issued.items()):
             if owner == name:
                 del self._issued[hashed]
@@ -133,23 +138,23 @@ class Channel:
             (self._folder / f"{name}.json").unlink(missing_ok=True)
 
     def touch(self) -> None:
-        self._touched = time.monotonic()
+        self._last_request = time.monotonic()
 
     @property
     def idle_s(self) -> float:
-        return time.monotonic() - self._touched
+        return time.monotonic() - self._last_request
 
     def start(self, *, port: int | None = None) -> None:
-        """Listen, write the connection file and tell processes started from here its path.
+        """Listen, write the connection file, and put its path into the environment that child processes inherit.
 
-        port: a loopback port (0: any) beside the socket, for tools that speak HTTP only over TCP.
+        port: also listen on this loopback port (0: any free one), for tools that cannot use a unix socket.
         """
         runtime = runtime_dir()
         runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
         sweep(runtime)
         self._server = OwnServer(self._app, max_buffer_size=2 * MAX_BODY_BYTES)
         info: dict[str, Any] = {"pid": os.getpid(), "token": self.token, "protocol": PROTOCOL}
-        # short: a socket's path has 107 characters at most (103 on macOS), and a runtime folder may lie deep
+        # in the temporary folder: a socket's path has at most 107 characters (103 on macOS), and a runtime folder may be deep
         self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         if hasattr(socket, "AF_UNIX") and os.name != "nt":
             info["socket"] = str(self._folder / "s")
@@ -163,7 +168,7 @@ class Channel:
         _write_private(self._file, info)
         self._info = info
         self._env = os.environ.get(CONNECTION_ENV)
-        os.environ[CONNECTION_ENV] = str(self._file)  # a path, no secret: kernels inherit it
+        os.environ[CONNECTION_ENV] = str(self._file)  # kernels inherit this; a path is no secret
         self._log.info("mistral: kernels connect through %s", self._file)
 
     @staticmethod
@@ -173,7 +178,7 @@ class Channel:
         return f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        """Stop listening and leave nothing behind."""
+        """Stop listening and remove all files."""
         if self._server is not None:
             self._server.stop()
             await self._server.close_all_connections()
@@ -190,19 +195,19 @@ class Channel:
 
 
 def _bind_unix(path: str) -> socket.socket:
-    """It has its name once it listens: one that refuses a connection is one that was left."""
+    """Gets its final name once it listens, so a socket that refuses connections is a stale one."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)
     draft = os.path.join(os.path.dirname(path), "n")
     sock.bind(draft)
-    os.chmod(draft, 0o600)  # before it listens; its folder lets nobody else in either
+    os.chmod(draft, 0o600)  # its folder is private too
     sock.listen(128)
     os.rename(draft, path)
     return sock
 
 
 def _write_private(path: Path, info: Mapping[str, Any]) -> None:
-    """Whole or not at all, and readable by us alone from its first byte."""
+    """Write the file atomically, readable only by this user from the start."""
     draft = path.with_suffix(f".{secrets.token_hex(4)}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     with os.fdopen(os.open(draft, flags, 0o600), "w") as file:
@@ -218,7 +223,7 @@ def _restore(name: str, value: str | None) -> None:
 
 
 def sweep(runtime: Path) -> None:
-    """Remove what servers that were killed left behind."""
+    """Remove the files of servers that were killed."""
     for path in runtime.glob(PATTERN):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             if path.stat().st_uid != _uid():
@@ -232,13 +237,13 @@ def sweep(runtime: Path) -> None:
             path.unlink(missing_ok=True)
     if hasattr(socket, "AF_UNIX") and os.name != "nt":
         for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-            if _is_left(folder):
+            if _is_stale(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_left(folder: Path) -> bool:
-    """Whether nobody listens any more on the socket in it. That also tells of hosts whose runtime folder is gone, and of those in
-    a container that shares the folder, of which a process's number tells nothing."""
+def _is_stale(folder: Path) -> bool:
+    """Whether nobody listens on the folder's socket. Unlike a process id, this also works for hosts whose runtime folder is gone, and
+    across containers that share the folder."""
     try:
         info = folder.lstat()
         if not stat.S_ISDIR(info.st_mode) or info.st_uid != _uid():
@@ -248,7 +253,7 @@ def _is_left(folder: Path) -> bool:
             sock.connect(str(folder / "s"))
     except ConnectionRefusedError:
         return True
-    except OSError:  # no socket in it: none of a channel's, or one that is being made
+    except OSError:  # no socket: not a channel's folder, or one that is just being created
         return False
     return False
 

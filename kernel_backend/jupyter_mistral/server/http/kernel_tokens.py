@@ -1,5 +1,5 @@
-"""Gives each kernel that this Jupyter server starts a token of its own, whose file's path stands in the kernel's environment,
-and which ends with the kernel. Knows kernel managers by three of their methods only."""
+"""Gives each kernel of this Jupyter server a token of its own, valid while the kernel runs; the kernel's environment has the path of
+the file with it. Uses three methods of the kernel manager."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from typing import Any, Protocol
 
 from ...protocol import CONNECTION_ENV
 
-LOOK_S = 0.5
-START_S = 300.0  # a kernel that has not come by then never will
+POLL_S = 0.5
+START_TIMEOUT_S = 300.0  # a kernel that has not started by then never will
 
 
 class Issuer(Protocol):
-    """Who makes tokens: a channel."""
+    """Makes tokens: a `KernelChannel`."""
 
     def issue(self, name: str, is_alive: Callable[[], Awaitable[bool]]) -> Path: ...
     def withdraw(self, name: str) -> None: ...
 
 
-class KernelKeys:
-    """manager: the server's kernel manager, or whatever has its `pre_start_kernel`, `update_env` and `__contains__`."""
+class KernelTokens:
+    """manager: the server's kernel manager, or an object with its `pre_start_kernel`, `update_env` and `__contains__`."""
 
     def __init__(self, manager: Any, issuer: Issuer, environ: Mapping[str, str]) -> None:
         self._manager, self._issuer, self._environ = manager, issuer, environ
-        self._kernels: dict[str, tuple[Any, float]] = {}  # and when it was begun
+        self._kernels: dict[str, tuple[Any, float]] = {}  # with the time when it was started
         self._seen: set[str] = set()
         self._watch: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """From now on every kernel that starts gets a token."""
+        """Give every kernel that starts from now on a token."""
         prepare = self._manager.pre_start_kernel
 
         def pre_start_kernel(kernel_name: str | None, kwargs: dict[str, Any]) -> Any:
-            found = prepare(kernel_name, kwargs)
-            kernel, _, kernel_id = found
-            path = self._issuer.issue(kernel_id, lambda: _lives(kernel))
+            prepared = prepare(kernel_name, kwargs)
+            kernel, _, kernel_id = prepared
+            path = self._issuer.issue(kernel_id, lambda: _is_alive(kernel))
             self._kernels[kernel_id] = kernel, time.monotonic()
             kwargs["env"] = {**(kwargs.get("env") or self._environ), CONNECTION_ENV: str(path)}
-            return found
+            return prepared
 
         self._manager.pre_start_kernel = pre_start_kernel
         if hasattr(self._manager, "update_env"):  # jupyter_client 8.5 and later
@@ -52,20 +52,20 @@ class KernelKeys:
 
     def _keep_env(self, update: Callable[..., Any]) -> None:
         def update_env(*, kernel_id: str, env: Mapping[str, str]) -> Any:
-            # Jupyter hands a renamed notebook's kernel the whole of its own environment again
+            # when a notebook is renamed, Jupyter passes its kernel the server's whole environment again
             return update(kernel_id=kernel_id, env={k: v for k, v in env.items() if k != CONNECTION_ENV})
 
         self._manager.update_env = update_env
 
     async def _clear(self) -> None:
-        """Remove the files of kernels that are gone. A token dies sooner: with the process, see `Channel.grant`."""
+        """Remove the files of kernels that have ended. Their tokens became invalid with the process."""
         while True:
-            await asyncio.sleep(LOOK_S)
-            for kernel_id, (kernel, began) in list(self._kernels.items()):
-                was_there = kernel_id in self._seen or time.monotonic() - began > START_S
+            await asyncio.sleep(POLL_S)
+            for kernel_id, (kernel, started) in list(self._kernels.items()):
+                has_started = kernel_id in self._seen or time.monotonic() - started > START_TIMEOUT_S
                 if kernel_id in self._manager:
                     self._seen.add(kernel_id)
-                elif was_there and not await _lives(kernel):
+                elif has_started and not await _is_alive(kernel):
                     self._seen.discard(kernel_id)
                     del self._kernels[kernel_id]
                     self._issuer.withdraw(kernel_id)
@@ -81,9 +81,9 @@ class KernelKeys:
         self._kernels.clear()
 
 
-async def _lives(kernel: Any) -> bool:
-    """Whether the kernel's process runs now."""
-    with contextlib.suppress(Exception):  # a manager of another make that cannot tell: its kernel counts as gone
-        found = kernel.is_alive()
-        return bool(await found if inspect.isawaitable(found) else found)
+async def _is_alive(kernel: Any) -> bool:
+    """Whether the kernel's process is running."""
+    with contextlib.suppress(Exception):  # a custom kernel manager that does not know: its kernel counts as ended
+        is_alive = kernel.is_alive()
+        return bool(await is_alive if inspect.isawaitable(is_alive) else is_alive)
     return False

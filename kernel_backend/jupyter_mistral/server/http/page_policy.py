@@ -1,6 +1,6 @@
-"""Sovereign mode: pages of this server load nothing from elsewhere, and JupyterLab asks nobody for news, updates or extensions.
+"""Sovereign mode: this server's pages load nothing from other servers, and JupyterLab does not look for news, updates or extensions.
 
-Knows nothing of models. The policy goes on pages alone: what API answers carry is stricter already.
+Only pages get the policy: Jupyter's own for API replies is stricter.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tornado.web import OutputTransform
 from ...protocol.failures import Failure
 
 _INLINE = re.compile(r"<script(?: type=['\"]text/javascript['\"])?>(.*?)</script>", re.DOTALL | re.IGNORECASE)
-_FILLED_IN = re.compile(r"\{\{|\{%")
+_TEMPLATE_CODE = re.compile(r"\{\{|\{%")
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
 _PAGES = ("text/html", "application/xhtml+xml", "image/svg+xml", "text/xml", "application/xml")
-# JupyterLab's traits, and what makes each of them stay at home
+# the values of JupyterLab's traits that disable its network requests
 _LAB = {
     "news_url": None,
     "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
@@ -35,13 +35,12 @@ _LAB = {
 
 
 def policy(host: str, hashes: Iterable[str] = ()) -> str:
-    """The Content-Security-Policy of a page that was asked for at `host`. hashes: of the inline scripts that may run.
+    """The Content-Security-Policy of a page requested from `host`. hashes: of the inline scripts that may run.
 
-    'unsafe-eval' is what JupyterLab 4 cannot open a notebook without, blob: what anywidget modules come from; neither can
-    load or send anything over the network, which is what this policy is about.
+    JupyterLab 4 needs 'unsafe-eval' to open a notebook, and anywidget loads modules from blob: URLs. Neither allows network access.
     """
     own = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
-    scripts = "".join(f" '{found}'" for found in hashes)
+    scripts = "".join(f" '{digest}'" for digest in hashes)
     return "; ".join(
         [
             "default-src 'self'",
@@ -63,11 +62,11 @@ def policy(host: str, hashes: Iterable[str] = ()) -> str:
 def inline_scripts(folders: Iterable[Path]) -> tuple[str, ...]:
     """Hashes of the inline scripts in the page templates of `folders`.
 
-    Scripts that a template fills in are left out: their text is not known before, and the pages work without them.
+    Scripts that contain template code are left out: their final text is unknown, and the pages work without them.
     """
     pages = [path for folder in folders for path in sorted(folder.glob("*.html"))]
     scripts = [script for page in pages for script in _INLINE.findall(page.read_text("utf-8"))]
-    return tuple(sorted({_hash(script) for script in scripts if script.strip() and not _FILLED_IN.search(script)}))
+    return tuple(sorted({_hash(script) for script in scripts if script.strip() and not _TEMPLATE_CODE.search(script)}))
 
 
 def _hash(script: str) -> str:
@@ -75,17 +74,17 @@ def _hash(script: str) -> str:
 
 
 def _templates(serverapp: Any) -> set[Path]:
-    """Where the pages of this server come from: its own, and those of each application that runs in it."""
+    """Folders of the page templates of this server and of the applications in it."""
     spec = find_spec("jupyter_server")
     folders = [Path(root) / "templates" for root in (spec.submodule_search_locations or () if spec else ())]
     for apps in serverapp.extension_manager.extension_apps.values():
-        told = [getattr(app, name, "") for app in apps for name in ("static_dir", "templates_dir")]
-        folders += [Path(folder) for folder in told if folder]
+        configured = [getattr(app, name, "") for app in apps for name in ("static_dir", "templates_dir")]
+        folders += [Path(folder) for folder in configured if folder]
     return set(folders)
 
 
 class PagePolicy(OutputTransform):
-    """Puts the policy on every page, beside any other policy that it has: a browser obeys both."""
+    """Adds the policy to every page; a browser also obeys other policies of the page."""
 
     def __init__(self, request: HTTPServerRequest, hashes: tuple[str, ...]) -> None:
         self._host, self._hashes = request.host or "", hashes
@@ -96,32 +95,32 @@ class PagePolicy(OutputTransform):
         if headers.get("Content-Type", "").partition(";")[0].strip().lower() in _PAGES:
             headers.add("Content-Security-Policy", policy(self._host, self._hashes))
             headers["Referrer-Policy"] = "same-origin"
-            # a name that is looked up ahead of a click is a request too, and no policy covers it
+            # a DNS lookup ahead of a click is a request too, which no policy covers
             headers["X-DNS-Prefetch-Control"] = "off"
         return status_code, headers, chunk
 
 
 def enforce(serverapp: Any, log: logging.Logger) -> None:
-    """Make a Jupyter server sovereign. Called while extensions load, before JupyterLab sets up its addresses."""
+    """Enable sovereign mode. Called while extensions load, before JupyterLab registers its handlers."""
     serverapp.web_app.add_transform(partial(PagePolicy, hashes=inline_scripts(_templates(serverapp))))
     for app in serverapp.extension_manager.extension_apps.get("jupyterlab", ()):
         for name, value in _LAB.items():
             setattr(app, name, value)
-    log.info("mistral: sovereign: pages load nothing from elsewhere; no news, no update check, no extension index")
+    log.info("mistral: sovereign mode: pages load nothing from other servers; no news, update check or extension index")
 
 
-def refuse_elsewhere(url: str) -> None:
-    """Raises `Failure` where questions would go to an engine on another machine: that is not what sovereign says."""
+def refuse_remote_engine(url: str) -> None:
+    """Raise `Failure` if the external engine is on another machine, which contradicts sovereign mode."""
     host = urlsplit(url).hostname or ""
-    if url and not _is_here(host):
+    if url and not _is_loopback(host):
         raise Failure(
             "forbidden",
             f"c.MistralExtension.engine_url sends questions to {host}, which sovereign mode does not allow.",
-            "Unset one of the two.",
+            "Unset one of the two settings.",
         )
 
 
-def _is_here(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -129,9 +128,9 @@ def _is_here(host: str) -> bool:
 
 
 def verify(serverapp: Any, log: logging.Logger) -> None:
-    """Look, once all extensions have loaded, whether JupyterLab took it; say so where not."""
-    told = serverapp.web_app.settings.get("page_config_data", {})
-    if "extensionManager" in told and (
-        not told.get("news", {}).get("disabled") or told["extensionManager"].get("name") != "read-only"
+    """Log an error if JupyterLab did not take over the settings. Called once all extensions have loaded."""
+    page = serverapp.web_app.settings.get("page_config_data", {})
+    if "extensionManager" in page and (
+        not page.get("news", {}).get("disabled") or page["extensionManager"].get("name") != "read-only"
     ):
-        log.error("mistral: sovereign mode did not reach JupyterLab: it still asks for news or extensions")
+        log.error("mistral: JupyterLab ignores sovereign mode: it still looks for news or extensions")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...protocol.failures import Failure
-from .identity import who
+from .identity import caller_fields
 
 if TYPE_CHECKING:
     from ..observe.audit_log import AuditLog
@@ -25,10 +25,10 @@ SCOPE = "/mistral/v1/"
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-class Keys:
-    """The tokens of this user. Every question looks whether the file has changed, so revoking works at once.
+class Tokens:
+    """The tokens of this user. Every lookup checks whether the file has changed, so revoking takes effect at once.
 
-    audit: where it is recorded who makes and revokes them, None: nowhere.
+    audit: records who creates and revokes them.
     """
 
     def __init__(self, folder: Path | None = None, audit: AuditLog | None = None) -> None:
@@ -42,8 +42,8 @@ class Keys:
 
         return (self._folder or store.home()) / FILE
 
-    def name_of(self, token: str) -> str | None:
-        """The name of a token, None for one that is not (or no longer) known."""
+    def name(self, token: str) -> str | None:
+        """The name of a token, None for an unknown or revoked one."""
         if not token.startswith(PREFIX):
             return None
         try:
@@ -57,39 +57,43 @@ class Keys:
         return self._names.get(digest(token))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Name, creation time and hash of each. Raises `Failure` for a file that is not ours alone."""
+        """Name, creation time and hash of each token. Raises `Failure` if other users can write to the file."""
         try:
             info = self._path.stat()
             if hasattr(os, "getuid") and info.st_uid != os.getuid():
-                todo = "Have its owner or an admin `chown` it to you, or set JUPYTER_MISTRAL_HOME to a folder of yours."
-                raise Failure("forbidden", f"{self._path} belongs to another user (number {info.st_uid}).", todo)
+                todo = (
+                    "Ask its owner or an admin to `chown` it to you, or set JUPYTER_MISTRAL_HOME to a folder of yours."
+                )
+                raise Failure("forbidden", f"{self._path} belongs to another user (uid {info.st_uid}).", todo)
             if os.name == "posix" and info.st_mode & 0o022:
-                todo = "Delete it, since anybody may have put tokens there, and create yours anew."
-                raise Failure("forbidden", f"{self._path} can be written to by others.", todo)
-            found = json.loads(self._path.read_text(encoding="utf-8"))["tokens"]
-            return [{key: row[key] for key in ("name", "created", "sha256")} for row in found]
+                todo = "Delete it, since others may have added tokens, and create your tokens again."
+                raise Failure("forbidden", f"{self._path} is writable by other users.", todo)
+            rows = json.loads(self._path.read_text(encoding="utf-8"))["tokens"]
+            return [{key: row[key] for key in ("name", "created", "sha256")} for row in rows]
         except FileNotFoundError:
             return []
         except (OSError, ValueError, KeyError, TypeError):
             raise Failure(
-                "internal", f"{self._path} cannot be read.", "Delete it, and create the tokens anew."
+                "internal", f"{self._path} cannot be read.", "Delete it and create the tokens again."
             ) from None
 
     def create(self, name: str) -> str:
-        """A new token, which is told this once. Raises `Failure` for a bad name, one that is taken, `not_recorded`."""
+        """A new token, which cannot be shown again. Raises `Failure`: an invalid name, a name in use, `not_recorded`."""
         if not _NAME.fullmatch(name):
-            raise Failure("bad_request", "A name has 1 to 64 letters, digits, dots, _ or -.", "Choose another.", "name")
+            raise Failure(
+                "bad_request", "A token's name has 1 to 64 letters, digits, dots, _ or -.", "Choose another.", "name"
+            )
         with self._locked():
             rows = self.rows()
             if any(row["name"] == name for row in rows):
                 raise Failure(
                     "bad_request",
-                    f"There is a token named {name} already.",
+                    f"A token named {name} already exists.",
                     f"Revoke it with `jupyter mistral token revoke {name}`, or choose another name.",
                     "name",
                 )
             token = PREFIX + secrets.token_urlsafe(32)
-            record = {"request": secrets.token_hex(8), "action": "create_token", **who(), "token": name}
+            record = {"request": secrets.token_hex(8), "action": "create_token", **caller_fields(), "token": name}
             if self._audit is not None:
                 self._audit.require({**record, "state": "asked"})
             self._write([*rows, {"name": name, "created": int(time.time()), "sha256": digest(token)}])
@@ -98,15 +102,15 @@ class Keys:
         return token
 
     def revoke(self, name: str) -> None:
-        """Opens nothing any more. That is recorded but never refused for want of a record. Raises `Failure`."""
+        """Revoke a token, even if that cannot be recorded. Raises `Failure` if there is none with this name."""
         with self._locked():
             rows = self.rows()
-            left = [row for row in rows if row["name"] != name]
-            if len(left) == len(rows):
+            remaining = [row for row in rows if row["name"] != name]
+            if len(remaining) == len(rows):
                 raise Failure("not_found", f"There is no token named {name[:80]}.", "Run `jupyter mistral token list`.")
-            self._write(left)
+            self._write(remaining)
             if self._audit is not None:
-                record = {"request": secrets.token_hex(8), "action": "revoke_token", **who(), "token": name}
+                record = {"request": secrets.token_hex(8), "action": "revoke_token", **caller_fields(), "token": name}
                 self._audit.add({**record, "state": "done"})
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
@@ -118,10 +122,10 @@ class Keys:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Two commands at once must not write over each other."""
+        """Keeps two commands from overwriting each other's changes."""
         lock = os.open(self._path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
-            with contextlib.suppress(ImportError):  # Windows: they may
+            with contextlib.suppress(ImportError):  # Windows has no lock
                 import fcntl
 
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -131,5 +135,5 @@ class Keys:
 
 
 def digest(token: str) -> str:
-    """Tokens are 256 random bits: a plain hash of one cannot be guessed back."""
+    """The hash of a token. A plain hash suffices: tokens are 256 random bits."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()

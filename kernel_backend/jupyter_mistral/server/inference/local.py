@@ -14,7 +14,7 @@ from ...protocol.events import Embeddings, Event, Loading, Queued
 from ...protocol.failures import Failure
 from ...protocol.requests import Calling, ChatRequest, CompletionRequest, EmbeddingRequest, Form, Sampling
 from ...protocol.status import ModelCard, Status
-from ..http.identity import holder
+from ..http.identity import token_holder
 from . import disk_models
 from .base import Options, Prompter, Target
 from .idle_work import IdleTimer, IdleWork
@@ -88,7 +88,7 @@ class LocalEngine:
                 async for event in events:
                     yield event
 
-        owner = holder() or "completion"
+        owner = token_holder() or "completion"
         events = self._in_turn(request.model, owner, ask, refuse_if_busy=is_ghost, is_background=is_ghost)
         async with contextlib.aclosing(events):
             async for event in events:
@@ -266,7 +266,7 @@ class LocalEngine:
 def _owner(request: ChatRequest) -> str:
     """Whose turn a request takes: the token holder's, else the notebook's, else that of its kind of client."""
     notebook = request.extras.notebook or {}
-    return holder() or f"{request.extras.client} {notebook.get('path') or ''}"
+    return token_holder() or f"{request.extras.client} {notebook.get('path') or ''}"
 
 
 def _refuse_without_fim(card: ModelCard) -> None:

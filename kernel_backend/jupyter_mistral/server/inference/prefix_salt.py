@@ -11,7 +11,7 @@ import os
 import secrets
 from pathlib import Path
 
-from ..http.identity import holder
+from ..http.identity import token_holder
 
 FILE = "salt"
 KEY_BYTES = 32
@@ -24,7 +24,7 @@ class PrefixSalts:
         self._salts: dict[str, str] = {}
 
     async def of_caller(self) -> str:
-        name = holder()
+        name = token_holder()
         if name not in self._salts:
             self._salts[name] = await asyncio.to_thread(_salt_of_holder, name)
         return self._salts[name]

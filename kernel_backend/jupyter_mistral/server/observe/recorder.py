@@ -18,7 +18,7 @@ from ...protocol.failures import Failure
 from ...protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from ..chats.service import MAX_PATH, Conversations
 from ..chats.store import History
-from ..http.identity import who
+from ..http.identity import caller_fields
 from ..inference.base import Engine
 from .audit_log import AuditLog
 from .observed_engine import Call, CallObserver, Outcome
@@ -31,7 +31,7 @@ class _Entry:
 
     def __init__(self, audit: AuditLog, action: str) -> None:
         self._audit = audit
-        self._head = {"request": secrets.token_hex(8), "action": action, **who()}
+        self._head = {"request": secrets.token_hex(8), "action": action, **caller_fields()}
         self._started = time.monotonic()
 
     async def begin(self, **facts: Any) -> None:

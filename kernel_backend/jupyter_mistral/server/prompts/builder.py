@@ -14,7 +14,7 @@ from ...protocol.conversation import Message
 from ...protocol.failures import Failure
 from ...protocol.requests import ChatRequest
 from ...protocol.status import ModelCard
-from ..http.identity import holder
+from ..http.identity import token_holder
 from ..http.large_body import NotebookInChild
 from ..inference.base import Messages, Target
 from ..inference.worker_stream import refuse_too_long
@@ -164,7 +164,7 @@ class PromptBuilder:
     def _key(self, request: ChatRequest, target: Target) -> tuple[str, ...]:
         """Includes the token's holder: a notebook with the same name may be another one, whose text nobody else may learn."""
         path = str((request.extras.notebook or {}).get("path") or "")
-        return target.card.name, path, request.extras.client, holder()
+        return target.card.name, path, request.extras.client, token_holder()
 
 
 def _refuse_impossible(request: ChatRequest, card: ModelCard) -> None:
