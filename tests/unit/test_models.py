@@ -147,7 +147,7 @@ def test_a_model_that_would_fit_with_layers_in_host_memory_says_so() -> None:
     find = catalogue.find
     half = Machine("A card", 12 * GIB, 11 * GIB, 64 * GIB, 60 * GIB)
     assert memory.fits(find("mistral-small-3.2"), 8192, half).where == "cpu"
-    assert "With `--spill` the GPU runs it" in memory.fits(find("mistral-small-3.2"), 8192, half).reason
+    assert "With `--spill` it runs on the GPU" in memory.fits(find("mistral-small-3.2"), 8192, half).reason
     assert "--spill" not in memory.fits(find("mistral-small-3.2"), 131_072, half).reason, (
         "its context alone is too much"
     )
@@ -259,7 +259,7 @@ def test_a_damaged_model_is_named_with_the_repair(half: str, damage: Any, word: 
     assert caught.value.code == "corrupt_model"
     assert word in caught.value.message
     assert "jupyter mistral pull somebody/some-model" in caught.value.todo
-    assert store.mend(entry) == [half]
+    assert store.delete_damaged(entry) == [half]
     assert store.locate(entry).state == "absent"
 
 
@@ -295,7 +295,7 @@ def test_auto_map_is_refused(tmp_path: Path, file: str) -> None:
 def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
     folder = local(tmp_path)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(Failure, match="no weights as safetensors"):
+    with pytest.raises(Failure, match="no safetensors weights"):
         store.locate(catalogue.find(str(folder)))
 
 

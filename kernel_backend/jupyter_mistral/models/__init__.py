@@ -1,4 +1,4 @@
-"""Which models there are, where they lie on disk, how they get there and what memory they need. No torch."""
+"""The catalogue of models, their files on disk, downloads, and the memory they need. No torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MISTRAL_GPU_BYTES = 20 * 10**9
 
 
 def default_name() -> str:
-    """The model for somebody who named none: a Mistral from 20 GB of GPU memory, else the embedded one."""
+    """The default model: a Mistral with 20 GB of GPU memory or more, otherwise the built-in one."""
     from .memory import machine
 
     return MISTRAL if machine().gpu_total >= MISTRAL_GPU_BYTES else EMBEDDED

@@ -1,7 +1,7 @@
-"""The models we know by name. Knows nothing of this machine, apart from what a named folder's config.json says.
+"""The models that have a name. Knows nothing about this machine except the config.json of a folder that is named.
 
-Shapes were read from the makers' configurations (or from transformers' defaults for the same class) and checked by adding up
-the parameters; byte counts marked "about" come from those shapes.
+Shapes are from the makers' configurations (or transformers' defaults for the same class) and were checked by adding up the
+parameters; byte counts marked "about" are computed from the shapes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _small_vision(name: str, title: str, repo: str) -> Entry:
 
 
 def _ministral(size: str, layers: int, text: int, sixteen_bit: int) -> Entry:
-    """One of Ministral 3. The plain repository holds FP8 weights; `-BF16` is the one that can be made 4 bit."""
+    """One of Ministral 3. The plain repository has FP8 weights; the one with `-BF16` can be quantized to 4-bit."""
     return Entry(
         f"ministral-3-{size}",
         f"Ministral 3 {size.upper()} Instruct",
@@ -90,7 +90,7 @@ ENTRIES: tuple[Entry, ...] = (
         sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
         file_bytes=491_400_064,
         download_bytes=491_400_064,
-        note="embedded default: runs without a GPU and without a hub",
+        note="Built-in default: no GPU, no download hub needed",
     ),
     Entry(
         "smollm2-135m",
@@ -110,7 +110,7 @@ ENTRIES: tuple[Entry, ...] = (
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         file_bytes=98_362_432,
         download_bytes=98_362_432,
-        note="for quick tests only: answers are poor",
+        note="For quick tests only: answers are poor",
     ),
     Entry(
         "qwen2.5-coder-1.5b",
@@ -204,7 +204,7 @@ ENTRIES: tuple[Entry, ...] = (
         engine="external",
         download_bytes=245_220_000_000,
         gated=True,
-        note="served by an external engine",
+        note="Served by an external engine",
     ),
 )
 _BY_NAME = {entry.name: entry for entry in ENTRIES}
@@ -214,7 +214,7 @@ _ID_CHARACTERS = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 
 
 def find(name: str) -> Entry:
-    """The entry of a catalogue name, a Hugging Face id `org/name`, or a local folder. Raises `Failure("unknown_model")`."""
+    """The entry for a catalogue name, a Hugging Face id `org/name`, or a local folder. Raises `Failure("unknown_model")`."""
     entry = _BY_NAME.get(name) or _BY_NAME.get(name.lower())
     if entry is not None:
         return entry
@@ -228,13 +228,13 @@ def find(name: str) -> Entry:
     raise Failure(
         "unknown_model",
         f"There is no model named {name[:100]!r}.",
-        f"{hint}`jupyter mistral models` lists the names; a Hugging Face id (org/name) or a folder (./name) works too.",
+        f"{hint}Run `jupyter mistral models` for the names, or use a Hugging Face id (org/name) or a folder (./name).",
         "model",
     )
 
 
 def _of_hub(name: str) -> Entry:
-    """The catalogue's entry where it names this repository, else one made from what is known of it here."""
+    """The catalogue's entry for this repository, or one made from its files on disk."""
     for entry in ENTRIES:
         if any(isinstance(source, Hub) and source.repo == name and not source.file for source in entry.sources):
             return entry

