@@ -1,1 +1,1 @@
-"""Measures what leaves this machine: a whole journey in a network of its own, under a system-call trace. Linux only."""
+"""Measures what leaves this machine: a whole session in an isolated network, under a system-call trace. Linux only."""

@@ -1,5 +1,7 @@
-"""`python -m jupyter_mistral.egress KIND FOLDER MODEL`: one watched journey; prints one JSON object. A process of its own,
-since the network of its own cannot be left again."""
+"""`python -m jupyter_mistral.egress KIND FOLDER MODEL`: one watched session, printed as a JSON object.
+
+A separate process, because a process cannot leave the isolated network again.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,11 @@ def main() -> int:
     kind, folder, model = sys.argv[1:4]
     assert kind in ("ours", "control")
     try:
-        told = run(kind, Path(folder), model)  # type: ignore[arg-type]  # one of the two, by the line above
+        report = run(kind, Path(folder), model)  # type: ignore[arg-type]  # one of the two, by the line above
     except Failure as failure:
-        told = {"error": failure.to_dict()}
-    print(json.dumps(told))
-    return int("error" in told)
+        report = {"error": failure.to_dict()}
+    print(json.dumps(report))
+    return int("error" in report)
 
 
 if __name__ == "__main__":

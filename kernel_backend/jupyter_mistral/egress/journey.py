@@ -1,5 +1,5 @@
-"""The journey that is watched: JupyterLab starts, a hostile notebook is opened, and with us a model loads, answers, explains a
-plot and is unloaded. The control is JupyterLab as it comes, without us."""
+"""The watched session: JupyterLab starts and opens a hostile notebook; with our extension a model loads, answers, explains a plot
+and unloads. The control is plain JupyterLab."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .trace import Tracer, Watched
 
 Kind = Literal["ours", "control"]
 NOTEBOOK = "journey.ipynb"
-# nobody's domain (RFC 6761): whoever asks for a name in it was told to by the notebook
+# a domain that belongs to nobody (RFC 6761): only the notebook can cause lookups of its names
 DOMAIN = "elsewhere.test"
 _LOADS = [
     "![a](http://{}/markdown.png)",
@@ -32,13 +32,13 @@ _LOADS = [
     "<ul style='list-style-image: url(http://{}/list.png)'><li>x</li></ul>",
     "<input type=image src='http://{}/input.png'>",
 ]
-_SETTLE_S = 3.0
+_WATCH_S = 3.0
 _OPEN = "document.querySelectorAll('.jp-Notebook .jp-Cell').length > 1 && document.body.innerText.includes('The end.')"
-_ASKED = ("/lab/api/update", "/lab/api/news", "/lab/api/extensions?query=a&refresh=1")
+_STARTUP_REQUESTS = ("/lab/api/update", "/lab/api/news", "/lab/api/extensions?query=a&refresh=1")
 
 
 def run(kind: Kind, folder: Path, model: str) -> dict[str, Any]:
-    """Go the way once, in a network of this process's own. Raises `Failure`; leaves nothing running."""
+    """Run the session once, in an isolated network of this process. Raises `Failure`; leaves nothing running."""
     names = enter(folder)
     tracer = Tracer(folder)
     names.start()
@@ -52,17 +52,17 @@ def run(kind: Kind, folder: Path, model: str) -> dict[str, Any]:
         serving(root, lab=True, log=folder / "log", before=tracer.prefix, flags=flags) as server,
     ):
         steps.append("start JupyterLab")
-        seen = _look(server, folder, names, steps)
-        for path in _ASKED:
-            _ask(server, path)
-        steps.append("ask what JupyterLab asks: updates, news, extensions")
+        seen = _browse(server, folder, names, steps)
+        for path in _STARTUP_REQUESTS:
+            _request(server, path)
+        steps.append("request what JupyterLab requests at startup: updates, news, extensions")
         if kind == "ours":
             _use(server, model, steps)
-    return _told(tracer.close(), seen, names, steps)
+    return _report(tracer.close(), seen, names, steps)
 
 
 def _hostile() -> dict[str, Any]:
-    """A notebook that nobody trusted, with a dozen ways to load something from elsewhere."""
+    """An untrusted notebook with a dozen ways to load something from other servers."""
     texts = [text.replace("{}", f"n{i}.{DOMAIN}") for i, text in enumerate(_LOADS)]
     cells = [{"cell_type": "markdown", "id": f"m{i}", "metadata": {}, "source": text} for i, text in enumerate(texts)]
     outputs = [
@@ -77,9 +77,9 @@ def _hostile() -> dict[str, Any]:
 
 @contextmanager
 def _settings(folder: Path, kind: Kind) -> Iterator[list[str]]:
-    """Flags for the server, and an environment that leaves the user's windows, runtime files and IPython history alone."""
+    """Flags for the server, and an environment without the user's workspaces, runtime files and IPython history."""
     stock = folder / "stock"
-    told = {
+    environ = {
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
         "JUPYTERLAB_SETTINGS_DIR": str(folder / "lab-settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "lab-workspaces"),
@@ -91,37 +91,37 @@ def _settings(folder: Path, kind: Kind) -> Iterator[list[str]]:
         off = {"ServerApp": {"jpserver_extensions": {"jupyter_mistral": False}}}
         (stock / "jupyter_server_config.json").write_text(json.dumps(off))
         before = os.environ.get("JUPYTER_CONFIG_PATH", "")
-        told["JUPYTER_CONFIG_PATH"] = f"{stock}{os.pathsep}{before}" if before else str(stock)
+        environ["JUPYTER_CONFIG_PATH"] = f"{stock}{os.pathsep}{before}" if before else str(stock)
     for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
-        Path(told[name]).mkdir(mode=0o700)
-    os.environ.update(told)
+        Path(environ[name]).mkdir(mode=0o700)
+    os.environ.update(environ)
     os.environ.pop("JUPYTER_MISTRAL_CONNECTION_FILE", None)
     yield ["--MistralExtension.sovereign=True"] if kind == "ours" else []
 
 
-def _look(server: JupyterServer, folder: Path, names: NameServer, steps: list[str]) -> page.Seen | None:
-    """Open the notebook in a browser, if there is one; its own lookups before that do not count."""
+def _browse(server: JupyterServer, folder: Path, names: NameServer, steps: list[str]) -> page.Seen | None:
+    """Open the notebook in a browser, if there is one. The browser's own lookups before that do not count."""
     path = page.find()
     if path is None:
         return None
     with page.browsing(path, folder / "browser") as browser:
         browser.open(f"{server.url}/lab/tree/{NOTEBOOK}?token={server.token}&reset", _OPEN)
         browser.run("document.querySelector('.jp-WindowedPanel-outer')?.scrollTo(0, 1e6)")
-        browser.watch(_SETTLE_S)
+        browser.watch(_WATCH_S)
         seen = browser.seen
-    steps.append("open a notebook that loads from elsewhere")
-    # what a browser does without a request, such as looking a name up ahead, shows at the name server alone
+    steps.append("open a notebook that loads from other servers")
+    # lookups without a request, such as DNS prefetching, show only at the name server
     known = {url.split("/")[2] for url in seen.elsewhere}
     seen.elsewhere |= {f"a name: {name}" for name in names.names if name.endswith(DOMAIN) and name not in known}
     return seen
 
 
-def _ask(server: JupyterServer, path: str) -> None:
+def _request(server: JupyterServer, path: str) -> None:
     request = urllib.request.Request(f"{server.url}{path}", headers={"Authorization": f"token {server.token}"})  # noqa: S310 (our own loopback server)
     try:
         urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
     except urllib.error.HTTPError as error:
-        error.close()  # it could not reach what it asked for: that it tried is what counts
+        error.close()  # it could not reach its target; the attempt is what counts
 
 
 def _use(server: JupyterServer, model: str, steps: list[str]) -> None:
@@ -146,9 +146,9 @@ def _cell(kernel: Kernel, source: str) -> None:
         raise Failure("internal", error, "Try it in a notebook.")
 
 
-def _told(watched: Watched, seen: page.Seen | None, names: NameServer, steps: list[str]) -> dict[str, Any]:
+def _report(watched: Watched, seen: page.Seen | None, names: NameServer, steps: list[str]) -> dict[str, Any]:
     if not watched.calls:
-        raise Failure("internal", "The trace is empty, so nothing was measured.", "Look whether strace works here.")
+        raise Failure("internal", "The trace is empty, so nothing was measured.", "Check that strace works here.")
     elsewhere = sorted(seen.elsewhere) if seen else []
     traced = {name for attempt in watched.attempts for name in attempt.names}
     return {

@@ -1,5 +1,5 @@
-"""A headless Chromium, asked over its own debugging protocol what the page requested: the page's requests alone, none of the
-browser's. Knows nothing of Jupyter."""
+"""A headless Chromium that reports, over its debugging protocol, what a page requests (not what the browser itself requests).
+Knows nothing of Jupyter."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FLAGS = [
 
 @dataclass
 class Seen:
-    """What a page asked for. elsewhere: addresses beyond this machine that were let out; stopped: those that its policy stopped."""
+    """The requests of a page. elsewhere: URLs beyond this machine that were let through; stopped: those that its policy blocked."""
 
     requests: int = 0
     elsewhere: set[str] = field(default_factory=set)
@@ -37,7 +37,7 @@ class Seen:
 
 
 def find() -> str | None:
-    """A Chromium of this machine."""
+    """Path of a Chromium on this machine."""
     return os.environ.get(ENV) or next((path for name in _NAMES if (path := shutil.which(name))), None)
 
 
@@ -69,11 +69,11 @@ def _socket(process: subprocess.Popen[bytes], folder: Path) -> Any:
             return websocket.create_connection(pages[0]["webSocketDebuggerUrl"], suppress_origin=True, timeout=1)
         except (OSError, IndexError, ValueError):
             time.sleep(0.1)
-    raise Failure("unsupported", "The browser did not start.", f"Name another Chromium in {ENV}.")
+    raise Failure("unsupported", "The browser did not start.", f"Set {ENV} to another Chromium.")
 
 
 class Browser:
-    """One page, and what it requests."""
+    """One page and its requests."""
 
     def __init__(self, socket: Any) -> None:
         self._socket = socket
@@ -83,23 +83,21 @@ class Browser:
         self._listen("")
 
     def open(self, url: str, until: str, within_s: float = 120) -> None:
-        """Go to `url` and wait until the JavaScript expression `until` holds. Raises `Failure`."""
+        """Open `url` and wait until the JavaScript expression `until` is true. Raises `Failure`."""
         self._call("Page.navigate", {"url": url})
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
-            told = self._call("Runtime.evaluate", {"expression": f"Boolean({until})", "returnByValue": True})
-            if told.get("result", {}).get("value") is True:
+            reply = self._call("Runtime.evaluate", {"expression": f"Boolean({until})", "returnByValue": True})
+            if reply.get("result", {}).get("value") is True:
                 return
             self.watch(0.2)
-        raise Failure(
-            "internal", f"The page was not ready after {within_s:.0f} s.", "Look at it in a browser of yours."
-        )
+        raise Failure("internal", f"The page was not ready after {within_s:.0f} s.", "Open it in your own browser.")
 
     def run(self, script: str) -> None:
         self._call("Runtime.evaluate", {"expression": script})
 
     def watch(self, seconds: float) -> None:
-        """Take note of what is requested for so long."""
+        """Record requests for so many seconds."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self._receive()
@@ -109,17 +107,17 @@ class Browser:
         auto = {"autoAttach": True, "waitForDebuggerOnStart": False, "flatten": True}
         self._call("Target.setAutoAttach", auto, session)
 
-    def _call(self, method: str, told: dict[str, Any], session: str = "") -> dict[str, Any]:
+    def _call(self, method: str, params: dict[str, Any], session: str = "") -> dict[str, Any]:
         self._number += 1
         number = self._number
         more = {"sessionId": session} if session else {}
-        self._socket.send(json.dumps({"id": number, "method": method, "params": told, **more}))
+        self._socket.send(json.dumps({"id": number, "method": method, "params": params, **more}))
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             message = self._receive()
             if message.get("id") == number:
                 return dict(message.get("result", {}))
-        raise Failure("internal", "The browser does not answer.", f"Name another Chromium in {ENV}.")
+        raise Failure("internal", "The browser does not respond.", f"Set {ENV} to another Chromium.")
 
     def _receive(self) -> dict[str, Any]:
         import websocket
@@ -128,20 +126,20 @@ class Browser:
             message: dict[str, Any] = json.loads(self._socket.recv())
         except websocket.WebSocketTimeoutException:
             return {}
-        method, told = message.get("method"), message.get("params", {})
+        method, params = message.get("method"), message.get("params", {})
         if method == "Network.requestWillBeSent":
-            self._note(told["requestId"], told["request"]["url"])
+            self._note(params["requestId"], params["request"]["url"])
         elif method == "Network.webSocketCreated":
-            self._note(told["requestId"], told["url"])
-        elif method == "Network.loadingFailed" and told.get("blockedReason") == "csp":
-            url = self._urls.get(told["requestId"], "")
+            self._note(params["requestId"], params["url"])
+        elif method == "Network.loadingFailed" and params.get("blockedReason") == "csp":
+            url = self._urls.get(params["requestId"], "")
             if url in self.seen.elsewhere:
                 self.seen.elsewhere.discard(url)
                 self.seen.stopped.add(url)
         elif method == "Target.attachedToTarget":
-            # frames and workers of the page: no answer is waited for here, they come as they like
+            # frames and workers of the page; their replies are not waited for
             self._number += 1
-            line = {"id": self._number, "method": "Network.enable", "sessionId": told["sessionId"]}
+            line = {"id": self._number, "method": "Network.enable", "sessionId": params["sessionId"]}
             self._socket.send(json.dumps(line))
         return message
 

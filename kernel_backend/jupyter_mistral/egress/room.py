@@ -1,7 +1,7 @@
-"""A network of one's own: this process and its children get an empty one with a loopback, and a name server that knows nobody.
+"""An isolated network for this process and its children: only a loopback interface, and a name server that knows no names.
 
-Enter before any thread is started. The name server keeps the names it was asked for, which is how a lookup is seen that no
-trace shows (a browser's).
+Enter it before any thread is started. The name server keeps the names it was asked for, which reveals lookups that a trace does
+not show (a browser's).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NXDOMAIN = 0x8183
 
 
 def enter(folder: Path) -> NameServer:
-    """Cut this process off, with files of its own making in `folder`. Raises `Failure("unsupported")` where that is not allowed."""
+    """Isolate this process, with its own resolver files in `folder`. Raises `Failure("unsupported")` if that is not allowed."""
     libc = ctypes.CDLL(None, use_errno=True)
     flags = _NEWNET | _NEWNS
     if os.geteuid() != 0 or libc.unshare(flags) != 0:
@@ -32,8 +32,8 @@ def enter(folder: Path) -> NameServer:
             reason = os.strerror(ctypes.get_errno())
             raise Failure(
                 "unsupported",
-                f"This machine lets nobody make a network of their own ({reason}).",
-                "Run this where user namespaces are allowed, or as root of a machine or container of your own.",
+                f"This machine does not allow network namespaces ({reason}).",
+                "Run it where user namespaces are allowed, or as root on your own machine or container.",
             )
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
@@ -52,7 +52,7 @@ def _raise_loopback() -> None:
 
 
 def _use_name_server(libc: ctypes.CDLL, folder: Path) -> None:
-    """Names are asked of 127.0.0.1 alone, by DNS alone: a resolver behind a unix socket would answer from outside."""
+    """Resolve names only at 127.0.0.1 and only by DNS: a resolver behind a unix socket would answer from outside."""
     (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
     (folder / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
     if libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None) != 0:
@@ -67,11 +67,11 @@ def _use_name_server(libc: ctypes.CDLL, folder: Path) -> None:
 
 def _not_mounted(what: str) -> Failure:
     reason = os.strerror(ctypes.get_errno())
-    return Failure("unsupported", f"{what} could not be mounted over in a namespace ({reason}).", "Run this as root.")
+    return Failure("unsupported", f"{what} could not be mounted over in a namespace ({reason}).", "Run it as root.")
 
 
 class NameServer:
-    """Answers on port 53 of this network's loopback that there is no such name. `names`: what it was asked for."""
+    """Answers every query on port 53 of the loopback interface with "no such name". names: the names it was asked for."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -92,7 +92,7 @@ class NameServer:
 
 
 def name_in(question: bytes) -> str:
-    """The name that a DNS question asks for, "" where the bytes are none."""
+    """The name in a DNS query, "" if the bytes are not a query."""
     labels, at = [], 12
     while at < len(question) and 0 < question[at] < 64:
         labels.append(question[at + 1 : at + 1 + question[at]])

@@ -1,5 +1,5 @@
-"""Processes under strace, and what of their calls would reach beyond this machine. Nothing is written to disk: the trace is
-read from a pipe, and of what was sent only the names in questions to a name server are looked at."""
+"""Processes under strace, and their calls that would reach beyond this machine. Nothing is written to disk: the trace is read from
+a pipe, and of the data sent only the names in DNS queries are read."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _V6 = re.compile(r'sin6_port=htons\((\d+)\).*?inet_pton\(AF_INET6, "([0-9a-fA-F:
 _TEXT = re.compile(r'(?:iov_base=|^\d+(?:<[^>]*>)?, )"((?:[^"\\]|\\.)*)"')
 _RESULT = re.compile(r"\) += (-?\d+)")
 _RESOLVER = "io.systemd.Resolve"
-# RFC 5737: nobody's address; the worker tries it, and a made-up name, to measure its own seal
+# an address that belongs to nobody (RFC 5737) and a made-up name, which the worker uses to test its own seal
 _NOBODY, _NO_NAME = "192.0.2.1", "example.invalid"
 _ESCAPES = {"n": 10, "t": 9, "r": 13, "v": 11, "f": 12, "a": 7, "b": 8, '"': 34, "\\": 92}
 
 
 @dataclass
 class Attempt:
-    """One call that reaches beyond this machine, or asks for a name: by whom, and whereto."""
+    """One call that reaches beyond this machine or looks up a name: its process and its target."""
 
     process: str
     call: str
@@ -40,7 +40,7 @@ class Attempt:
 
 @dataclass
 class Watched:
-    """What a trace showed. calls: all network calls seen; seal_tests: tries by which the worker measures its own seal, all refused."""
+    """The result of a trace. calls: number of network calls; seal_tests: the worker's tests of its own seal, all refused."""
 
     calls: int = 0
     seal_tests: int = 0
@@ -51,15 +51,15 @@ class Watched:
 
 
 class Tracer:
-    """Reads one trace. Put `prefix` before the command to watch, then `close` once it has ended."""
+    """Reads one trace. Put `prefix` before the command to watch; call `close` after it has ended."""
 
     def __init__(self, folder: Path) -> None:
         strace = shutil.which("strace")
         if strace is None:
             raise Failure(
                 "unsupported",
-                "strace is not installed, and it is what system calls are watched with.",
-                "Install it (`apt-get install strace`, `dnf install strace`), then run this again.",
+                "strace, needed to watch system calls, is not installed.",
+                "Install it (`apt-get install strace`, `dnf install strace`), then try again.",
             )
         pipe = folder / "trace"
         os.mkfifo(pipe, 0o600)
@@ -72,7 +72,7 @@ class Tracer:
         self._thread.start()
 
     def close(self) -> Watched:
-        """What was seen, once the last watched process is gone."""
+        """The result, after the last watched process has ended."""
         self._thread.join()
         return self.watched
 
@@ -89,9 +89,9 @@ class Tracer:
         elif line.endswith("<unfinished ...>"):
             self._open[line.split("<", 1)[0].split()[0]] = line.removesuffix("<unfinished ...>").rstrip()
             return
-        found = _LINE.match(line)
-        if found:
-            self._judge(found[1], found[2] or "?", found[3], found[4])
+        match = _LINE.match(line)
+        if match:
+            self._judge(match[1], match[2] or "?", match[3], match[4])
 
     def _judge(self, pid: str, process: str, call: str, rest: str) -> None:
         self.watched.calls += 1
@@ -118,11 +118,10 @@ class Tracer:
 
 
 def is_here(address: str) -> bool:
-    """Whether an address is this machine's own loopback."""
-    found = ipaddress.ip_address(address)
-    mapped = getattr(found, "ipv4_mapped", None)
-    found = mapped or found
-    return found.is_loopback or found.is_unspecified
+    """Whether an address is this machine's loopback interface."""
+    parsed = ipaddress.ip_address(address)
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    return parsed.is_loopback or parsed.is_unspecified
 
 
 def _bytes(text: str) -> bytes:
