@@ -27,7 +27,7 @@ from typing import Any
 import httpx
 from jupyter_mistral.protocol import HOME_ENV
 from jupyter_mistral.server.assemble import join
-from jupyter_mistral.server.external.engine import Elsewhere
+from jupyter_mistral.server.external.config import ExternalConfig
 from jupyter_mistral.server.http.tokens import Tokens
 from jupyter_mistral.server.inference.base import Options
 
@@ -75,7 +75,7 @@ async def start(folder: str, engine: str = "") -> Host:
 async def serve(engine: str) -> None:
     """The host's own process: serves until SIGTERM, then prints its figures."""
     log = logging.getLogger("benchmark")
-    parts = join(Options(default_model=SMALL, max_queue=200), log, Elsewhere(engine) if engine else None)
+    parts = join(Options(default_model=SMALL, max_queue=200), log, ExternalConfig(engine) if engine else None)
     parts.channel.start(port=0)
     async for _ in parts.engine.load(None):
         pass

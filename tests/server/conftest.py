@@ -19,7 +19,7 @@ import pytest
 import zygote
 from jupyter_mistral.protocol import HOME_ENV
 from jupyter_mistral.server.assemble import Parts, join
-from jupyter_mistral.server.external.engine import Elsewhere
+from jupyter_mistral.server.external.config import ExternalConfig
 from jupyter_mistral.server.inference.base import Options
 from jupyter_mistral.server.inference.local import LocalEngine
 from jupyter_mistral.server.observe.audit_log import AuditLog
@@ -234,8 +234,8 @@ def own_host(
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(runtime))
     zygote.begin()
 
-    def make(options: Options, elsewhere: Elsewhere | None = None, audit: AuditLog | None = None) -> Own:
-        parts = join(options, logging.getLogger("jupyter_mistral"), elsewhere, audit, zygote.launch)
+    def make(options: Options, external: ExternalConfig | None = None, audit: AuditLog | None = None) -> Own:
+        parts = join(options, logging.getLogger("jupyter_mistral"), external, audit, zygote.launch)
         parts.channel.start()
         made.append(Own(parts, runtime))
         return made[-1]

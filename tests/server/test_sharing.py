@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jupyter_mistral.server.external.engine import Elsewhere
+from jupyter_mistral.server.external.config import ExternalConfig
 from jupyter_mistral.server.external.http import Key
 from jupyter_mistral.server.http.tokens import Tokens
 from jupyter_mistral.server.inference.base import Options
@@ -80,7 +80,7 @@ async def test_a_users_own_server_asks_a_shared_one(
         assert shared.stdout is not None
         url = (await shared.stdout.readline()).decode().strip()
         token = Tokens(home).create("ann")
-        host = own_host(Options(), Elsewhere(url, key=Key(text=token)))
+        host = own_host(Options(), ExternalConfig(url, key=Key(text=token)))
         schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
         form = {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
         asked = {**body("A number.", 30), "response_format": form, "mistral": {"events": True}, "stream": True}

@@ -9,7 +9,8 @@ from ..documents.decoder import Decoder
 from .api import chats, doctor, documents, figures, metrics, model
 from .chats.service import Conversations
 from .chats.store import History
-from .external.engine import Elsewhere, ExternalEngine
+from .external.config import ExternalConfig
+from .external.engine import ExternalEngine
 from .http.handler import Table
 from .http.kernel_socket import KernelChannel
 from .inference.base import Engine, Options
@@ -46,19 +47,19 @@ class Parts:
 def join(
     options: Options,
     log: logging.Logger,
-    elsewhere: Elsewhere | None = None,
+    external: ExternalConfig | None = None,
     audit: AuditLog | None = None,
     launch: Launch = ENGINE,
 ) -> Parts:
     """Build all parts without starting a process or opening a socket or file.
 
-    elsewhere: an external engine to use instead of a local worker. audit: log that records requests. launch: starts a worker.
+    external: an engine to use instead of a local worker. audit: log that records requests. launch: starts a worker.
     """
     decoder = RecordedDecoder(audit) if audit is not None else Decoder()
     prompts = PromptBuilder(pictures=Pictures(decoder))
     asked: Engine = LocalEngine(options, prompts, log, launch)
-    if elsewhere is not None:
-        asked = ExternalEngine(elsewhere, prompts, log)
+    if external is not None:
+        asked = ExternalEngine(external, prompts, log)
     counters = Metrics(log)
     observers: list[Observer] = [counters] if audit is None else [counters, Recorder(audit)]
     engine = ObservedEngine(asked, observers)

@@ -11,8 +11,7 @@ from traitlets.config.configurable import Configurable
 from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLoader, PyFileConfigLoader
 
 from ..protocol.status import KV
-from .external.config import elsewhere_of
-from .external.engine import Elsewhere
+from .external.config import ExternalConfig, config_of
 from .inference.base import Options
 from .inference.turns import MAX_QUEUE
 from .observe.audit_log import AuditLog, audit_of
@@ -96,9 +95,9 @@ class MistralSettings(Configurable):
             spill=self.spill,
         )
 
-    def external_engine(self) -> Elsewhere | None:
+    def external_engine(self) -> ExternalConfig | None:
         """Takes the engine's key out of the environment, which kernels would inherit."""
-        return elsewhere_of(self._values())
+        return config_of(self._values())
 
     def open_audit_log(self) -> AuditLog | None:
         return audit_of(self._values())

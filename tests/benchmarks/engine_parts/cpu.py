@@ -189,7 +189,7 @@ def llama_speeds(gguf: Path, tokens: int) -> dict[str, float] | str:
         import xllamacpp  # noqa: F401  # runs in a child: it would share this process's threads
     except ImportError:
         return "not measured: xllamacpp is not installed here"
-    command = [sys.executable, str(ROOT / "tests" / "server" / "llamacpp_engine.py"), str(gguf)]
+    command = [sys.executable, str(ROOT / "tests" / "server" / "external" / "llamacpp_engine.py"), str(gguf)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What an engine elsewhere sends of an answer, as events: text, logprobs, calls of functions. Engines differ in all three."""
+"""Converts the chunks of an external engine to events. Engines differ in text, logprobs and function calls."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from ...protocol.wire import of_chunk
 
 
 class LogprobReader:
-    """Those of the tokens in a text. top: how many rivals of each were asked for, None for no logprobs at all."""
+    """Adds logprobs to texts. top: number of alternatives requested per token, None for no logprobs."""
 
     def __init__(self, host: str, top: int | None) -> None:
         self._host, self._top = host, top
-        self._waiting: list[TokenLogprob] = []
-        self._is_told = False
+        self._pending: list[TokenLogprob] = []
+        self._has_logprobs = False
 
     def take(self, rows: Any) -> None:
-        """rows: in the shape of `logprobs.content`, for the text that comes next."""
+        """rows: as in `logprobs.content`, for the next text."""
         if self._top is not None:
             for row in rows or ():
                 entry = TokenLogprob.of_dict(row)
-                self._waiting.append(replace(entry, top=entry.top[: self._top]))
+                self._pending.append(replace(entry, top=entry.top[: self._top]))
 
     def with_text(self, text: Any) -> Delta:
-        """Raises `Failure` where the engine leaves logprobs out that were asked for."""
+        """Raises `Failure` if logprobs were requested but the engine sends none."""
         if not isinstance(text, str):
             raise TypeError(text)
-        found, self._waiting = tuple(self._waiting), []
-        self._is_told = self._is_told or bool(found)
-        if self._top is not None and not self._is_told:
+        logprobs, self._pending = tuple(self._pending), []
+        self._has_logprobs = self._has_logprobs or bool(logprobs)
+        if self._top is not None and not self._has_logprobs:
             raise Failure(
                 "unsupported",
                 f"The engine at {self._host} does not return logprobs.",
-                "Ask without logprobs, or use vLLM, SGLang or llama.cpp.",
+                "Do not request logprobs, or use vLLM, SGLang or llama.cpp.",
                 "logprobs",
             )
-        return Delta(text, found)
+        return Delta(text, logprobs)
 
 
 class _Calls:
-    """Pieces of calls, numbered from 0 without gaps; each call's id and name stand in its first piece."""
+    """Numbers function calls from 0 without gaps; each call's first piece has its id and name."""
 
     def __init__(self) -> None:
         self._open: dict[int, tuple[int, str]] = {}
@@ -54,23 +54,23 @@ class _Calls:
 
     def piece(self, call: Mapping[str, Any]) -> CallPiece:
         function = call.get("function") or {}
-        place, told, name = int(call.get("index") or 0), call.get("id") or "", function.get("name") or ""
+        index, call_id, name = int(call.get("index") or 0), call.get("id") or "", function.get("name") or ""
         arguments = function.get("arguments") or ""
-        if not isinstance(arguments, str):  # Mistral's own API may send the object itself
+        if not isinstance(arguments, str):  # Mistral's own API may send an object
             arguments = json.dumps(arguments, ensure_ascii=False)
-        number, known = self._open.get(place, (-1, ""))
-        # some engines leave the index out, or say 0 each time: another id begins another call
-        if number >= 0 and not (told and name and told != known):
+        number, open_id = self._open.get(index, (-1, ""))
+        # some engines send no index, or always 0: a new id starts a new call
+        if number >= 0 and not (call_id and name and call_id != open_id):
             return CallPiece(number, arguments)
         if not isinstance(name, str) or not name:
-            raise ValueError("a call of nothing")
-        self._open[place] = self.number, str(told)
+            raise ValueError("a call without a name")
+        self._open[index] = self.number, str(call_id)
         self.number += 1
-        return CallPiece(self.number - 1, arguments, str(told) or secrets.token_hex(5)[:9], name)
+        return CallPiece(self.number - 1, arguments, str(call_id) or secrets.token_hex(5)[:9], name)
 
 
 class ChatChunks:
-    """Reads the chunks of one chat; engines put text, several calls and the end into one where they like."""
+    """Reads the chunks of one chat. A chunk may contain text, several calls and the end at once."""
 
     def __init__(self, host: str, request: ChatRequest) -> None:
         self._host = host
@@ -79,7 +79,7 @@ class ChatChunks:
         self._calls = _Calls()
 
     def __call__(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
-        if isinstance(chunk.get("mistral"), dict):  # a Jupyter Mistral elsewhere tells its progress
+        if isinstance(chunk.get("mistral"), dict):  # progress of another Jupyter Mistral
             event = of_chunk({**chunk, "choices": []})
             if event is not None:
                 yield event
@@ -98,17 +98,17 @@ class ChatChunks:
         if choice.get("finish_reason"):
             yield End(self._reason(choice["finish_reason"]))
 
-    def _reason(self, told: Any) -> Any:
-        if self._calls.number:  # several engines say `stop`
-            return "length" if told == "length" else "tool_calls"
-        if self._must_call and told != "length":
+    def _reason(self, finish_reason: Any) -> Any:
+        if self._calls.number:  # several engines send `stop`
+            return "length" if finish_reason == "length" else "tool_calls"
+        if self._must_call and finish_reason != "length":
             raise Failure(
                 "unsupported",
-                f"The engine at {self._host} called no function, though it had to.",
-                "Ask with tool_choice auto, or have that engine started with calls of functions.",
+                f"The engine at {self._host} called no function, although tool_choice requires it.",
+                "Use tool_choice auto, or restart that engine with function calling enabled.",
                 "tool_choice",
             )
-        return told
+        return finish_reason
 
 
 class TextChunks:
@@ -119,8 +119,8 @@ class TextChunks:
 
     def __call__(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
         for choice in chunk.get("choices") or ():
-            told = choice.get("logprobs") or {}
-            self._logprobs.take(told.get("content") or _of_lists(told))
+            logprobs = choice.get("logprobs") or {}
+            self._logprobs.take(logprobs.get("content") or _of_lists(logprobs))
             if choice.get("text"):
                 yield self._logprobs.with_text(choice["text"])
             if choice.get("finish_reason"):
@@ -128,7 +128,7 @@ class TextChunks:
 
 
 class InfillChunks:
-    """Reads llama.cpp's own shape for text between two texts."""
+    """Reads llama.cpp's own format for fill in the middle."""
 
     def __init__(self, host: str, top: int | None) -> None:
         self._logprobs = LogprobReader(host, top)
@@ -141,12 +141,12 @@ class InfillChunks:
             yield End("length" if chunk.get("stop_type") == "limit" or chunk.get("stopped_limit") else "stop")
 
 
-def _of_lists(told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Lists side by side, as the older completions API has them, as rows."""
-    tokens, logprobs = told.get("tokens") or [], told.get("token_logprobs") or []
-    tops = told.get("top_logprobs") or [None] * len(tokens)
+def _of_lists(lists: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows from the parallel lists of the older completions API."""
+    tokens, logprobs = lists.get("tokens") or [], lists.get("token_logprobs") or []
+    tops = lists.get("top_logprobs") or [None] * len(tokens)
     return [
-        {**_row(token, logprob), "top_logprobs": [_row(*rival) for rival in (top or {}).items()]}
+        {**_row(token, logprob), "top_logprobs": [_row(*alternative) for alternative in (top or {}).items()]}
         for token, logprob, top in zip(tokens, logprobs, tops, strict=False)
         if logprob is not None
     ]

@@ -1,6 +1,6 @@
-"""The engine interface over a program elsewhere: vLLM, SGLang, llama.cpp, Ollama, MLX, or another Jupyter Mistral.
+"""The engine interface for an external engine: vLLM, SGLang, llama.cpp, Ollama, MLX, or another Jupyter Mistral.
 
-Nothing is loaded here and torch is not needed. The engine has a queue of its own; ours only bounds what is under way.
+Loads nothing and does not need torch. The engine has its own queue; `max_queue` only bounds the requests sent to it.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from time import monotonic
 from typing import Any
 
@@ -21,53 +20,42 @@ from ...protocol.requests import ChatRequest, CompletionRequest, EmbeddingReques
 from ...protocol.status import ModelCard, Seal, Status
 from ..inference.base import Prompter, Target
 from ..inference.read_in_parts import answered
-from ..inference.turns import MAX_QUEUE
-from . import capabilities
-from .answer import Answer, Patience, failure_of
-from .capabilities import Facts
+from . import capabilities, probes
+from .answer import Answer
+from .capabilities import PROGRAMS, ServedModel
 from .chunks import ChatChunks
-from .embeddings import embedded
-from .http import Address, Gone, Key, Refused, Upstream
+from .config import ExternalConfig
+from .embeddings import embed
+from .failures import failure_of
+from .http import Address, ErrorReply, Unreachable, Upstream
 from .requests import chat_body, completion
-from .token_counts import Counts
+from .token_counts import ExternalCounts
 
+# a status within this time of the engine's last reply does not ask it again
 FRESH_S = 10.0
-STATUS_S = 3.0
-AT_ONCE = 8
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """Where the engine is, as an admin set it. tokenizer: a local tokenizer.json of its model, for exact counts."""
-
-    url: str
-    model: str = ""
-    key: Key = field(default_factory=Key)
-    tokenizer: str = ""
-    context_length: int | None = None
-    max_queue: int = MAX_QUEUE
-    patience: Patience = field(default_factory=Patience)
+STATUS_TIMEOUT_S = 3.0
+# failures of the engine itself, which the status shows
+ENGINE_FAILURES = ("engine_unreachable", "engine_refused", "engine_died", "unknown_model")
 
 
 class ExternalEngine:
-    """One engine elsewhere and one model of it, which `load` changes."""
+    """One external engine, and the model of it that `load` chooses."""
 
-    def __init__(self, elsewhere: Elsewhere, prompter: Prompter, log: logging.Logger) -> None:
-        self._elsewhere, self._prompter, self._log = elsewhere, prompter, log
-        self._upstream = Upstream(Address.of_url(elsewhere.url), elsewhere.key)
-        self._counts = Counts(self._upstream, elsewhere.tokenizer)
-        self._chosen = elsewhere.model
-        self._facts: Facts | None = None
-        self._finding: asyncio.Task[Facts] | None = None
-        self._others: dict[str, Facts] = {}
+    def __init__(self, config: ExternalConfig, prompter: Prompter, log: logging.Logger) -> None:
+        self._config, self._prompter, self._log = config, prompter, log
+        self._upstream = Upstream(Address.of_url(config.url), config.key)
+        self._counts = ExternalCounts(self._upstream, config.tokenizer)
+        self._chosen = config.model
+        self._served: ServedModel | None = None
+        self._others: dict[str, ServedModel] = {}
         self._failure: Failure | None = None
-        self._seen_at = float("-inf")
+        self._checked_at = float("-inf")
         self._running = 0
-        self._last: Usage | None = None
-        self._tells_prefix: bool | None = None
-        self._holds_schema: bool | None = None
+        self._last_usage: Usage | None = None
+        self._reports_cached_tokens: bool | None = None
+        self._follows_schema: bool | None = None
 
-    # ------------------------------------------------------------------------------------------ what it is
+    # ------------------------------------------------------------------------------------------ models
 
     @property
     def host(self) -> str:
@@ -75,173 +63,194 @@ class ExternalEngine:
 
     @property
     def model(self) -> str:
-        return self._facts.card.name if self._facts is not None else self._chosen or "default"
+        return self._served.card.name if self._served is not None else self._chosen or "default"
 
     @property
     def is_busy(self) -> bool:
         return bool(self._running)
 
-    async def _known(self, name: str | None) -> Facts:
-        """Facts of a model, found out at its first use. Raises `Failure`."""
-        wanted = self._chosen if name in (None, "default") else name
-        if self._facts is not None and wanted in ("", self._facts.card.name):
-            return self._facts
-        if wanted in self._others:
-            return self._others[wanted]
-        found = await self._found_out(wanted)
-        if wanted == self._chosen:
-            self._facts = found
+    async def served(self, name: str | None) -> ServedModel:
+        """A model of the engine, discovered at its first use. Raises `Failure`."""
+        name = self._resolved(name)
+        if self._served is not None and name in ("", self._served.card.name):
+            return self._served
+        if name in self._others:
+            return self._others[name]
+        served = await self._discover(name)
+        if name == self._chosen:
+            self._served = served
         else:
-            self._others[found.card.name] = found
-        return found
+            self._others[served.card.name] = served
+        return served
 
-    async def _found_out(self, wanted: str) -> Facts:
+    def _resolved(self, name: str | None) -> str:
+        return self._chosen if name is None or name == "default" else name
+
+    async def _discover(self, name: str) -> ServedModel:
         try:
-            found = await capabilities.discover(self._upstream, wanted, self._elsewhere.context_length)
+            served = await capabilities.discover(self._upstream, name, self._config.context_length)
         except KeyError:
-            rows = ", ".join(row["id"] for row in await capabilities.names_of(self._upstream))
-            raise self._noted(
-                Failure(
-                    "unknown_model",
-                    f"The engine at {self.host} has no model {wanted!r}.",
-                    f"It has: {rows[:500]}.",
-                    "model",
-                )
-            ) from None
-        except (Refused, Gone) as error:
+            raise self._noted(await self._unknown_model(name)) from None
+        except (ErrorReply, Unreachable) as error:
             raise self._noted(failure_of(error, self.host)) from None
-        self._failure, self._seen_at = None, monotonic()
-        self._log.info("mistral: the engine at %s is %s", self.host, capabilities.PROGRAMS[found.kind])
-        return found
+        self._mark_reachable()
+        self._log.info("mistral: the engine at %s is %s", self.host, PROGRAMS[served.kind])
+        return served
+
+    async def _unknown_model(self, name: str) -> Failure:
+        names = ", ".join(row["id"] for row in await capabilities.names_of(self._upstream))
+        return Failure(
+            "unknown_model",
+            f"The engine at {self.host} has no model {name!r}.",
+            f"Its models: {names[:500]}.",
+            "model",
+        )
+
+    def _mark_reachable(self) -> None:
+        self._failure, self._checked_at = None, monotonic()
 
     def _noted(self, failure: Failure) -> Failure:
-        """Keep for status what went wrong with the engine itself; it may be another one when it comes back."""
-        if failure.code in ("engine_unreachable", "engine_refused", "engine_died", "unknown_model"):
-            self._failure, self._seen_at = failure, monotonic()
-            self._facts, self._holds_schema = None, None
-            self._others.clear()
+        """Keep a failure of the engine itself for the status. Forget its models: it may come back as another engine."""
+        if failure.code in ENGINE_FAILURES:
+            self._failure, self._checked_at = failure, monotonic()
+            self._forget_models()
         return failure
 
-    # ------------------------------------------------------------------------------------------ answering
+    def _forget_models(self) -> None:
+        self._served, self._follows_schema = None, None
+        self._others.clear()
+
+    # ------------------------------------------------------------------------------------------ requests
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
-        """Answer a chat request; the notebook is read in as for a model of our own."""
+        """Answer a chat request. The notebook gets into the prompt as for a local model."""
         request = await self._prompter.checked(request)
-        with self._place():
-            known = await self._patient(request.model, request.extras.if_busy == "refuse")
-            await self._refuse_unable(request, known)
+        with self._slot():
+            served = await self._served_with_retries(request.model, request.extras.if_busy == "refuse")
+            await self._refuse_unsupported(request, served)
 
-            def send(asked: ChatRequest, messages: Sequence[Message]) -> AsyncGenerator[Event, None]:
-                body = chat_body(asked, tuple(messages), known) | {"model": self._named(asked.model, known)}
-                answer = Answer(self._upstream, self._elsewhere.patience, known.card.name, known.card.context_length)
-                events = answer.events(
-                    "/v1/chat/completions",
-                    body,
-                    ChatChunks(self.host, asked),
-                    lambda text: self._counts.text(known, text),
-                    is_patient=asked.extras.if_busy == "wait",
-                )
-                return self._followed(events, answer)
+            def send(part: ChatRequest, messages: Sequence[Message]) -> AsyncGenerator[Event, None]:
+                return self._send_chat(part, messages, served)
 
-            target = self._counts.target(known)
+            target = self._counts.target(served)
             async with contextlib.aclosing(answered(request, target, self._prompter, send)) as events:
                 async for event in events:
                     yield event
 
+    def _send_chat(
+        self, request: ChatRequest, messages: Sequence[Message], served: ServedModel
+    ) -> AsyncGenerator[Event, None]:
+        body = chat_body(request, tuple(messages), served) | {"model": self._sent_name(request.model, served)}
+        answer = self._answer(served)
+        events = answer.events(
+            "/v1/chat/completions",
+            body,
+            ChatChunks(self.host, request),
+            lambda text: self._counts.text(served, text),
+            is_patient=request.extras.if_busy == "wait",
+        )
+        return self._followed(events, answer)
+
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Event, None]:
-        """Go on from a prompt (up to its suffix)."""
-        with self._place():
+        """Continue a prompt, up to its suffix if the engine supports that."""
+        with self._slot():
             is_ghost = request.if_busy == "refuse"
-            known = await self._patient(request.model, is_ghost)
-            if request.suffix and not known.fim and not is_ghost:
+            served = await self._served_with_retries(request.model, is_ghost)
+            if request.suffix and not served.fim and not is_ghost:
                 raise Failure(
                     "unsupported",
-                    f"{known.card.name} at {self.host} cannot fill in the middle.",
-                    "Ask in a chat.",
+                    f"{served.card.name} at {self.host} does not support fill in the middle.",
+                    "Use a chat instead.",
                     "suffix",
                 )
-            answer = Answer(self._upstream, self._elsewhere.patience, known.card.name, known.card.context_length)
-            path, body, read = completion(request, known, self.host)
-            body |= {"model": self._named(request.model, known)}
+            answer = self._answer(served)
+            path, body, read = completion(request, served, self.host)
+            body |= {"model": self._sent_name(request.model, served)}
             events = answer.events(
-                path, body, read, lambda text: self._counts.text(known, text), is_patient=request.if_busy == "wait"
+                path, body, read, lambda text: self._counts.text(served, text), is_patient=request.if_busy == "wait"
             )
             async for event in self._followed(events, answer):
                 yield event
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
-        """Vectors, where the engine makes them."""
-        with self._place():
-            known = await self._known(request.model)
+        """Embeddings, if the engine supports them."""
+        with self._slot():
+            served = await self.served(request.model)
             try:
-                return await embedded(self._upstream, request, known.card.name)
+                return await embed(self._upstream, request, served.card.name)
             except Failure as failure:
                 raise self._noted(failure) from None
 
-    def _named(self, name: str | None, known: Facts) -> str:
-        """A Jupyter Mistral is not made to change its model by somebody who did not ask for one."""
-        is_free = known.kind == "mistral" and not self._chosen and name in (None, "default")
-        return "default" if is_free else known.card.name
+    def _answer(self, served: ServedModel) -> Answer:
+        return Answer(self._upstream, self._config.patience, served.card.name, served.card.context_length)
+
+    def _sent_name(self, name: str | None, served: ServedModel) -> str:
+        """`default` for another Jupyter Mistral if the user chose no model, so that it keeps the one it has loaded."""
+        keeps_model = served.kind == "mistral" and not self._chosen and name in (None, "default")
+        return "default" if keeps_model else served.card.name
 
     async def _followed(self, events: AsyncGenerator[Event, None], answer: Answer) -> AsyncGenerator[Event, None]:
+        """The events, noting for the status how the answer ended."""
         try:
             async with contextlib.aclosing(events):
                 async for event in events:
                     if isinstance(event, End):
-                        self._last, self._tells_prefix = event.usage, answer.tells_prefix
-                        self._failure, self._seen_at = None, monotonic()
-                        if self._facts is not None and event.usage.model not in (self._facts.card.name, *self._others):
-                            self._facts = None  # it has another model by now
+                        self._note_end(event.usage, answer)
                     yield event
         except Failure as failure:
             raise self._noted(failure) from None
 
+    def _note_end(self, usage: Usage, answer: Answer) -> None:
+        self._last_usage, self._reports_cached_tokens = usage, answer.reports_cached_tokens
+        self._mark_reachable()
+        if self._served is not None and usage.model not in (self._served.card.name, *self._others):
+            self._served = None  # the engine has loaded another model
+
     @contextlib.contextmanager
-    def _place(self) -> Any:
-        if self._running > self._elsewhere.max_queue:
-            raise Failure("busy", f"{self._running} requests are already under way.", "Try again in a few seconds.")
+    def _slot(self) -> Iterator[None]:
+        """Raises `Failure("busy")` if too many requests are running."""
+        if self._running > self._config.max_queue:
+            raise Failure("busy", f"{self._running} requests are already running.", "Try again in a few seconds.")
         self._running += 1
         try:
             yield
         finally:
             self._running -= 1
 
-    async def _patient(self, name: str | None, is_refusing: bool) -> Facts:
-        """Facts; an engine that starts just now is waited for a little."""
-        patience = self._elsewhere.patience
-        wait = patience.first_wait_s
+    async def _served_with_retries(self, name: str | None, refuses_to_wait: bool) -> ServedModel:
+        """As `served`, but waits a little for an engine that is just starting."""
+        wait_s = self._config.patience.first_wait_s
+        longest_s = 8 * wait_s
         while True:
             try:
-                return await self._known(name)
+                return await self.served(name)
             except Failure as failure:
-                if (
-                    failure.code not in ("engine_unreachable", "busy")
-                    or is_refusing
-                    or wait > patience.first_wait_s * 8
-                ):
+                may_retry = failure.code in ("engine_unreachable", "busy") and not refuses_to_wait
+                if not may_retry or wait_s > longest_s:
                     raise
-            await asyncio.sleep(wait)
-            wait *= 2
+            await asyncio.sleep(wait_s)
+            wait_s *= 2
 
-    async def _refuse_unable(self, request: ChatRequest, known: Facts) -> None:
-        if any(message.images for message in request.messages) and "image" not in known.card.can:
+    async def _refuse_unsupported(self, request: ChatRequest, served: ServedModel) -> None:
+        """Raises `Failure` for images or a JSON schema that the engine does not support."""
+        if any(message.images for message in request.messages) and "image" not in served.card.can:
             raise Failure(
                 "unsupported",
-                f"{known.card.name} at {self.host} cannot see pictures.",
-                "Ask without the picture.",
+                f"{served.card.name} at {self.host} cannot see images.",
+                "Ask without the image.",
                 "messages",
             )
-        if request.form.kind != "json" or request.form.schema is None or known.kind == "mistral":
+        if request.form.kind != "json" or request.form.schema is None or served.kind == "mistral":
             return
-        if self._holds_schema is None:
+        if self._follows_schema is None:
             try:
-                self._holds_schema = await capabilities.holds_to_schema(self._upstream, known.card.name)
-            except (Refused, Gone) as error:
+                self._follows_schema = await probes.follows_schema(self._upstream, served.card.name)
+            except (ErrorReply, Unreachable) as error:
                 raise self._noted(failure_of(error, self.host)) from None
-        if not self._holds_schema:
+        if not self._follows_schema:
             raise Failure(
                 "unsupported",
-                f"The engine at {self.host} does not hold answers to a JSON schema (it was tried out).",
+                f"The engine at {self.host} ignored a JSON schema when it was tested.",
                 "Ask without a schema, or use vLLM, SGLang or llama.cpp.",
                 "response_format",
             )
@@ -249,7 +258,7 @@ class ExternalEngine:
     # ------------------------------------------------------------------------------------------ loading
 
     async def target(self, name: str | None) -> Target:
-        return self._counts.target(await self._known(name))
+        return self._counts.target(await self.served(name))
 
     async def load(
         self,
@@ -260,88 +269,90 @@ class ExternalEngine:
         adapter: str | None = None,
         spill: bool | None = None,
     ) -> AsyncGenerator[Loading, None]:
-        """Get to know the engine anew, and make this model the one that is asked; its own business is where it runs."""
-        yield Loading("load", None, f"asking the engine at {self.host} what it can")
-        wanted = self._chosen if name in (None, "default") else name
-        self._facts, self._holds_schema = None, None
-        self._others.clear()
-        self._facts = await self._found_out(wanted)
-        self._chosen = self._facts.card.name if wanted else ""
+        """Discover the engine again and choose this model. The engine itself decides where the model runs."""
+        yield Loading("load", None, f"checking what the engine at {self.host} supports")
+        name = self._resolved(name)
+        self._forget_models()
+        self._served = await self._discover(name)
+        self._chosen = self._served.card.name if name else ""
 
     async def unload(self) -> None:
-        """Nothing of it is in this machine's hands."""
+        """Always raises: the model belongs to the engine."""
         raise Failure(
-            "unsupported", f"The model runs at {self.host}, which is not ours to unload.", "Stop that engine itself."
+            "unsupported",
+            f"The model runs on the external engine at {self.host} and cannot be unloaded from here.",
+            "Stop that engine instead.",
         )
 
     async def park(self) -> None:
-        """Nothing of it is in this machine's hands."""
+        """Always raises, as `unload`."""
         await self.unload()
 
     async def close(self) -> None:
         await self._upstream.close()
 
-    # ------------------------------------------------------------------------------------------ telling
+    # ------------------------------------------------------------------------------------------ status
 
     async def status(self) -> Status:
-        await self._look()
-        known = self._shown
-        state = "failed" if self._failure is not None else "unloaded" if known is None else "ready"
+        await self._check()
+        shown = self._shown
+        state = "failed" if self._failure is not None else "unloaded" if shown is None else "ready"
         return Status(
             version=__version__,
             state=state,  # type: ignore[arg-type]  # one of the three
             default_model=self._chosen or self.model,
-            model=known.card if known is not None else None,
+            model=shown.card if shown is not None else None,
             running=self._running,
             seal=Seal("outside", False, self._upstream.address.words),
-            last=self._last,
+            last=self._last_usage,
             failure=self._failure.to_dict() if self._failure is not None else None,
-            engine=self._told(),
+            engine=self._to_dict(),
         )
 
     @property
-    def _shown(self) -> Facts | None:
-        """The model that status tells of: the one that is asked unless another is named, else any that was asked."""
-        return self._facts or next(reversed(self._others.values()), None)
+    def _shown(self) -> ServedModel | None:
+        """The model in the status: the chosen one, else the latest that was used."""
+        return self._served or next(reversed(self._others.values()), None)
 
-    async def _look(self) -> None:
-        """Whether it is there, by its list of models, if nothing was heard of it lately."""
-        if self._running or monotonic() - self._seen_at < FRESH_S:
+    async def _check(self) -> None:
+        """Ask the engine for its models, unless it replied recently."""
+        if self._running or monotonic() - self._checked_at < FRESH_S:
             return
-        self._seen_at = monotonic()
+        self._checked_at = monotonic()
         try:
-            await capabilities.names_of(self._upstream, STATUS_S)
+            await capabilities.names_of(self._upstream, STATUS_TIMEOUT_S)
             self._failure = None
-        except (Refused, Gone) as error:
+        except (ErrorReply, Unreachable) as error:
             self._noted(failure_of(error, self.host))
 
-    def _told(self) -> dict[str, Any]:
-        """What was found out of the engine; None is what is not known yet."""
-        known = self._shown
+    def _to_dict(self) -> dict[str, Any]:
+        """What is known about the engine; None for what is not known yet."""
+        shown = self._shown
         words = {None: None, True: "told", False: "not told"}
         return {
             "host": self.host,
             "where": self._upstream.address.words,
-            "program": capabilities.PROGRAMS[known.kind] if known is not None else None,
-            "tokens": None if known is None else "exact" if self._counts.is_exact(known) else "estimated",
-            "prefix": words[self._tells_prefix],
-            "images": None if known is None else "image" in known.card.can,
-            "fill_in_the_middle": None if known is None else bool(known.fim),
-            "json_schema": self._holds_schema,
-            "notes": list(known.notes) if known is not None else [],
+            "program": PROGRAMS[shown.kind] if shown is not None else None,
+            "tokens": None if shown is None else "exact" if self._counts.is_exact(shown) else "estimated",
+            "prefix": words[self._reports_cached_tokens],
+            "images": None if shown is None else "image" in shown.card.can,
+            "fill_in_the_middle": None if shown is None else bool(shown.fim),
+            "json_schema": self._follows_schema,
+            "notes": list(shown.notes) if shown is not None else [],
         }
 
     async def cards(self) -> list[ModelCard]:
-        """What the engine serves, the model that is asked first."""
+        """The engine's models, the chosen one first."""
         try:
-            known = await self._known(None)
+            chosen = await self.served(None)
         except Failure:
             return []
-        rest = [self._others[name].card if name in self._others else ModelCard(name, can=()) for name in known.names]
-        return [known.card, *(card for card in rest if card.name != known.card.name)]
+        others = [name for name in chosen.names if name != chosen.card.name]
+        known = {name: self._others[name].card for name in others if name in self._others}
+        return [chosen.card, *(known.get(name) or ModelCard(name, can=()) for name in others)]
 
     async def rows(self) -> list[dict[str, Any]]:
-        """The catalogue as `models.listing.rows` has it, of what the engine serves."""
+        """The engine's models as rows of the catalogue, as `models.listing.rows` has them."""
         return [
             capabilities.row(card, is_default=i == 0, where=self._upstream.address.words)
             for i, card in enumerate(await self.cards())

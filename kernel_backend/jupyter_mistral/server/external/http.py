@@ -1,7 +1,7 @@
-"""HTTP to an engine elsewhere: where it is, its key, one connection for each answer. Knows no models and no events.
+"""HTTP to an external engine: its address, its key, one connection for each answer. Independent of models and events.
 
-The key is read when it is sent and stands in nothing that is told. Proxies and .netrc of the environment are not used: they
-would carry prompts to a third place than the one that the status names. Redirects are refused for the same reason.
+The key is read when it is sent, and appears in no message, log or status. Proxies and .netrc of the environment are ignored, and
+redirects refused: they would send prompts to another host than the one that the status shows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from ...protocol.failures import Failure
@@ -25,46 +25,50 @@ from ...protocol.failures import Failure
 if TYPE_CHECKING:
     import httpx
 
+# the program behind the API, as far as it can be told
+Kind: TypeAlias = Literal["vllm", "sglang", "llamacpp", "ollama", "mistral", "other"]
 KEY_ENV = "JUPYTER_MISTRAL_ENGINE_KEY"
 CONNECT_S = 10.0
-LONGEST_LINE = 4 * 2**20
-LONGEST_ANSWER = 16 * 2**20
-TOLD = 300  # characters of an engine's own words that are passed on
+MAX_LINE_BYTES = 4 * 2**20
+MAX_REPLY_BYTES = 16 * 2**20
+MAX_WORDS = 300  # characters of an engine's error message that are shown
 
 
-class Refused(Exception):
-    """The engine answered, but with an error. words: its own, without the key. retry_after_s: what it asked for."""
+class ErrorReply(Exception):
+    """The engine answered with an error. words: its message, without the key. retry_after_s: its Retry-After header."""
 
     def __init__(self, status: int, words: str, kind: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(f"HTTP {status}")
         self.status, self.words, self.kind, self.retry_after_s = status, words, kind, retry_after_s
 
 
-class Gone(Exception):
-    """No connection, or one that broke: why, in a few words."""
+class Unreachable(Exception):
+    """No connection, or a broken one; the text says why."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where an engine is. root: its URL without `/v1`. host: HOST:PORT as people write it."""
+    """root: the engine's URL without `/v1`. host: HOST:PORT, for messages."""
 
     root: str
     host: str
-    is_here: bool
+    is_local: bool
     is_encrypted: bool
 
     @classmethod
     def of_url(cls, url: str) -> Address:
-        """Raises `Failure("bad_request")` for what is no http address, and for one with a password in it."""
+        """Raises `Failure("bad_request")` for an invalid URL, and for one with a password."""
         parts = urlsplit(url.strip())
         try:
             port = parts.port
         except ValueError:
             port = -1
         if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or parts.query or parts.fragment:
-            raise Failure("bad_request", "engine_url is not an http address.", "Set it like http://localhost:8000/v1.")
+            raise Failure("bad_request", "engine_url is not an HTTP address.", "Use the form http://localhost:8000/v1.")
         if parts.username is not None or parts.password is not None:
-            raise Failure("bad_request", "engine_url holds a password.", f"Put it into engine_key_file or {KEY_ENV}.")
+            raise Failure(
+                "bad_request", "engine_url contains a password.", f"Use engine_key_file or {KEY_ENV} instead."
+            )
         name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         host = f"{name}:{port}" if port else name
         root = f"{parts.scheme}://{host}{parts.path.rstrip('/')}".removesuffix("/v1")
@@ -72,8 +76,8 @@ class Address:
 
     @property
     def words(self) -> str:
-        """Where text goes, for people."""
-        if self.is_here:
+        """Where text is sent, as shown to users."""
+        if self.is_local:
             return f"this machine, another program: {self.host}"
         return f"leaves this machine: {self.host}" + ("" if self.is_encrypted else " (not encrypted)")
 
@@ -88,13 +92,13 @@ def _is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True, repr=False)
 class Key:
-    """Of a file, which is read again for each request so that it can be renewed, or a text from the environment."""
+    """An API key: from a file, which is read for each request so that it can be replaced, or from the environment."""
 
     file: str = ""
     text: str = ""
 
     def read(self) -> str:
-        """The key, empty where there is none. Raises `Failure` that names the file."""
+        """The key, empty if none is set. Raises `Failure`."""
         if not self.file:
             return self.text
         try:
@@ -103,12 +107,12 @@ class Key:
             raise Failure(
                 "engine_refused",
                 "The file with the engine's key cannot be read.",
-                "Look at c.MistralExtension.engine_key_file in jupyter_server_config.py.",
+                "Check c.MistralExtension.engine_key_file in jupyter_server_config.py.",
             ) from None
 
 
 class Upstream:
-    """The way to one engine. Close it in the end."""
+    """The HTTP client of one engine; must be closed."""
 
     def __init__(self, address: Address, key: Key) -> None:
         self.address, self._key = address, key
@@ -119,7 +123,7 @@ class Upstream:
             import httpx
 
             transport = httpx.AsyncHTTPTransport(
-                # the machine's own certificates, as every other program here trusts them
+                # the certificates of this machine, which may include an organization's own
                 verify=ssl.create_default_context() if self.address.is_encrypted else False,
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=15),
                 socket_options=_keep_alive(),
@@ -133,22 +137,22 @@ class Upstream:
         return self._client
 
     async def ask(self, method: str, path: str, body: Any = None, *, within_s: float = 10.0) -> dict[str, Any]:
-        """A small JSON answer. Raises `Refused`, `Gone`."""
+        """A small JSON reply. Raises `ErrorReply`, `Unreachable`."""
         try:
             return await asyncio.wait_for(self._ask(method, path, body), within_s)
         except asyncio.TimeoutError:
-            raise Gone(f"no answer within {within_s:.0f} s") from None
+            raise Unreachable(f"no answer within {within_s:.0f} s") from None
 
     async def _ask(self, method: str, path: str, body: Any) -> dict[str, Any]:
         async with self._sent(method, path, body) as response:
             raw = await _read(response)
         data = _json(raw)
         if data is None:
-            raise Refused(200, "that is not JSON")
+            raise ErrorReply(200, "it did not reply with JSON")
         return data
 
     async def stream(self, path: str, body: Any) -> AsyncGenerator[dict[str, Any], None]:
-        """Data of server-sent events up to `[DONE]` or the end of the body. Leaving closes the connection. Raises as `ask`."""
+        """The data of server-sent events up to `[DONE]` or the end of the body. Closing the stream closes the connection. Raises as `ask`."""
         async with self._sent("POST", path, body) as response, contextlib.aclosing(_lines(response)) as lines:
             async for line in lines:
                 if not line.startswith(b"data:"):
@@ -158,7 +162,7 @@ class Upstream:
                     return
                 chunk = _json(data)
                 if chunk is None:
-                    raise Gone("it sent something that is no answer")
+                    raise Unreachable("it sent an invalid reply")
                 yield chunk
 
     @contextlib.asynccontextmanager
@@ -179,20 +183,20 @@ class Upstream:
             response = await self._http().send(request, stream=True)
             try:
                 if response.status_code != 200:
-                    raise await _refused(response, key)
+                    raise await _error_reply(response, key)
                 yield response
             finally:
                 await response.aclose()
         except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise Gone("it cannot be reached") from None
+            raise Unreachable("it cannot be reached") from None
         except httpx.HTTPError as error:
-            raise Gone(f"the connection broke ({type(error).__name__})") from None
+            raise Unreachable(f"the connection broke ({type(error).__name__})") from None
         except (httpx.InvalidURL, UnicodeError, ValueError):
             # httpx quotes the header that it cannot send
-            raise Gone("the request could not be sent: look at engine_url and the key") from None
+            raise Unreachable("the request could not be sent; check engine_url and the key") from None
 
     def clean(self, text: str) -> str:
-        """An engine's own words, cut short, without the key."""
+        """An engine's error message, shortened and without the key."""
         return _clean(text, self._key.read())
 
     async def close(self) -> None:
@@ -201,12 +205,18 @@ class Upstream:
             await client.aclose()
 
 
+def positive_int(data: Any, key: str) -> int:
+    """A count in an engine's reply; 0 if it is missing or invalid."""
+    value = data.get(key) if isinstance(data, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53 else 0
+
+
 def _keep_alive() -> list[tuple[int, int, int]]:
-    """A peer whose machine is gone without a word is noticed by the system within about half a minute."""
+    """Socket options that detect a lost peer within about half a minute."""
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
-    told = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
+    limits = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
     return options + [
-        (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in told.items() if hasattr(socket, name)
+        (socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in limits.items() if hasattr(socket, name)
     ]
 
 
@@ -216,8 +226,8 @@ async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             yield line
-        if len(rest) > LONGEST_LINE:
-            raise Gone("it sent something that is no answer")
+        if len(rest) > MAX_LINE_BYTES:
+            raise Unreachable("it sent an invalid reply")
     if rest:
         yield rest
 
@@ -226,8 +236,8 @@ async def _read(response: httpx.Response) -> bytes:
     raw = b""
     async for piece in response.aiter_bytes():
         raw += piece
-        if len(raw) > LONGEST_ANSWER:
-            raise Gone("its answer is too large")
+        if len(raw) > MAX_REPLY_BYTES:
+            raise Unreachable("its reply is too large")
     return raw
 
 
@@ -239,14 +249,14 @@ def _json(raw: bytes) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-async def _refused(response: httpx.Response, key: str) -> Refused:
-    told = _json(await _read(response)) or {}
-    error = told.get("error", told)
+async def _error_reply(response: httpx.Response, key: str) -> ErrorReply:
+    body = _json(await _read(response)) or {}
+    error = body.get("error", body)
     words = error.get("message") if isinstance(error, Mapping) else error
     kind = error.get("type") if isinstance(error, Mapping) else ""
-    return Refused(
+    return ErrorReply(
         response.status_code,
-        _clean(str(words or told.get("detail") or ""), key),
+        _clean(str(words or body.get("detail") or ""), key),
         str(kind or ""),
         _seconds(response.headers.get("Retry-After")),
     )
@@ -254,7 +264,7 @@ async def _refused(response: httpx.Response, key: str) -> Refused:
 
 def _clean(text: str, key: str) -> str:
     text = text.replace(key, "…") if key else text
-    return " ".join(text.split())[:TOLD]
+    return " ".join(text.split())[:MAX_WORDS]
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Tokens of a model elsewhere: by a tokenizer on this machine, by the engine where it runs on this machine, else estimated."""
+"""Counts tokens for an external engine: with a local tokenizer, by asking an engine on this machine, or as an estimate."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ from pathlib import Path
 
 from ...protocol.conversation import Message
 from ..inference.base import Target
-from . import capabilities
-from .capabilities import Facts
-from .http import Gone, Refused, Upstream
+from . import tokenize_api
+from .capabilities import ServedModel
+from .http import ErrorReply, Unreachable, Upstream
 
-AT_ONCE = 8
+MAX_PARALLEL = 8
 
 
-class Counts:
-    """Text that is only counted, perhaps to be left out, stays on this machine: a tokenizer on another one is not asked."""
+class ExternalCounts:
+    """Never sends text to another machine only to count it: that text may not even get into the prompt."""
 
     def __init__(self, upstream: Upstream, tokenizer: str) -> None:
         self._upstream = upstream
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_PARALLEL)
         path = Path(tokenizer).expanduser() if tokenizer else None
-        # the package that reads the file comes with [engine], which this mode does not need
+        # `tokenizers` comes with [engine], which an external engine does not need
         is_usable = path is not None and path.is_file() and find_spec("tokenizers") is not None
         self._tokenizer = str(path) if is_usable else None
 
-    def is_exact(self, known: Facts) -> bool:
-        return self._tokenizer is not None or self._asks(known)
+    def is_exact(self, served: ServedModel) -> bool:
+        return self._tokenizer is not None or self._asks_engine(served)
 
-    def _asks(self, known: Facts) -> bool:
-        return known.tokenize and self._upstream.address.is_here
+    def _asks_engine(self, served: ServedModel) -> bool:
+        return served.can_tokenize and self._upstream.address.is_local
 
-    async def text(self, known: Facts, text: str) -> int:
-        """Tokens of one text, by the engine or estimated."""
-        if not text or not self._asks(known):
+    async def text(self, served: ServedModel, text: str) -> int:
+        """Tokens of a text, counted by the engine or estimated."""
+        if not text or not self._asks_engine(served):
             return estimate(text)
         async with self._slots:
             try:
-                return await capabilities.count(self._upstream, known.kind, known.card.name, text)
-            except (Refused, Gone, KeyError, TypeError, ValueError):
+                return await tokenize_api.count(self._upstream, served.kind, served.card.name, text)
+            except (ErrorReply, Unreachable, KeyError, TypeError, ValueError):
                 return estimate(text)
 
-    def target(self, known: Facts) -> Target:
+    def target(self, served: ServedModel) -> Target:
         async def count(texts: Sequence[str]) -> list[int]:
-            return list(await asyncio.gather(*(self.text(known, text) for text in texts)))
+            return list(await asyncio.gather(*(self.text(served, text) for text in texts)))
 
         async def render(messages: Sequence[Message]) -> int:
-            told = [message.to_dict() for message in messages]  # probes of ours, never the user's words
-            return await capabilities.render(self._upstream, known.kind, known.card.name, told)
+            probes = [message.to_dict() for message in messages]  # never the user's text
+            return await tokenize_api.render(self._upstream, served.kind, served.card.name, probes)
 
-        is_exact = self.is_exact(known)
-        return Target(known.card, self._tokenizer, count, render if known.tokenize else None, is_exact)
+        is_exact = self.is_exact(served)
+        return Target(served.card, self._tokenizer, count, render if served.can_tokenize else None, is_exact)
 
 
 def estimate(text: str) -> int:
-    """Tokens of a text whose tokenizer is not known: three bytes each, which is rather too many than too few."""
+    """Tokens of a text if the tokenizer is unknown: one per three bytes, which is rather too many than too few."""
     return -(-len(text.encode("utf-8", "replace")) // 3)

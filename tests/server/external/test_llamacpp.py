@@ -1,4 +1,4 @@
-"""A real engine elsewhere: llama.cpp's server with the embedded default's weights, as another program on this machine."""
+"""A real external engine: llama.cpp's server with the weights of the embedded default, as another program on this machine."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from jupyter_mistral.protocol.events import Delta, End, Event
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.images import Image
 from jupyter_mistral.protocol.requests import ChatRequest, CompletionRequest, Form, Sampling
-from jupyter_mistral.server.external.engine import Elsewhere, ExternalEngine
+from jupyter_mistral.server.external.config import ExternalConfig
+from jupyter_mistral.server.external.engine import ExternalEngine
 from jupyter_mistral.server.inference.base import Options
 
 # the wheel exists for the platforms that CI runs on; elsewhere pytest's summary counts these tests as skipped, and says why
 pytestmark = [
-    pytest.mark.slow,  # test_external.py has an engine that is played, test_sharing.py a host of ours as one
+    pytest.mark.slow,  # the other tests here have a scripted engine, test_sharing.py another model host
     pytest.mark.skipif(find_spec("xllamacpp") is None, reason="no wheel of llama.cpp's server for this platform"),
 ]
 
@@ -53,7 +54,7 @@ def engine_url(models_home: Path) -> Iterator[str]:
 
 @pytest.fixture
 def engine(engine_url: str, own_host: Callable[..., Any]) -> ExternalEngine:
-    found = own_host(Options(), Elsewhere(engine_url)).parts.engine.engine
+    found = own_host(Options(), ExternalConfig(engine_url)).parts.engine.engine
     assert isinstance(found, ExternalEngine)
     return found
 
@@ -127,7 +128,7 @@ async def test_answers_hold_to_a_schema(engine: ExternalEngine) -> None:
 async def test_tools_chances_stops_and_several_answers_are_its_own(
     engine_url: str, own_host: Callable[..., Any]
 ) -> None:
-    peer = own_host(Options(), Elsewhere(engine_url)).peer
+    peer = own_host(Options(), ExternalConfig(engine_url)).peer
 
     async def ask(path: str, **more: Any) -> Any:
         status, whole = await peer.ask("POST", f"/mistral/v1/{path}", {"temperature": 0, "max_tokens": 4, **more})
@@ -171,9 +172,9 @@ async def test_text_between_two_texts(engine: ExternalEngine) -> None:
 
 
 async def test_a_picture_is_refused_before_it_is_sent(engine: ExternalEngine) -> None:
-    from jupyter_mistral.server.external.capabilities import PICTURE
+    from jupyter_mistral.server.external.probes import IMAGE
 
-    picture = Message("user", ("see", Image.of_url(f"data:image/png;base64,{PICTURE}", "x")))
+    picture = Message("user", ("see", Image.of_url(f"data:image/png;base64,{IMAGE}", "x")))
     with pytest.raises(Failure) as caught:
         await gathered(engine.stream(ChatRequest((picture,))))
     assert caught.value.code == "unsupported"
@@ -195,7 +196,7 @@ async def test_disconnecting_frees_the_engine(engine: ExternalEngine) -> None:
 async def test_the_panel_and_any_client_use_it_as_a_model_of_ours(
     engine_url: str, own_host: Callable[..., Any]
 ) -> None:
-    peer = own_host(Options(), Elsewhere(engine_url)).peer
+    peer = own_host(Options(), ExternalConfig(engine_url)).peer
     cells = [{"cell_type": "code", "source": "price = 41", "metadata": {}, "outputs": [], "execution_count": 1}]
     notebook = {"events": True, "notebook": {"cells": cells, "language": "python", "path": "a.ipynb"}}
     body = {"messages": [{"role": "user", "content": "What is price?"}], "mistral": notebook}
@@ -220,7 +221,7 @@ async def test_an_engine_killed_in_the_middle_leaves_its_text_and_one_error(
     small = models_home / "models" / "smollm2-135m"
     engine, url = _start(small)
     try:
-        peer = own_host(Options(), Elsewhere(url)).peer
+        peer = own_host(Options(), ExternalConfig(url)).peer
         body = {"messages": [{"role": "user", "content": "Count to 1000."}], "stream": True, "max_tokens": 1500}
         reply = await peer.send("POST", "/mistral/v1/chat/completions", body)
         chunks: list[Any] = []

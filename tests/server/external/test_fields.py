@@ -1,28 +1,19 @@
-"""Fields of the OpenAI API before an engine elsewhere: what reaches it, what of its answer comes back, what it cannot do."""
+"""Fields of the OpenAI API with an external engine: what reaches it, what comes back, what it does not support."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import importlib.util
 import json
 import struct
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
+import broken_engine as broken
 import pytest
-from jupyter_mistral.server.external.engine import Elsewhere
+from broken_engine import BrokenEngine
+from jupyter_mistral.server.external.config import ExternalConfig
 from jupyter_mistral.server.external.token_counts import estimate
 from jupyter_mistral.server.inference.base import Options
-
-_spec = importlib.util.spec_from_file_location("broken_engine", Path(__file__).with_name("broken_engine.py"))
-assert _spec is not None and _spec.loader is not None
-broken = sys.modules.get("broken_engine") or importlib.util.module_from_spec(_spec)
-if "broken_engine" not in sys.modules:
-    sys.modules["broken_engine"] = broken
-    _spec.loader.exec_module(broken)
 
 OURS = "/mistral/v1/chat/completions"
 TEXT = "/v1/completions"
@@ -30,17 +21,9 @@ ADD = {"type": "function", "function": {"name": "add", "description": "Adds.", "
 
 
 @pytest.fixture
-def engine(jp_asyncio_loop: asyncio.AbstractEventLoop) -> Iterator[Any]:
-    found = broken.BrokenEngine()
-    jp_asyncio_loop.run_until_complete(found.start())
-    yield found
-    jp_asyncio_loop.run_until_complete(found.stop())
-
-
-@pytest.fixture
-def peer(engine: Any, own_host: Callable[..., Any]) -> Any:
-    """A client of a host of ours that has its answers from `engine`."""
-    return own_host(Options(), Elsewhere(engine.url)).peer
+def peer(broken_engine: BrokenEngine, own_host: Callable[..., Any]) -> Any:
+    """A client of a model host whose external engine is `broken_engine`."""
+    return own_host(Options(), ExternalConfig(broken_engine.url)).peer
 
 
 def _body(**more: Any) -> dict[str, Any]:
@@ -61,8 +44,8 @@ def _chance(token: str, logprob: float = -0.5, **more: Any) -> dict[str, Any]:
     return {"token": token, "logprob": logprob, "bytes": list(token.encode()), **more}
 
 
-async def test_every_field_reaches_the_engine_as_it_was_sent(engine: Any, peer: Any) -> None:
-    engine.always[broken.CHAT] = broken.stream(
+async def test_every_field_reaches_the_engine_as_it_was_sent(broken_engine: BrokenEngine, peer: Any) -> None:
+    broken_engine.always[broken.CHAT] = broken.stream(
         {"choices": [{"delta": {"content": "5"}, "logprobs": {"content": [_chance("5")]}}]}, broken.END
     )
     calls = [{"id": "a1b2c3d4e", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}]
@@ -88,24 +71,26 @@ async def test_every_field_reaches_the_engine_as_it_was_sent(engine: Any, peer: 
     }
     status, whole = await peer.ask("POST", OURS, sent)
     assert status == 200, whole
-    asked = engine.of(broken.CHAT)[-1].body
+    asked = broken_engine.of(broken.CHAT)[-1].body
     assert {name: asked.get(name) for name in sent} == sent
     named = {"type": "function", "function": {"name": "add"}}
     await peer.ask("POST", OURS, _body(tools=[ADD], tool_choice=named))
-    assert engine.of(broken.CHAT)[-1].body["tool_choice"] == named
+    assert broken_engine.of(broken.CHAT)[-1].body["tool_choice"] == named
 
 
-async def test_several_answers_are_asked_for_one_by_one_each_with_its_seed(engine: Any, peer: Any) -> None:
+async def test_several_answers_are_asked_for_one_by_one_each_with_its_seed(
+    broken_engine: BrokenEngine, peer: Any
+) -> None:
     for text in ("red", "blue", "green"):
-        engine.script[broken.CHAT].append(broken.stream(broken.text(text), broken.END, broken.USAGE))
+        broken_engine.script[broken.CHAT].append(broken.stream(broken.text(text), broken.END, broken.USAGE))
     # the probe for pictures of an engine that lists no modalities comes first
-    engine.script[broken.CHAT].appendleft(broken.say(400, {}))
+    broken_engine.script[broken.CHAT].appendleft(broken.say(400, {}))
     status, whole = await peer.ask("POST", OURS, _body(n=3, seed=5))
     assert status == 200, whole
     assert [(c["index"], c["message"]["content"]) for c in whole["choices"]] == [(0, "red"), (1, "blue"), (2, "green")]
     assert (whole["usage"]["prompt_tokens"], whole["usage"]["completion_tokens"]) == (40, 6)
-    assert [asked.body.get("seed") for asked in engine.of(broken.CHAT)[-3:]] == [5, 6, 7]
-    assert all("n" not in asked.body for asked in engine.of(broken.CHAT)[-3:])
+    assert [asked.body.get("seed") for asked in broken_engine.of(broken.CHAT)[-3:]] == [5, 6, 7]
+    assert all("n" not in asked.body for asked in broken_engine.of(broken.CHAT)[-3:])
 
 
 @pytest.mark.parametrize(
@@ -120,10 +105,10 @@ async def test_several_answers_are_asked_for_one_by_one_each_with_its_seed(engin
     ids=["as OpenAI", "ids repeated", "no index, objects", "gaps, no ids"],
 )  # fmt: skip
 async def test_calls_come_back_whatever_way_the_engine_cuts_them(
-    engine: Any, peer: Any, pieces: list[list[dict[str, Any]]]
+    broken_engine: BrokenEngine, peer: Any, pieces: list[list[dict[str, Any]]]
 ) -> None:
     ended = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
-    engine.always[broken.CHAT] = broken.stream(*(_piece(tool_calls=calls) for calls in pieces), ended)
+    broken_engine.always[broken.CHAT] = broken.stream(*(_piece(tool_calls=calls) for calls in pieces), ended)
     status, whole = await peer.ask("POST", OURS, _body(tools=[ADD], tool_choice="required"))
     assert status == 200, whole
     [choice] = whole["choices"]
@@ -140,13 +125,13 @@ async def test_calls_come_back_whatever_way_the_engine_cuts_them(
     assert [call["index"] for call in told if call.get("id")] == [0, 1]
 
 
-async def test_chances_come_back_with_the_text_they_belong_to(engine: Any, peer: Any) -> None:
+async def test_chances_come_back_with_the_text_they_belong_to(broken_engine: BrokenEngine, peer: Any) -> None:
     rivals = [_chance("5"), _chance("6", -2.0)]
     first = {"choices": [{"delta": {"role": "assistant", "content": ""}, "logprobs": {"content": []}}]}
     # a character of two tokens: the first of them has no text yet
     half = {"choices": [{"delta": {"content": ""}, "logprobs": {"content": [_chance("\u00c3", top_logprobs=rivals)]}}]}
     rest = {"choices": [{"delta": {"content": "5"}, "logprobs": {"content": [_chance("5", top_logprobs=rivals)]}}]}
-    engine.always[broken.CHAT] = broken.stream(first, half, rest, broken.END)
+    broken_engine.always[broken.CHAT] = broken.stream(first, half, rest, broken.END)
     for top in (0, 1, 2):
         status, whole = await peer.ask("POST", OURS, _body(logprobs=True, top_logprobs=top))
         assert status == 200, whole
@@ -156,15 +141,15 @@ async def test_chances_come_back_with_the_text_they_belong_to(engine: Any, peer:
             ("5", -0.5, top),
         ]
         # asked for none, llama.cpp sends no chances at all
-        assert engine.of(broken.CHAT)[-1].body["top_logprobs"] == max(1, top)
+        assert broken_engine.of(broken.CHAT)[-1].body["top_logprobs"] == max(1, top)
 
 
-async def test_the_older_completions_have_chances_and_stops_too(engine: Any, peer: Any) -> None:
+async def test_the_older_completions_have_chances_and_stops_too(broken_engine: BrokenEngine, peer: Any) -> None:
     lists = {"tokens": [" t", "wo"], "token_logprobs": [-0.1, -0.2], "top_logprobs": [{" t": -0.1}, {"wo": -0.2}]}
     rows = {"content": [_chance(" t", -0.1, top_logprobs=[_chance(" t", -0.1)]), _chance("wo", -0.2)]}
     sent = {"prompt": "one", "logprobs": 1, "stop": ["."], "seed": 3, "presence_penalty": 1.0}
     for shape in (lists, rows):
-        engine.always[TEXT] = broken.stream(
+        broken_engine.always[TEXT] = broken.stream(
             {"choices": [{"text": " two", "logprobs": shape}]}, {"choices": [{"text": "", "finish_reason": "length"}]}
         )
         status, whole = await peer.ask("POST", "/mistral/v1/completions", sent)
@@ -174,13 +159,13 @@ async def test_the_older_completions_have_chances_and_stops_too(engine: Any, pee
         assert choice["logprobs"]["tokens"] == [" t", "wo"]
         assert choice["logprobs"]["token_logprobs"] == [-0.1, -0.2]
         assert choice["logprobs"]["top_logprobs"][0] == {" t": -0.1}
-    asked = engine.of(TEXT)[-1].body
+    asked = broken_engine.of(TEXT)[-1].body
     assert {name: asked.get(name) for name in sent} == sent
 
 
-async def test_what_the_engine_leaves_out_is_refused_with_a_sentence(engine: Any, peer: Any) -> None:
-    engine.always[broken.CHAT] = broken.stream(broken.text("5"), broken.END)
-    engine.always[TEXT] = broken.stream({"choices": [{"text": "5", "finish_reason": "stop"}]})
+async def test_what_the_engine_leaves_out_is_refused_with_a_sentence(broken_engine: BrokenEngine, peer: Any) -> None:
+    broken_engine.always[broken.CHAT] = broken.stream(broken.text("5"), broken.END)
+    broken_engine.always[TEXT] = broken.stream({"choices": [{"text": "5", "finish_reason": "stop"}]})
     for path, body, param, words in (
         (OURS, _body(logprobs=True), "logprobs", "does not return logprobs"),
         ("/mistral/v1/completions", {"prompt": "one", "logprobs": 1}, "logprobs", "does not return logprobs"),
@@ -190,29 +175,29 @@ async def test_what_the_engine_leaves_out_is_refused_with_a_sentence(engine: Any
         assert (status, told["error"]["code"], told["error"]["param"]) == (400, "unsupported", param)
         assert words in told["error"]["message"]
     # what it says itself is passed on
-    engine.always[broken.CHAT] = broken.say(400, {"error": {"message": "big does not support tools"}})
+    broken_engine.always[broken.CHAT] = broken.say(400, {"error": {"message": "big does not support tools"}})
     status, told = await peer.ask("POST", OURS, _body(tools=[ADD]))
     assert status == 400 and "does not support tools" in told["error"]["message"]
 
 
-async def test_embeddings_are_passed_on_to_an_engine_that_makes_them(engine: Any, peer: Any) -> None:
+async def test_embeddings_are_passed_on_to_an_engine_that_makes_them(broken_engine: BrokenEngine, peer: Any) -> None:
     def rows(*vectors: list[Any]) -> Any:
         data = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
         return broken.say(200, {"object": "list", "data": data[::-1], "usage": {"prompt_tokens": 4}})
 
     path = "/v1/embeddings"
-    engine.always[path] = rows([1.0, -0.5], [0.25, 2.0])
+    broken_engine.always[path] = rows([1.0, -0.5], [0.25, 2.0])
     sent = {"input": ["one", "two"], "model": "small", "dimensions": 2}
     status, told = await peer.ask("POST", f"/mistral{path}", sent)
     assert status == 200, told
     assert [(row["index"], row["embedding"]) for row in told["data"]] == [(0, [1.0, -0.5]), (1, [0.25, 2.0])]
     assert (told["model"], told["usage"]) == ("small", {"prompt_tokens": 4, "total_tokens": 4})
-    assert engine.of(path)[-1].body == {**sent, "encoding_format": "float"}
+    assert broken_engine.of(path)[-1].body == {**sent, "encoding_format": "float"}
     status, told = await peer.ask("POST", f"/mistral{path}", {**sent, "encoding_format": "base64"})
     assert struct.unpack("<2f", base64.b64decode(told["data"][0]["embedding"])) == (1.0, -0.5)
     # more texts than are asked for at once
-    engine.script[path].append(rows(*([float(i)] for i in range(64))))
-    engine.script[path].append(rows([64.0]))
+    broken_engine.script[path].append(rows(*([float(i)] for i in range(64))))
+    broken_engine.script[path].append(rows([64.0]))
     status, told = await peer.ask("POST", f"/mistral{path}", {"input": ["x"] * 65})
     assert [row["embedding"] for row in told["data"]] == [[float(i)] for i in range(65)]
     for garbage in (
@@ -222,12 +207,14 @@ async def test_embeddings_are_passed_on_to_an_engine_that_makes_them(engine: Any
         rows([1.0], []),
         broken.say(200, {"data": 5}),
     ):
-        engine.script[path].append(garbage)
+        broken_engine.script[path].append(garbage)
         status, told = await peer.ask("POST", f"/mistral{path}", {"input": ["one", "two"]})
         assert (status, told["error"]["code"]) == (503, "engine_refused"), told
 
 
-async def test_functions_and_calls_take_their_room_in_the_prompt_of_a_notebook(engine: Any, peer: Any) -> None:
+async def test_functions_and_calls_take_their_room_in_the_prompt_of_a_notebook(
+    broken_engine: BrokenEngine, peer: Any
+) -> None:
     calls = [{"id": "a1b2c3d4e", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}]
     turns = [{"role": "assistant", "content": None, "tool_calls": calls}, {"role": "user", "content": "And 4?"}]
     cells = [{"cell_type": "code", "source": "price = 41", "metadata": {}, "outputs": [], "execution_count": 1}]
@@ -242,16 +229,18 @@ async def test_functions_and_calls_take_their_room_in_the_prompt_of_a_notebook(e
     assert told[2] - told[1] == estimate(json.dumps(ADD))
 
 
-async def test_tokens_of_functions_are_not_called_exact_where_the_engine_counts(engine: Any, peer: Any) -> None:
-    engine.always["/tokenize"] = broken.say(200, {"count": 3})
+async def test_tokens_of_functions_are_not_called_exact_where_the_engine_counts(
+    broken_engine: BrokenEngine, peer: Any
+) -> None:
+    broken_engine.always["/tokenize"] = broken.say(200, {"count": 3})
     told = [await peer.ask("POST", "/mistral/api/context", _body(**more)) for more in ({}, {"tools": [ADD]})]
     assert [body["counted"] for _, body in told] == ["exact", "estimated"]
 
 
 @pytest.mark.parametrize("status", [404, 501])
-async def test_an_engine_without_embeddings_says_so(engine: Any, peer: Any, status: int) -> None:
-    engine.always["/v1/embeddings"] = broken.say(status, {"error": {"message": "start it with --embeddings"}})
+async def test_an_engine_without_embeddings_says_so(broken_engine: BrokenEngine, peer: Any, status: int) -> None:
+    broken_engine.always["/v1/embeddings"] = broken.say(status, {"error": {"message": "start it with --embeddings"}})
     found, told = await peer.ask("POST", "/mistral/v1/embeddings", {"input": "text"})
     assert (found, told["error"]["code"], told["error"]["param"]) == (400, "unsupported", "model")
-    assert "makes no embeddings. It said: start it with --embeddings" in told["error"]["message"]
+    assert "does not support embeddings. It replied: start it with --embeddings" in told["error"]["message"]
     assert (await peer.status())["state"] == "ready"
