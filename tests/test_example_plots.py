@@ -65,13 +65,13 @@ def test_explanations_begin_with_exact_numbers(executed: tuple[Path, nbformat.No
     assert "the y axis of the bars runs from 92 to 99 and leaves out zero" in bars
     assert "y “price (EUR)”" in chart and "min 280 at x 2021, max 510 at x 2024" in chart
     for text in (river, bars, chart):
-        assert "without its picture, which the model does not see" in text
+        assert "(this model cannot see images)" in text
         assert text.partition("**In plain words:** The figure shows ")[2].strip(), "then the model's own words"
 
 
 def test_a_question_about_a_figure_says_that_it_was_not_seen(executed: tuple[Path, nbformat.NotebookNode]) -> None:
     said = answer(executed[1], "plot-07")
-    assert said.startswith("*Read from the figure’s own data, without its picture, which the model does not see.*\n\n")
+    assert said.startswith("*From the figure's data (this model cannot see images).*\n\n")
 
 
 def test_alt_text_was_shown_and_then_written(executed: tuple[Path, nbformat.NotebookNode]) -> None:

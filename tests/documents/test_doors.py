@@ -22,7 +22,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from jupyter_mistral.kernel.documents import ReadDocument, check_citations, choose_pages, neutralize, to_messages
-from jupyter_mistral.kernel.figures import questions
+from jupyter_mistral.kernel.figures.references import find_figures
 from jupyter_mistral.kernel.host.connection import Connection, find_connection
 from jupyter_mistral.kernel.line.read_arguments import split_read_words
 from jupyter_mistral.protocol import CONNECTION_ENV, HOME_ENV
@@ -315,8 +315,8 @@ def test_an_answer_that_names_no_page_gets_one_and_a_wrong_one_is_told() -> None
 def test_a_drawing_in_a_file_is_a_picture(shell: Shell, tmp_path: Path) -> None:
     for name, start in (("a.svg", b""), ("b.txt", b'<?xml version="1.0"?>\n')):
         (tmp_path / name).write_bytes(start + hostile.accepted()["SVG with a script"])
-        (figure,) = questions.find([str(tmp_path / name)], shell.ip)
-        picture = figure.pixels()
+        (figure,) = find_figures([str(tmp_path / name)], shell.ip)
+        picture = figure.render()
         assert picture is not None and picture.mime == "image/svg+xml"
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
+PLOT = (
+    "from matplotlib.figure import Figure\nfig = Figure(); ax = fig.subplots(); ax.plot([1, 5, 2], label='speed')\nfig"
+)
+
 
 class Shell:
     """A terminal's IPython without the terminal."""

@@ -19,7 +19,7 @@ def test_a_figure_is_found_by_its_run_and_by_its_image(shell: Shell) -> None:
     (facts,) = panel.facts_of_run(shell.ip, 2)
     assert "bars" in facts
     assert panel.facts_of_run(shell.ip, 1) == []
-    shown = history.install(shell.ip)
-    shown.take_message({"msg_type": "display_data", "content": {"data": {"image/png": PNG}}})
+    recorded = history.install(shell.ip)
+    recorded.record_message({"msg_type": "display_data", "content": {"data": {"image/png": PNG}}})
     assert panel.facts_of_image(shell.ip, PNG[-16:]) == [facts]
     assert panel.facts_of_image(shell.ip, "AAAA") == []

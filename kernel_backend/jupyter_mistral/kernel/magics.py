@@ -14,6 +14,7 @@ from .commands.run import Commands
 from .completion import make_matcher
 from .errors import MistralError, Stopped
 from .figures import history, questions
+from .figures.references import FigureNames
 from .line.arguments import Question, find_late_flag, parse_header, parse_line
 from .line.manual import MANUAL
 from .line.question_mark import QuestionMarkTransform
@@ -52,7 +53,7 @@ class MistralMagics(MistralSettings, Magics):
     mistral.__doc__ = to_plain(MANUAL)
 
     def _run_line(self, line: str) -> None:
-        request = parse_line(line, self.session.aliases, questions.Figures(self.session.namespace))
+        request = parse_line(line, self.session.aliases, FigureNames(self.session.namespace))
         if isinstance(request, Command):
             self._commands.run(request)
             return

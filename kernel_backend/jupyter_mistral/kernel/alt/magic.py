@@ -13,7 +13,7 @@ from ...protocol.failures import Failure
 from ...protocol.images import IMAGE_TYPES
 from ..errors import MistralError
 from ..figures import Facts
-from ..figures.history import shown_by
+from ..figures.history import history_of
 from ..figures.questions import can_see
 from ..host.client import Client
 from ..show.highlight import CONTROL
@@ -71,12 +71,12 @@ class AltMagic:
 
     def _facts(self, figure: FigureOutput, bundle: Mapping[str, Any]) -> Facts | None:
         """The numbers of a figure that this kernel drew, found by its image: prompt numbers restart with the kernel."""
-        history = shown_by(self._shell)
+        history = history_of(self._shell)
         data = next((bundle[mime] for mime in IMAGE_TYPES if isinstance(bundle.get(mime), str)), None)
         if history is None or data is None:
             return None
         try:
-            return history.of_picture(base64.b64decode(data))
+            return history.facts_of_image(base64.b64decode(data))
         except (binascii.Error, ValueError):
             return None
 

@@ -15,6 +15,11 @@ from ...protocol.events import Delta
 from ...protocol.images import IMAGE_TYPES, Image
 from ...protocol.requests import ChatRequest, Extras, Sampling
 from ..figures import Facts, describe
+from ..figures.facts.bars import Bars, Histogram, Lengths, NamedValues
+from ..figures.facts.base import Place, SeriesFacts, Spread
+from ..figures.facts.fields import Cells, Grid
+from ..figures.facts.points import Density, NumberPoints, Points
+from ..figures.model import Series
 from ..figures.words.headline import headline, unknown_numbers
 from ..figures.words.terms import num
 from ..host.client import Client
@@ -87,23 +92,34 @@ def write_alt_text(client: Client, sources: Sources, basis: Basis, model: str | 
 def describe_numbers(facts: Facts) -> str:
     """Our own sentences: the kind of figure, and the extremes of its first series."""
     first = next(series for panel in facts.figure.panels for series in panel.series)
-    extremes = ""
-    if isinstance(first.facts.get("value"), Mapping) and "max_at" in first.facts["value"]:
-        value = first.facts["value"]
-        name = f" of {first.name}" if first.name else ""
-        lowest, highest = _at(value["min"], value["min_at"]), _at(value["max"], value["max_at"])
-        extremes = f" Lowest value{name}: {lowest}; highest: {highest}."
-    elif first.facts.get("top") and first.facts.get("lowest"):
-        top, lowest_bar = first.facts["top"][0], first.facts["lowest"]
-        extremes = f" Highest: {_at(top[1], top[0])}; lowest: {_at(lowest_bar[1], lowest_bar[0])}."
-    elif first.facts.get("peak"):
-        low, high, _ = first.facts["peak"]
-        extremes = f" The highest bin is from {num(low)} to {num(high)}."
-    return f"{headline(facts.figure)}.{extremes}"
+    return f"{headline(facts.figure)}.{_extremes(first)}"
 
 
-def _at(value: Any, position: Any) -> str:
-    coordinates = ", ".join(map(num, position)) if isinstance(position, list) else num(position)
+def _extremes(series: Series) -> str:
+    facts = series.facts
+    spread, bars = _spread(facts), facts.lengths if isinstance(facts, Bars) else facts
+    if spread is not None and spread.min_at is not None and spread.max_at is not None:
+        name = f" of {series.name}" if series.name else ""
+        lowest, highest = _at(spread.min, spread.min_at), _at(spread.max, spread.max_at)
+        return f" Lowest value{name}: {lowest}; highest: {highest}."
+    if isinstance(bars, Lengths | NamedValues) and bars.top and bars.lowest is not None:
+        top, lowest_bar = bars.top[0], bars.lowest
+        return f" Highest: {_at(top.length, top.at)}; lowest: {_at(lowest_bar.length, lowest_bar.at)}."
+    if isinstance(facts, Histogram):
+        return f" The highest bin is from {num(facts.peak.start)} to {num(facts.peak.end)}."
+    return ""
+
+
+def _spread(facts: SeriesFacts) -> Spread | None:
+    """The extremes of the values, if their positions are known."""
+    points = facts.points if isinstance(facts, Density) else facts
+    if isinstance(points, Points):
+        return points.drawn.value if isinstance(points.drawn, NumberPoints) else None
+    return facts.value if isinstance(facts, Grid | Cells) else None
+
+
+def _at(value: Place, position: Place | tuple[Place, ...]) -> str:
+    coordinates = ", ".join(map(num, position)) if isinstance(position, tuple) else num(position)
     return f"{num(value)} at {coordinates}".replace('"', "")
 
 

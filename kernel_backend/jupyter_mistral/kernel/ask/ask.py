@@ -13,6 +13,7 @@ from .. import documents
 from ..conversation import Exchange
 from ..errors import MistralError
 from ..figures import questions
+from ..figures.references import NamedFigure, find_figures
 from ..line.flags import Options
 from ..session import Session
 from ..show.display import NotebookView, TerminalView, View
@@ -40,7 +41,7 @@ class Asker:
         label: str = "",
         kind: str = "",
         has_instruction: bool = False,
-        figures: Sequence[questions.Figure] = (),
+        figures: Sequence[NamedFigure] = (),
         failed_cell: str = "",
     ) -> Reply:
         """Ask, show the answer, and store it. Raises `MistralError`, `Stopped` and `UsageError`.
@@ -54,16 +55,16 @@ class Asker:
         if options.schema and kind != "json":
             raise UsageError(f"--schema needs -f json, not -f {kind}.")
         request = build_request(session, question, options, kind, has_instruction)
-        figures = [*figures, *questions.find(options.see, session.shell)]
-        request, sight = self._with_figures(request, figures, question == questions.EXPLAIN)
-        opening = sight.opening if kind == "markdown" else ""
-        if sight.note and not opening:
-            session.say(sight.note)
+        figures = [*figures, *find_figures(options.see, session.shell)]
+        request, context = self._with_figures(request, figures, question == questions.EXPLAIN)
+        opening = context.opening if kind == "markdown" else ""
+        if context.note and not opening:
+            session.say(context.note)
         request = _with_prefill(request, opening or ("" if has_instruction else formats.PREFILLS.get(kind, "")))
         outcome = stream_answer(session.find_client(), request, self._view(kind), kind)
         reply = outcome.answer.reply
         self._store(reply, label or question, options)
-        self._warn(questions.doubt(reply.text.removeprefix(opening), question, figures))
+        self._warn(questions.check_numbers(reply.text.removeprefix(opening), question, figures))
         if options.use_history and kind == "markdown" and not figures:
             self._warn(documents.check_citations(session.conversation.documents, reply.text))
         self._offer_cell(outcome, failed_cell)
@@ -71,15 +72,15 @@ class Asker:
         return reply
 
     def _with_figures(
-        self, request: ChatRequest, figures: Sequence[questions.Figure], is_explanation: bool
-    ) -> tuple[ChatRequest, questions.Sight]:
-        """Add the figures' facts and images to the request. The `Sight` says what was sent."""
+        self, request: ChatRequest, figures: Sequence[NamedFigure], is_explanation: bool
+    ) -> tuple[ChatRequest, questions.FigureContext]:
+        """Add the figures' facts and images to the request. The `FigureContext` says what was sent."""
         if not figures:
-            return request, questions.Sight()
+            return request, questions.FigureContext()
         can_see = questions.can_see(self.session.find_client(), request.model)
-        sight = questions.look(figures, can_see, is_explanation)
-        extras = replace(request.extras, figures=sight.facts)
-        return replace(request, messages=sight.put_into(request.messages), extras=extras), sight
+        context = questions.prepare_figures(figures, can_see, is_explanation)
+        extras = replace(request.extras, figures=context.facts)
+        return replace(request, messages=context.add_to(request.messages), extras=extras), context
 
     def _store(self, reply: Reply, question: str, options: Options) -> None:
         session = self.session

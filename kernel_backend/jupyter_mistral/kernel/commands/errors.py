@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..ask.ask import Asker
 from ..errors import MistralError
-from ..figures import questions
+from ..figures import questions, references
 from ..host import gpu_loan
 from ..line.subcommands import LAST_FIGURE, Command, parse_reference
 from ..session import Session
@@ -60,9 +60,11 @@ def explain(asker: Asker, command: Command) -> None:
 def _explain_named_figure(asker: Asker, command: Command, name: str) -> None:
     """A figure in a variable, an image file, or the last figure even if a cell has failed since."""
     if name != LAST_FIGURE:
-        _explain_figures(asker, command, questions.find([name], asker.session.shell), f"Explain the figure {name}.")
+        _explain_figures(
+            asker, command, references.find_figures([name], asker.session.shell), f"Explain the figure {name}."
+        )
         return
-    newest = questions.newest(asker.session.shell)
+    newest = references.newest_figure(asker.session.shell)
     if newest is None:
         raise MistralError("No figure was shown in this kernel yet. Run the cell that draws it, then try again.")
     _explain_figures(asker, command, [newest[1]], f"Explain {name}.")
@@ -75,11 +77,11 @@ def _explain_figures_of_cell(asker: Asker, command: Command, number: int | None)
     """
     session = asker.session
     if number is None:
-        newest = questions.newest(session.shell)
+        newest = references.newest_figure(session.shell)
         is_newest = newest is not None and (session.errors.last is None or newest[0] > session.errors.last.number)
         figures, label = ([newest[1]] if newest is not None and is_newest else []), "Explain the last figure."
     else:
-        figures = [] if session.errors.find(number) else questions.of_cell(session.shell, number)
+        figures = [] if session.errors.find(number) else references.figures_of_cell(session.shell, number)
         label = f"Explain the figure of In[{number}]."
         if not any(figure.facts.has_numbers for figure in figures):
             model = session.model_for(command.options.model)
@@ -90,7 +92,7 @@ def _explain_figures_of_cell(asker: Asker, command: Command, number: int | None)
     return bool(figures)
 
 
-def _explain_figures(asker: Asker, command: Command, figures: Sequence[questions.Figure], label: str) -> None:
+def _explain_figures(asker: Asker, command: Command, figures: Sequence[references.NamedFigure], label: str) -> None:
     # without history: earlier answers about other figures would lead a small model to repeat their numbers
     options = replace(command.options, use_history=False)
     asker.ask(questions.EXPLAIN, options, label=label, figures=figures)

@@ -1,6 +1,6 @@
-"""Figures in numbers: `describe` reads axes, series, extremes and pitfalls from a figure's own data. Draws nothing, changes nothing.
+"""Figures in numbers: `describe` reads axes, series, extremes and pitfalls from a figure's data. Draws and changes nothing.
 
-The plotting libraries are looked at through the objects handed in, never imported here.
+Never imports a plotting library; it only inspects the objects that it is given.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What this kernel showed: the facts of each figure, read as it is displayed, because the inline backend closes figures right after.
+"""The figures that this kernel has shown. Each is read when it is displayed, because the inline backend closes it afterwards.
 
-IPython asks every formatter for every object that it displays, `plt.show()` in the middle of a cell included: ours answers
-nothing and reads the figure. The pictures come from the messages that leave the kernel; a terminal sends none.
+IPython calls every formatter for each displayed object, also for `plt.show()` in the middle of a cell. Our formatter returns
+nothing and reads the figure. The images come from the messages that leave the kernel; a terminal sends none.
 """
 
 from __future__ import annotations
@@ -19,200 +19,193 @@ from IPython.core.formatters import BaseFormatter
 from ...protocol.images import IMAGE_TYPES, Image
 from .describe import describe
 from .model import Facts
-from .reader import kinds, library
+from .reader import class_names, packages_of
 
 KEPT = 20
-MAX_PICTURES = 32 * 2**20  # bytes of all pictures kept, base64 undone
+MAX_IMAGE_BYTES = 32 * 2**20  # of all kept images, after decoding base64
 MIME = "application/vnd.jupyter-mistral.seen+json"
 _SPECS = ("application/vnd.plotly.", "application/vnd.vega")
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One figure: the prompt number of the cell that showed it (0: none did), its facts, its pixels where the kernel sent them."""
+class ShownFigure:
+    """One figure. number: the prompt number of the cell that showed it, 0 if none did. image: if the kernel sent one."""
 
     number: int
     facts: Facts
-    picture: Image | None = None
+    image: Image | None = None
 
 
-class Shown:
+class FigureHistory:
     """The last `KEPT` figures that were displayed, the newest last."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
-        self._seen: list[Seen] = []
-        self._newest: Any = None  # weak: what was read last in this cell, to tell a second display of it
-        self._awaits_picture = False
+        self._figures: list[ShownFigure] = []
+        self._newest: Any = None  # a weak reference to this cell's last figure: recognizes a second display of it
+        self._awaits_image = False
 
-    def __iter__(self) -> Iterator[Seen]:
-        return iter(self._seen)
+    def __iter__(self) -> Iterator[ShownFigure]:
+        return iter(self._figures)
 
     @property
-    def last(self) -> Seen | None:
-        return self._seen[-1] if self._seen else None
+    def last(self) -> ShownFigure | None:
+        return self._figures[-1] if self._figures else None
 
-    def of(self, number: int) -> list[Seen]:
-        """The figures that cell In[number] showed."""
-        return [seen for seen in self._seen if seen.number == number]
+    def of_cell(self, number: int) -> list[ShownFigure]:
+        """Return the figures that cell In[number] showed."""
+        return [figure for figure in self._figures if figure.number == number]
 
-    def of_picture(self, data: bytes) -> Facts | None:
-        """The numbers of the newest figure that was shown as exactly this picture."""
-        for seen in reversed(self._seen):
-            if seen.picture is not None and seen.picture.data == data:
-                return seen.facts
+    def facts_of_image(self, data: bytes) -> Facts | None:
+        """Return the facts of the newest figure that was shown as exactly this image."""
+        for figure in reversed(self._figures):
+            if figure.image is not None and figure.image.data == data:
+                return figure.facts
         return None
 
-    def ending(self, end: str) -> list[Seen]:
-        """The newest figure whose picture ends so in base64, where there is one: told by its pixels, as pages hold them."""
-        last = base64.b64decode(end)
-        found = [s for s in self._seen if s.picture is not None and s.picture.data.endswith(last)]
-        return found[-1:]
+    def ending_with(self, end: str) -> list[ShownFigure]:
+        """Return the newest figure whose image ends with `end` in base64, as it does in a page; [] if there is none."""
+        data = base64.b64decode(end)
+        matches = [f for f in self._figures if f.image is not None and f.image.data.endswith(data)]
+        return matches[-1:]
 
     @property
     def _number(self) -> int:
-        """The running cell's prompt number; IPython counts `execution_count` up before or after it, by version."""
+        """The running cell's prompt number. Some IPython versions increase `execution_count` before it, others after."""
         return len(self._shell.history_manager.input_hist_raw) - 1
 
     def before_cell(self, info: Any) -> None:
-        """IPython calls this."""
-        self._newest, self._awaits_picture = None, False
+        """Called by IPython."""
+        self._newest, self._awaits_image = None, False
 
-    def take(self, thing: Any) -> None:
-        """An object is about to be displayed: if it is a figure, it is read. The same one twice in a cell is read again."""
+    def record(self, thing: Any) -> None:
+        """Read an object that is about to be displayed, if it is a figure. A second display in a cell replaces the first."""
         if not is_figure(thing):
             return
         facts = describe(thing)
-        again = self._newest is not None and self._newest() is thing
-        self._newest, self._awaits_picture = weakref.ref(thing), True
-        if again:
-            self._seen[-1] = replace(self._seen[-1], facts=facts)
+        is_again = self._newest is not None and self._newest() is thing
+        self._newest, self._awaits_image = weakref.ref(thing), True
+        if is_again:
+            self._figures[-1] = replace(self._figures[-1], facts=facts)
         else:
-            self._add(Seen(self._number, facts))
+            self._add(ShownFigure(self._number, facts))
 
-    def take_message(self, message: dict[str, Any]) -> dict[str, Any]:
-        """A message leaves the kernel: its picture goes to the figure that was just read, or stands for itself."""
+    def record_message(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Keep the image of a message that leaves the kernel: for the figure just read, or as a figure of its own."""
         data = message.get("content", {}).get("data")
         if isinstance(data, Mapping) and message.get("msg_type", "display_data") != "update_display_data":
-            self._take_bundle(data)
+            self._record_bundle(data)
         return message
 
-    def _take_bundle(self, data: Mapping[str, Any]) -> None:
-        picture = _picture(data)
-        spec = next((mime for mime in data if str(mime).startswith(_SPECS)), None)
+    def _record_bundle(self, data: Mapping[str, Any]) -> None:
+        image = _image(data)
+        has_spec = any(str(mime).startswith(_SPECS) for mime in data)
         last = self.last
-        if self._awaits_picture and last is not None:
-            if picture is not None:
-                self._seen[-1] = replace(last, picture=picture)
+        if self._awaits_image and last is not None:
+            if image is not None:
+                self._figures[-1] = replace(last, image=image)
                 self._forget()
-        elif spec is not None or picture is not None:
-            self._add(Seen(self._number, describe(data), picture))
-        self._awaits_picture = False
+        elif has_spec or image is not None:
+            self._add(ShownFigure(self._number, describe(data), image))
+        self._awaits_image = False
 
-    def _add(self, seen: Seen) -> None:
-        self._seen.append(seen)
+    def _add(self, figure: ShownFigure) -> None:
+        self._figures.append(figure)
         self._forget()
 
     def _forget(self) -> None:
-        del self._seen[:-KEPT]
-        room = MAX_PICTURES
-        for i in range(len(self._seen) - 1, -1, -1):
-            picture = self._seen[i].picture
-            room -= len(picture.data) if picture is not None else 0
+        """Drop old figures, and old images beyond `MAX_IMAGE_BYTES`."""
+        del self._figures[:-KEPT]
+        room = MAX_IMAGE_BYTES
+        for i in range(len(self._figures) - 1, -1, -1):
+            image = self._figures[i].image
+            room -= len(image.data) if image is not None else 0
             if room < 0:
-                self._seen[i] = replace(self._seen[i], picture=None)
+                self._figures[i] = replace(self._figures[i], image=None)
 
 
-def _picture(data: Mapping[str, Any]) -> Image | None:
+def _image(data: Mapping[str, Any]) -> Image | None:
     for mime in IMAGE_TYPES:
-        held = data.get(mime)
-        if isinstance(held, str):
+        content = data.get(mime)
+        if isinstance(content, str):
             try:
-                return Image(mime, base64.b64decode(held))
+                return Image(mime, base64.b64decode(content))
             except (binascii.Error, ValueError):
                 return None
-        if isinstance(held, bytes):
-            return Image(mime, held)
+        if isinstance(content, bytes):
+            return Image(mime, content)
     return None
 
 
 class _Watcher(BaseFormatter):
-    """A formatter that has no format: it only looks."""
+    """A formatter that formats nothing: it only records."""
 
     format_type = MIME
 
-    def __init__(self, shown: Shown, **settings: Any) -> None:
+    def __init__(self, history: FigureHistory, **settings: Any) -> None:
         super().__init__(**settings)
-        self.shown = shown
+        self.history = history
 
     def __call__(self, obj: Any) -> None:
-        self.shown.take(obj)
+        self.history.record(obj)
 
     def lookup(self, obj: Any) -> Any:
         raise KeyError
 
 
-def install(shell: Any) -> Shown:
-    """From now on, keep what `shell` displays. A second time gives what is there."""
-    there = shown_by(shell)
-    if there is not None:
-        return there
-    shown = Shown(shell)
-    shell.display_formatter.formatters[MIME] = _Watcher(shown, parent=shell.display_formatter)
-    shell.events.register("pre_run_cell", shown.before_cell)
+def install(shell: Any) -> FigureHistory:
+    """Record the figures that `shell` displays from now on. A second call returns the same history."""
+    existing = history_of(shell)
+    if existing is not None:
+        return existing
+    history = FigureHistory(shell)
+    shell.display_formatter.formatters[MIME] = _Watcher(history, parent=shell.display_formatter)
+    shell.events.register("pre_run_cell", history.before_cell)
     for publisher in (shell.display_pub, shell.displayhook):
         if hasattr(publisher, "register_hook"):  # only kernels send messages
-            publisher.register_hook(shown.take_message)
-    return shown
+            publisher.register_hook(history.record_message)
+    return history
 
 
 def uninstall(shell: Any) -> None:
-    """Take out what `install` put in, and forget what was kept."""
-    shown = shown_by(shell)
-    if shown is None:
+    """Undo `install` and forget the figures."""
+    history = history_of(shell)
+    if history is None:
         return
     del shell.display_formatter.formatters[MIME]
-    shell.events.unregister("pre_run_cell", shown.before_cell)
+    shell.events.unregister("pre_run_cell", history.before_cell)
     for publisher in (shell.display_pub, shell.displayhook):
         if hasattr(publisher, "unregister_hook"):
-            publisher.unregister_hook(shown.take_message)
+            publisher.unregister_hook(history.record_message)
 
 
-def shown_by(shell: Any) -> Shown | None:
+def history_of(shell: Any) -> FigureHistory | None:
     watcher = shell.display_formatter.formatters.get(MIME)
-    return watcher.shown if isinstance(watcher, _Watcher) else None
+    return watcher.history if isinstance(watcher, _Watcher) else None
 
 
-def last_figure(shell: Any) -> Seen | None:
-    """The figure that was displayed last; else pyplot's current one; else the newest variable that is one."""
-    shown = shown_by(shell)
-    if shown is not None and shown.last is not None:
-        return shown.last
+def last_figure(shell: Any) -> ShownFigure | None:
+    """Return the figure that was displayed last, else pyplot's current figure, else the newest variable with a figure."""
+    history = history_of(shell)
+    if history is not None and history.last is not None:
+        return history.last
     pylab = sys.modules.get("matplotlib._pylab_helpers")
     manager = pylab.Gcf.get_active() if pylab is not None else None
     if manager is not None:
-        return Seen(0, describe(manager.canvas.figure))
+        return ShownFigure(0, describe(manager.canvas.figure))
     for name in reversed(list(shell.user_ns)):
         if not name.startswith("_") and is_figure(shell.user_ns[name]):
-            return Seen(0, describe(shell.user_ns[name]))
+            return ShownFigure(0, describe(shell.user_ns[name]))
     return None
 
 
-def figure_of(namespace: Mapping[str, Any], name: str) -> Facts | None:
-    """The facts of the variable `name`; None where there is none or it is no figure."""
-    if name not in namespace:
-        return None
-    facts = describe(namespace[name])
-    return facts if facts.figure.source != "unknown" else None
-
-
 def is_figure(thing: Any) -> bool:
-    """Whether it is a figure or chart of a library that is known. Looks at its classes only."""
-    where, names = library(thing), kinds(thing)
-    if "matplotlib" in where:
+    """Return whether it is a figure or chart of a known library. Inspects only its classes."""
+    packages, names = packages_of(thing), class_names(thing)
+    if "matplotlib" in packages:
         return "FigureBase" in names
-    if "plotly" in where:
+    if "plotly" in packages:
         return "BaseFigure" in names
-    if "altair" in where:
+    if "altair" in packages:
         return "TopLevelMixin" in names
-    return ("seaborn" in where and "Grid" in names) or ("bokeh" in where and bool({"Plot", "LayoutDOM"} & names))
+    return ("seaborn" in packages and "Grid" in names) or ("bokeh" in packages and bool({"Plot", "LayoutDOM"} & names))

@@ -1,26 +1,24 @@
-"""What is known about a figure: panels, axes, series, pitfalls, as plain values. Knows no plotting library and no wording."""
+"""A figure as plain values: panels, axes, series, pitfalls. Imports no plotting library and no wording."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from ..variables.masking import mask
+from .facts.base import Place, SeriesFacts
 
-MAX_WORDS = 160  # characters kept of a title, label or annotation
-
-# a number, a date in ISO form, or a category's name: a place on an axis as its reader sees it
-Place: TypeAlias = float | str
+MAX_TEXT = 160  # characters kept of a title, label or annotation
 
 
 @dataclass
 class Axis:
-    """One axis. limits: as drawn, the left or lower end first, None where the library chooses them only when it draws.
+    """One axis. limits: as drawn, the left or lower end first; None if the library chooses them when it draws.
 
-    at: turns a position into what the axis shows there. unit: what one step of a position is ("day" on a date axis). is_circle: a full
-    turn of angles, which no position lies outside of.
+    at: converts a position to what the axis shows there; near: to the nearest category. unit: what one step of a position
+    is, "day" on a date axis. is_circle: a full turn of angles, which no position lies outside of.
     """
 
     name: str
@@ -42,6 +40,7 @@ class Axis:
 
     @property
     def span(self) -> tuple[float, float] | None:
+        """The limits, the smaller one first."""
         return None if self.limits is None else (min(self.limits), max(self.limits))
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,20 +54,20 @@ class Axis:
 
 @dataclass
 class Series:
-    """What one artist or trace shows. facts: exact values by name; which names there are depends on `kind`."""
+    """One artist, trace or glyph. The class of `facts` depends on `kind`."""
 
     kind: str
     name: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: SeriesFacts = field(default_factory=SeriesFacts)
     colour: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "name": self.name, "colour": self.colour, **self.facts}
+        return {"kind": self.kind, "name": self.name, "colour": self.colour, **self.facts.to_dict()}
 
 
 @dataclass
 class Pitfall:
-    """Something that misleads a reader; `panel` counts from 1, 0 is the whole figure."""
+    """Something that may mislead a reader. panel: counts from 1; 0 means the whole figure."""
 
     kind: str
     text: str
@@ -80,7 +79,7 @@ class Pitfall:
 
 @dataclass
 class Panel:
-    """One system of axes. twin_of: number of the panel that it lies on. more: series that were not looked at, by kind."""
+    """One system of axes. twin_of: the number of the panel below it. more: how many series were not read, by kind."""
 
     number: int = 1
     title: str = ""
@@ -93,6 +92,14 @@ class Panel:
     notes: list[str] = field(default_factory=list)
     twin_of: int | None = None
     more: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def is_pie(self) -> bool:
+        return bool(self.series) and all(series.kind == "pie" for series in self.series)
+
+    def skip(self, kind: str) -> None:
+        """Count a series that is not read."""
+        self.more[kind] = self.more.get(kind, 0) + 1
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -111,7 +118,7 @@ class Panel:
 
 @dataclass
 class Figure:
-    """A whole figure. source: the library it comes from; unread: what could not be read, in words."""
+    """A whole figure. source: its library. unread: what could not be read, in words."""
 
     source: str
     title: str = ""
@@ -129,14 +136,14 @@ class Figure:
             "pitfalls": [pitfall.to_dict() for pitfall in self.pitfalls],
             "unread": list(self.unread),
         }
-        tidied = tidy(data)
-        assert isinstance(tidied, dict)
-        return tidied
+        json_data = to_json_types(data)
+        assert isinstance(json_data, dict)
+        return json_data
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A figure in numbers. `str()` is the text for the model, `limit` characters at most; `to_dict()` the exact values."""
+    """A figure in numbers. `str()` is a text of bounded length for the model, `to_dict()` the exact values."""
 
     figure: Figure
     text: str
@@ -153,8 +160,8 @@ class Facts:
         return any(panel.series for panel in self.figure.panels)
 
 
-def words(text: object, longest: int = MAX_WORDS) -> str:
-    """A figure's own text on one line: secrets hidden, no control characters, cut. Calls no code of the text's class."""
+def clean_text(text: object, longest: int = MAX_TEXT) -> str:
+    """Return a figure's own text on one line: secrets masked, no control characters, shortened. Calls no code of its class."""
     if type(text) in (int, float, bool):
         text = str(text)
     if type(text) in (list, tuple) and isinstance(text, list | tuple):
@@ -168,12 +175,12 @@ def words(text: object, longest: int = MAX_WORDS) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def tidy(value: Any) -> Any:
-    """`value` in JSON's types: numpy's numbers as Python's, numbers that are not finite as None."""
+def to_json_types(value: Any) -> Any:
+    """Convert to the types of JSON: NumPy's numbers to Python's, numbers that are not finite to None."""
     if isinstance(value, Mapping):
-        return {str(k): tidy(v) for k, v in value.items()}
+        return {str(k): to_json_types(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [tidy(v) for v in value]
+        return [to_json_types(v) for v in value]
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, int):

@@ -1,23 +1,28 @@
-"""A live bokeh plot or layout into panels: glyphs, ranges, scales and titles of its model."""
+"""Reads a live bokeh plot or layout: glyphs, ranges, scales and titles of its model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from ..measure import columns, series
-from ..measure.positions import Convert, mapped
-from ..model import Axis, Panel, words
-from ..model import Series as Found
-from ..reader import MAX_PANELS, MAX_SERIES, Reading, kinds
+from ..facts.base import SeriesFacts
+from ..facts.others import Count
+from ..measure import columns
+from ..measure.bars import measure_bars, measure_histogram
+from ..measure.points import measure_points
+from ..measure.positions import Convert, map_axis
+from ..model import Axis, Panel, Series, clean_text
+from ..reader import MAX_PANELS, MAX_SERIES, Reading, class_names
 
 _LINES = {"Line": "line", "Step": "step line"}
 _DOTS = {"Marker", "Scatter", "Circle"}
 
 
 def read_bokeh(model: Any, reading: Reading) -> bool:
+    """Read the plots of a model. Returns whether it has any."""
     into = reading.figure
-    plots = _plots(model, 0)
+    plots = _find_plots(model, 0)
     into.source = "bokeh"
     for plot in plots[:MAX_PANELS]:
         panel = Panel(len(into.panels) + 1)
@@ -26,51 +31,53 @@ def read_bokeh(model: Any, reading: Reading) -> bool:
     return bool(plots)
 
 
-def _plots(model: Any, depth: int) -> list[Any]:
-    """The plots in a model, through rows, columns, grids and tabs."""
-    if "Plot" in kinds(model):
+def _find_plots(model: Any, depth: int) -> list[Any]:
+    """Return the plots in a model, through rows, columns, grids and tabs."""
+    if "Plot" in class_names(model):
         return [model]
     if depth > 10:
         return []
-    found = []
+    plots = []
     for child in list(getattr(model, "children", None) or getattr(model, "tabs", None) or ())[:200]:
         inner = child[0] if isinstance(child, tuple) and child else getattr(child, "child", child)
-        found += _plots(inner, depth + 1)
-    return found
+        plots += _find_plots(inner, depth + 1)
+    return plots
 
 
 def _read_plot(plot: Any, panel: Panel, reading: Reading) -> None:
-    panel.title = words(getattr(plot.title, "text", "") if plot.title is not None else "")
-    shown = [r for r in plot.renderers if "GlyphRenderer" in kinds(r) and r.visible]
+    panel.title = clean_text(getattr(plot.title, "text", "") if plot.title is not None else "")
+    shown = [r for r in plot.renderers if "GlyphRenderer" in class_names(r) and r.visible]
     converts: dict[str, Convert] = {}
-    for name, own in (("x", plot.below or plot.above), ("y", plot.left or plot.right)):
-        held = [_held(r, f) for r in shown for f in (name, *(("left", "right") if name == "x" else ("bottom", "top")))]
-        label = next((words(a.axis_label) for a in own if "Axis" in kinds(a) and getattr(a, "axis_label", None)), "")
-        is_date = any("DatetimeAxis" in kinds(a) for a in own)
-        panel.axes[name], converts[name] = _axis(plot, name, label, held, is_date)
-    for item in [i for legend in plot.legend for i in legend.items]:
-        panel.legend.append(_legend_text(item.label))
-    names = {id(r): _legend_text(i.label) for legend in plot.legend for i in legend.items for r in i.renderers}
+    for name, ends in (("x", ("left", "right")), ("y", ("bottom", "top"))):
+        data = [_column(renderer, field) for renderer in shown for field in (name, *ends)]
+        panel.axes[name], converts[name] = _read_axis(plot, name, data)
+    items = [i for legend in plot.legend for i in legend.items]
+    panel.legend += [_legend_text(item.label) for item in items]
+    names = {id(r): _legend_text(item.label) for item in items for r in item.renderers}
     for renderer in shown:
-        kind = type(renderer.glyph).__name__
         if len(panel.series) >= MAX_SERIES:
-            panel.more[kind] = panel.more.get(kind, 0) + 1
+            panel.skip(type(renderer.glyph).__name__)
             continue
-        name = names.get(id(renderer)) or words(renderer.name)
-        reading.attempt(f"a glyph of panel {panel.number}", _read_glyph, renderer, name, panel, converts, reading)
+        name = names.get(id(renderer)) or clean_text(renderer.name)
+        glyph = _Glyph(renderer, panel, converts, reading)
+        reading.attempt(f"a glyph of panel {panel.number}", _read_glyph, glyph, name)
 
 
-def _axis(plot: Any, name: str, label: str, held: list[Any], is_date: bool) -> tuple[Axis, Convert]:
+def _read_axis(plot: Any, name: str, data: list[Any]) -> tuple[Axis, Convert]:
+    drawn = (plot.below or plot.above) if name == "x" else (plot.left or plot.right)
+    axes = [a for a in drawn if "Axis" in class_names(a)]
+    label = next((clean_text(a.axis_label) for a in axes if getattr(a, "axis_label", None)), "")
+    is_date = any("DatetimeAxis" in class_names(a) for a in axes)
     range_ = getattr(plot, f"{name}_range")
-    scale = "log" if "LogScale" in kinds(getattr(plot, f"{name}_scale")) else "linear"
+    scale = "log" if "LogScale" in class_names(getattr(plot, f"{name}_scale")) else "linear"
     axis = Axis(name, label, scale)
-    if "FactorRange" in kinds(range_):
-        return axis, mapped(axis, [], "category", list(range_.factors))
-    convert = mapped(axis, [h for h in held if h is not None], "date" if is_date else "number")
-    # a data range that was never drawn has no ends yet; what a browser drew is not told back to Python
+    if "FactorRange" in class_names(range_):
+        return axis, map_axis(axis, [], "category", list(range_.factors))
+    convert = map_axis(axis, data, "date" if is_date else "number")
+    # a data range has no ends until it is drawn, and the browser does not report them to Python
     ends = (range_.start, range_.end)
-    if None not in ends and "DataRange1d" not in kinds(range_):
-        low, high = columns.plain(columns.column(convert(list(ends))))
+    if None not in ends and "DataRange1d" not in class_names(range_):
+        low, high = columns.to_floats(columns.to_column(convert(list(ends))))
         axis.limits = (low, high) if low == low and high == high else None
     elif getattr(range_, "flipped", False):
         axis.reversed = True
@@ -78,18 +85,18 @@ def _axis(plot: Any, name: str, label: str, held: list[Any], is_date: bool) -> t
 
 
 def _legend_text(label: Any) -> str:
-    held = getattr(label, "value", None) or getattr(label, "field", None) or label
-    return words(held if isinstance(held, str) else "")
+    text = getattr(label, "value", None) or getattr(label, "field", None) or label
+    return clean_text(text if isinstance(text, str) else "")
 
 
-def _held(renderer: Any, name: str) -> Any:
-    """The column that a glyph's property names, or the one value that it holds for all."""
+def _column(renderer: Any, name: str) -> Any:
+    """Return the column that a glyph's property names, or its one value repeated."""
     spec = getattr(renderer.glyph, name, None)
     field = getattr(spec, "field", None) or (spec if isinstance(spec, str) else None)
     data = renderer.data_source.data
     if isinstance(field, str):
-        held = data.get(field)
-        return held.to_numpy() if hasattr(held, "to_numpy") else held
+        column = data.get(field)
+        return column.to_numpy() if hasattr(column, "to_numpy") else column
     value = getattr(spec, "value", spec)
     if isinstance(value, int | float) and not isinstance(value, bool):
         lengths = [columns.length(c) for c in data.values()] if isinstance(data, Mapping) else []
@@ -97,39 +104,58 @@ def _held(renderer: Any, name: str) -> Any:
     return None
 
 
-def _read_glyph(renderer: Any, name: str, panel: Panel, converts: Mapping[str, Convert], reading: Reading) -> None:
-    glyph = renderer.glyph
-    found, kind = kinds(glyph), type(glyph).__name__
-    x, y = panel.axes["x"], panel.axes["y"]
+@dataclass
+class _Glyph:
+    """A glyph, the panel it is read into, and the functions that convert values to positions."""
 
-    def column(field: str, axis: str) -> Any:
-        held = _held(renderer, field)
-        return None if held is None else columns.column(converts[axis](held))
+    renderer: Any
+    panel: Panel
+    converts: Mapping[str, Convert]
+    reading: Reading
 
-    facts: dict[str, Any]
+    def positions(self, field: str, axis: str) -> Any:
+        values = _column(self.renderer, field)
+        return None if values is None else columns.to_column(self.converts[axis](values))
+
+
+def _read_glyph(glyph: _Glyph, name: str) -> None:
+    drawn = glyph.renderer.glyph
+    names, kind = class_names(drawn), type(drawn).__name__
+    facts: SeriesFacts
     if kind in ("VBar", "HBar"):
-        is_flat = kind == "HBar"
-        place, end, start = ("y", "right", "left") if is_flat else ("x", "top", "bottom")
-        value = "x" if is_flat else "y"
-        tops, places = column(end, value), column(place, place)
-        bases = column(start, value)
-        bases = columns.column([0.0] * len(tops)) if bases is None else bases
-        lengths = [a - b for a, b in zip(columns.plain(tops), columns.plain(bases), strict=True)]
-        texts = [panel.axes[place].near(p) for p in columns.plain(places)]
-        facts, kind = series.bars(texts, lengths, columns.plain(bases), is_flat), "bars"
+        kind, facts = "bars", _read_bars(glyph, kind == "HBar")
     elif kind == "Quad":
-        left, right, top = column("left", "x"), column("right", "x"), column("top", "y")
-        edges = [*columns.plain(left), float(right[-1])]
-        if any(a != b for a, b in zip(edges[1:], columns.plain(right), strict=True)):
-            facts, kind = {"n": len(top)}, "rectangles"
-        else:
-            facts, kind = series.histogram(edges, columns.plain(top), x), "histogram"
-    elif (kind in _LINES or found & _DOTS) and column("x", "x") is not None and column("y", "y") is not None:
-        ordered = kind in _LINES
-        facts = series.points(column("x", "x"), column("y", "y"), x, y, reading.allowance, ordered)
+        kind, facts = _read_quads(glyph)
+    elif (kind in _LINES or names & _DOTS) and _has_points(glyph):
+        xs, ys, axes = glyph.positions("x", "x"), glyph.positions("y", "y"), glyph.panel.axes
+        facts = measure_points(xs, ys, axes["x"], axes["y"], glyph.reading.allowance, kind in _LINES)
         kind = _LINES.get(kind, "scatter")
     else:
-        data = renderer.data_source.data
-        facts, kind = {"n": max((columns.length(c) for c in data.values()), default=0)}, kind.lower()
-    colour = getattr(glyph, "line_color", "") if kind in ("line", "step line") else getattr(glyph, "fill_color", "")
-    panel.series.append(Found(kind, name, facts, words(colour, 30) if isinstance(colour, str) else ""))
+        data = glyph.renderer.data_source.data
+        kind, facts = kind.lower(), Count(n=max((columns.length(c) for c in data.values()), default=0))
+    colour = getattr(drawn, "line_color" if kind in ("line", "step line") else "fill_color", "")
+    text = clean_text(colour, 30) if isinstance(colour, str) else ""
+    glyph.panel.series.append(Series(kind, name, facts, text))
+
+
+def _has_points(glyph: _Glyph) -> bool:
+    return glyph.positions("x", "x") is not None and glyph.positions("y", "y") is not None
+
+
+def _read_bars(glyph: _Glyph, is_horizontal: bool) -> SeriesFacts:
+    place, value, end, start = ("y", "x", "right", "left") if is_horizontal else ("x", "y", "top", "bottom")
+    tops, places = glyph.positions(end, value), glyph.positions(place, place)
+    bases = glyph.positions(start, value)
+    bases = columns.to_column([0.0] * len(tops)) if bases is None else bases
+    lengths = [a - b for a, b in zip(columns.to_floats(tops), columns.to_floats(bases), strict=True)]
+    names = [glyph.panel.axes[place].near(p) for p in columns.to_floats(places)]
+    return measure_bars(names, lengths, columns.to_floats(bases), is_horizontal)
+
+
+def _read_quads(glyph: _Glyph) -> tuple[str, SeriesFacts]:
+    """Read rectangles: a histogram if each begins where the one before it ends."""
+    left, right, top = glyph.positions("left", "x"), glyph.positions("right", "x"), glyph.positions("top", "y")
+    edges = [*columns.to_floats(left), float(right[-1])]
+    if any(a != b for a, b in zip(edges[1:], columns.to_floats(right), strict=True)):
+        return "rectangles", Count(n=len(top))
+    return "histogram", measure_histogram(edges, columns.to_floats(top), glyph.panel.axes["x"])

@@ -1,4 +1,4 @@
-"""Numbers of a series and what is measured on them: by numpy where the kernel has it, by Python where it has not."""
+"""Statistics of the numbers of a series, with NumPy if the kernel has imported it, else in plain Python."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-NUMPY_POINTS = 4_000_000  # of a whole figure, measured exactly; what comes after is sampled
+NUMPY_POINTS = 4_000_000  # points of a whole figure that are measured exactly; the rest is sampled
 PLAIN_POINTS = 200_000
 SAMPLE = 50_000
 
-# float64, one dimension; nan where there is no number
+# float64, one dimension; NaN for everything that is not a number
 Column: TypeAlias = Any
 
 
 @dataclass
 class Allowance:
-    """How many more points of this figure may be measured exactly: time is bounded by it, and the same on every machine."""
+    """How many more points of this figure may be measured exactly. It bounds the time, equally on every machine."""
 
     left: int | None = None
 
     def take(self, n: int, columns: int = 1) -> int:
-        """The step at which `n` rows of so many columns are to be read; 1 is all of them."""
+        """Return the step at which to read `n` rows of so many columns; 1 reads them all."""
         if self.left is None:
             self.left = NUMPY_POINTS if numpy() is not None else PLAIN_POINTS
         if n * columns <= max(self.left, 1000):
@@ -35,17 +35,17 @@ class Allowance:
 
 
 def numpy() -> Any:
-    """numpy if the kernel has imported it, else None. It is never imported here."""
-    found = sys.modules.get("numpy")
-    return found if hasattr(found, "asarray") else None
+    """Return NumPy if the kernel has imported it, else None. Never imports it."""
+    module = sys.modules.get("numpy")
+    return module if hasattr(module, "asarray") else None
 
 
 def length(values: Any) -> int:
     return int(values.size) if hasattr(values, "size") and hasattr(values, "dtype") else len(values)
 
 
-def column(values: Any, step: int = 1) -> Column:
-    """Every `step`-th of `values` as floats; what is no number (None, masked, text, an object) is nan."""
+def to_column(values: Any, step: int = 1) -> Column:
+    """Return every `step`-th value as a float; None, masked values, text and objects become NaN."""
     np = numpy()
     if np is None:
         return [_float(v) for v in list(values)[::step]]
@@ -79,8 +79,8 @@ def _float(value: Any) -> float:
     return math.nan
 
 
-def finite(*columns: Column) -> tuple[list[Column], int]:
-    """The rows in which every column holds a finite number, and how many rows do not."""
+def drop_missing(*columns: Column) -> tuple[list[Column], int]:
+    """Return the rows in which every column has a finite number, and the number of other rows."""
     np = numpy()
     n = len(columns[0])
     if np is None:
@@ -93,21 +93,21 @@ def finite(*columns: Column) -> tuple[list[Column], int]:
     return ([c if count == n else c[kept] for c in columns]), n - count
 
 
-def least(values: Column) -> int:
-    """Where the smallest stands, the first of equals."""
+def argmin(values: Column) -> int:
+    """Return the index of the smallest value, the first of equal ones."""
     return int(values.argmin()) if numpy() is not None else min(range(len(values)), key=values.__getitem__)
 
 
-def most(values: Column) -> int:
+def argmax(values: Column) -> int:
     return int(values.argmax()) if numpy() is not None else max(range(len(values)), key=values.__getitem__)
 
 
-def equal(values: Column, to: float) -> int:
+def count_equal(values: Column, to: float) -> int:
     return int((values == to).sum()) if numpy() is not None else sum(v == to for v in values)
 
 
-def beyond(values: Column, low: float, high: float) -> int:
-    """How many lie below `low` or above `high`."""
+def count_outside(values: Column, low: float, high: float) -> int:
+    """Count the values below `low` or above `high`."""
     if numpy() is not None:
         return int(((values < low) | (values > high)).sum())
     return sum(v < low or v > high for v in values)
@@ -116,21 +116,21 @@ def beyond(values: Column, low: float, high: float) -> int:
 def mean(values: Column) -> float | None:
     np = numpy()
     if np is None:
-        return _whole(math.fsum(values) / len(values))
+        return _finite_or_none(math.fsum(values) / len(values))
     with np.errstate(all="ignore"):
-        return _whole(values.mean())
+        return _finite_or_none(values.mean())
 
 
 def total(values: Column) -> float | None:
     np = numpy()
     if np is None:
-        return _whole(math.fsum(values))
+        return _finite_or_none(math.fsum(values))
     with np.errstate(all="ignore"):
-        return _whole(values.sum())
+        return _finite_or_none(values.sum())
 
 
 def quartiles(values: Column) -> tuple[float, float, float]:
-    """Lower quartile, median and upper quartile, linear between neighbours (numpy's default)."""
+    """Return lower quartile, median and upper quartile, interpolated linearly (NumPy's default)."""
     np = numpy()
     if np is not None:
         with np.errstate(all="ignore"):
@@ -142,17 +142,17 @@ def quartiles(values: Column) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def outliers(values: Column) -> int | None:
-    """How many lie more than 1.5 interquartile ranges outside the quartiles; None for fewer than 4 values."""
+def count_outliers(values: Column) -> int | None:
+    """Count the values more than 1.5 interquartile ranges outside the quartiles; None for fewer than 4 values."""
     if len(values) < 4:
         return None
     low, _, high = quartiles(values)
     reach = 1.5 * (high - low)
-    return beyond(values, low - reach, high + reach) if math.isfinite(reach) else None
+    return count_outside(values, low - reach, high + reach) if math.isfinite(reach) else None
 
 
-def steps(values: Column) -> tuple[int, int]:
-    """How many steps from one value to the next go up, and how many go down."""
+def count_steps(values: Column) -> tuple[int, int]:
+    """Count the steps from one value to the next that go up, and those that go down."""
     if numpy() is not None:
         return int((values[1:] > values[:-1]).sum()), int((values[1:] < values[:-1]).sum())
     pairs = list(itertools.pairwise(values))
@@ -160,8 +160,8 @@ def steps(values: Column) -> tuple[int, int]:
 
 
 def direction(values: Column) -> str:
-    """constant, rising, falling (every step), never falling, never rising, or mixed."""
-    up, down = steps(values)
+    """Return constant, rising, falling (at every step), never falling, never rising, or mixed."""
+    up, down = count_steps(values)
     between = len(values) - 1
     if not up and not down:
         return "constant"
@@ -172,8 +172,8 @@ def direction(values: Column) -> str:
     return "falling" if down == between else "never rising"
 
 
-def straight(xs: Column, ys: Column) -> tuple[float | None, float | None]:
-    """Pearson's r and the slope of the least-squares line of `ys` over `xs`; None where it is undefined."""
+def fit_line(xs: Column, ys: Column) -> tuple[float | None, float | None]:
+    """Return Pearson's r and the slope of the least-squares line of `ys` over `xs`; None if undefined."""
     if len(xs) < 3:
         return None, None
     np = numpy()
@@ -197,20 +197,20 @@ def straight(xs: Column, ys: Column) -> tuple[float | None, float | None]:
 
 
 def _is_constant(values: Column) -> bool:
-    return bool(values[least(values)] == values[most(values)])
+    return bool(values[argmin(values)] == values[argmax(values)])
 
 
-def order(values: Column, n: int, highest: bool = True) -> list[int]:
-    """Where the `n` highest (or lowest) stand, the first of equals first."""
+def rank(values: Column, n: int, highest: bool = True) -> list[int]:
+    """Return the indices of the `n` highest (or lowest) values, the first of equal ones first."""
     rows = range(len(values))
     return sorted(rows, key=lambda i: (-values[i] if highest else values[i], i))[:n]
 
 
-def _whole(value: Any) -> float | None:
+def _finite_or_none(value: Any) -> float | None:
     number = float(value)
     return number if math.isfinite(number) else None
 
 
-def plain(values: Sequence[Any] | Any) -> list[float]:
-    """A column as a list of Python's floats."""
+def to_floats(values: Sequence[Any] | Any) -> list[float]:
+    """Convert a column to a list of Python's floats."""
     return [float(v) for v in values]

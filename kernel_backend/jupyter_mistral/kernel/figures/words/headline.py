@@ -1,4 +1,4 @@
-"""A figure in one plain sentence, and whether somebody else's sentence states only numbers that the figure holds."""
+"""Describes a figure in one sentence, and finds numbers in other texts that are not in the figure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..model import Facts, Figure, Panel
 _NAMES = {
     "line": "Line plot",
     "step line": "Step plot",
-    "points": "Plot of points",
+    "points": "Point plot",
     "scatter": "Scatter plot",
     "bars": "Bar chart",
     "histogram": "Histogram",
@@ -23,27 +23,27 @@ _NAMES = {
     "pie": "Pie chart",
     "heatmap": "Heat map",
     "cells": "Heat map",
-    "hexagons": "Map of hexagons",
+    "hexagons": "Hexbin plot",
     "contours": "Contour plot",
     "area": "Area plot",
-    "picture": "Picture",
+    "picture": "Image",
     "stems": "Stem plot",
-    "surface": "Surface in three dimensions",
+    "surface": "3D surface",
     "time spans": "Timeline",
     "broken bars": "Broken bar chart",
     "waterfall": "Waterfall chart",
     "table": "Table",
     "parallel coordinates": "Parallel coordinates",
-    "scatter matrix": "Matrix of scatter plots",
+    "scatter matrix": "Scatter plot matrix",
     "values of a density heatmap": "Density heat map",
 }
 _NUMBER = re.compile(r"(?<![\w.#])[-−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w]|\.\d)")
 _DATE = re.compile(r"\d{4}-\d\d(?:-\d\d)?(?:[ T]\d\d:\d\d(?::\d\d)?)?")
-SMALL = 10  # whole numbers below it count things, or number them
+SMALL = 10  # smaller integers are not checked: they usually count or number things
 
 
 def headline(figure: Figure) -> str:
-    """Kind, what over what, names of the series, title; "" where nothing could be read."""
+    """Return kind, axes, names of the series and title; "" if nothing could be read."""
     drawn = [panel for panel in figure.panels if panel.series]
     if not drawn:
         return ""
@@ -76,20 +76,20 @@ def _lowered(text: str) -> str:
 
 
 def unknown_numbers(text: str, facts: list[Facts]) -> list[str]:
-    """Numbers of `text` that no figure holds, however rounded: slips of the model, or sums of its own."""
-    held = [abs(v) for each in facts for v in _values(each.to_dict())]
-    said = " ".join(str(each) for each in facts)
-    found = []
-    for match in _NUMBER.finditer(_DATE.sub(lambda m: m[0] if m[0] not in said else " ", text)):
+    """Return the numbers in `text` that are in no figure, however rounded: the model made them up or computed them."""
+    known = [abs(v) for each in facts for v in _values(each.to_dict())]
+    facts_text = " ".join(str(each) for each in facts)
+    unknown: list[str] = []
+    for match in _NUMBER.finditer(_DATE.sub(lambda m: m[0] if m[0] not in facts_text else " ", text)):
         stated = match[0].replace(",", "").replace("−", "-")
         value = abs(float(stated))
-        if (value < SMALL and value.is_integer()) or stated in said or match[0] in found:
+        if (value < SMALL and value.is_integer()) or stated in facts_text or match[0] in unknown:
             continue
         digits = len(stated.partition("e")[0].partition(".")[2])
         step = 0.5000001 * 10.0**-digits * 10.0 ** int(stated.partition("e")[2] or 0)
-        if not any(abs(value - v) <= step or abs(value - 100 * v) <= step for v in held):
-            found.append(match[0])
-    return found
+        if not any(abs(value - v) <= step or abs(value - 100 * v) <= step for v in known):
+            unknown.append(match[0])
+    return unknown
 
 
 def _values(data: Any) -> Iterator[float]:

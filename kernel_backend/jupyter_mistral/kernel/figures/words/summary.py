@@ -1,4 +1,4 @@
-"""A figure's facts as a few lines of Markdown for its reader: what an explanation begins with, exact whatever the model is."""
+"""Summarizes a figure's facts in a few lines of Markdown. An explanation begins with it, so that its numbers are exact."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import re
 
 from ..model import Axis, Figure, Panel
 from .phrases import phrase
-from .terms import num, some
+from .terms import join_some, num
 
 LIMIT = 1500
-# the figure's own words must not become links, headings, formulas or tags of the answer
+# the figure's own text must not become links, headings, formulas or tags of the answer
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>$#|~])")
 
 
 def summarize(figure: Figure, limit: int = LIMIT) -> str:
-    """Axes, series and pitfalls, the first of each; `limit` characters at most."""
+    """Return axes, series and pitfalls, the first of each, in at most `limit` characters."""
     for items, series, panels in ((5, 8, 6), (3, 4, 3), (2, 2, 1)):
         text = "\n".join(_lines(figure, items, series, panels))
         if len(text) <= limit:
@@ -25,15 +25,15 @@ def summarize(figure: Figure, limit: int = LIMIT) -> str:
 def _lines(figure: Figure, items: int, series: int, panels: int) -> list[str]:
     lines = [f"- title: {_safe(figure.title)}"] if figure.title else []
     for panel in figure.panels[:panels]:
-        name = f"panel {panel.number}, " if len(figure.panels) > 1 else ""
+        prefix = f"panel {panel.number}, " if len(figure.panels) > 1 else ""
         if panel.title:
-            lines.append(f"- {name}title: {_safe(panel.title)}")
-        axes = " · ".join(f"{axis} {_axis(held, items)}" for axis, held in panel.axes.items())
-        lines += [f"- {name}axes: {axes}"] if axes else []
-        lines += [f"- {name}{_series(panel, i, items)}" for i in range(min(series, len(panel.series)))]
-        lines += _more(len(panel.series) - series, f"{name}series")
+            lines.append(f"- {prefix}title: {_safe(panel.title)}")
+        axes = " · ".join(f"{name} {_axis(axis, items)}" for name, axis in panel.axes.items())
+        lines += [f"- {prefix}axes: {axes}"] if axes else []
+        lines += [f"- {prefix}{_series(panel, i, items)}" for i in range(min(series, len(panel.series)))]
+        lines += _more(len(panel.series) - series, f"{prefix}series")
     lines += _more(len(figure.panels) - panels, "panels")
-    lines += [f"- **mind:** {_safe(pitfall.text)}" for pitfall in figure.pitfalls[:items]]
+    lines += [f"- **Note:** {_safe(pitfall.text)}" for pitfall in figure.pitfalls[:items]]
     return lines + _more(len(figure.pitfalls) - items, "pitfalls")
 
 
@@ -44,7 +44,7 @@ def _more(n: int, what: str) -> list[str]:
 def _axis(axis: Axis, items: int) -> str:
     label = f"“{_safe(axis.label)}”" if axis.label else "without a label"
     if axis.kind == "category":
-        return f"{label}, {len(axis.categories)} categories: {_safe(some(list(axis.categories), items))}"
+        return f"{label}, {len(axis.categories)} categories: {_safe(join_some(list(axis.categories), items))}"
     scale = f", {axis.scale}" if axis.scale not in ("linear", "date", "") else ""
     ends = "" if axis.limits is None else f" from {_end(axis, 0)} to {_end(axis, 1)}"
     return f"{label}{ends}{scale}{', inverted' if axis.is_inverted else ''}"
@@ -56,9 +56,9 @@ def _end(axis: Axis, which: int) -> str:
 
 
 def _series(panel: Panel, i: int, items: int) -> str:
-    held = panel.series[i]
-    name = f" “{_safe(held.name)}”" if held.name else ""
-    return f"{held.kind}{name}: {_safe(phrase(held.kind, held.facts, panel.axes, items))}"
+    series = panel.series[i]
+    name = f" “{_safe(series.name)}”" if series.name else ""
+    return f"{series.kind}{name}: {_safe(phrase(series, panel.axes, items))}"
 
 
 def _safe(text: str) -> str:

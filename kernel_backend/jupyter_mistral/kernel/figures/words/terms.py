@@ -1,15 +1,14 @@
-"""Numbers, lists, counts, spreads and colour scales in words."""
+"""Words for numbers, lists, counts, spreads and colour scales."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-Facts = Mapping[str, Any]
+from ..facts.base import ColourScale, Extent, Place, Spread
 
 
-def num(value: Any) -> str:
-    """A number to 6 digits, whole numbers whole; a date or category as it is."""
+def num(value: Place | None) -> str:
+    """Format a number with 6 digits, integers without decimals; dates and categories unchanged."""
     if isinstance(value, str):
         return f'"{value}"' if not value[:1].isdigit() else value
     if value is None:
@@ -19,45 +18,66 @@ def num(value: Any) -> str:
     return f"{value:.6g}"
 
 
-def some(parts: Sequence[str], most: int) -> str:
-    """Comma-separated, `most` at most; says how many are left out."""
+def join_some(parts: Sequence[str], most: int) -> str:
+    """Join at most `most` parts with commas; add the total number if some are left out."""
     shown = ", ".join(parts[:most])
     return shown if len(parts) <= most else f"{shown}, … ({len(parts)} in all)" if shown else f"{len(parts)}"
 
 
-def count(facts: Facts, what: str) -> str:
-    n = facts.get("n")
+def count(n: int | None, what: str, missing: int = 0, read: int | None = None) -> str:
+    """Say how many there are, how many are missing, and how many were read if not all. n: None if unknown."""
     text = f"{n} {what.removesuffix('s') if n == 1 else what}" if n is not None else ""
-    if facts.get("missing"):
-        text += f", {facts['missing']} of them missing or not finite"
-    if "read" in facts:
-        text += f"; too many to read all: what follows is from {facts['read']} evenly spaced ones"
-    return text
+    if missing:
+        text += f", {missing} of them missing or not finite"
+    return f"{text}; {sampled(read)}" if read is not None else text
 
 
-def spread(facts: Facts, place: str) -> str:
-    """min 1 at x 2, max 3 at x 4, mean 2, median 2"""
+def sampled(read: int) -> str:
+    return f"too many to read: the statistics are from {read} evenly spaced ones"
 
-    def end(name: str) -> str:
-        text = f"{name} {num(facts[name])}"
-        if place and f"{name}_at" in facts:
-            at = facts[f"{name}_at"]
-            at = ", ".join(num(v) for v in at) if isinstance(at, list) else num(at)
-            text += f" at {place} {at}"
-            times = facts.get(f"{name}_times", 1)
-            text += f" (first of {times})" if times > 1 else ""
-        return text
 
-    parts = [end("min"), end("max")]
-    parts += [f"{name} {num(facts[name])}" for name in ("mean", "median") if facts.get(name) is not None]
+def spread(values: Spread, place: str = "") -> str:
+    """Return for example: min 1 at x 2, max 3 at x 4, mean 2, median 2. place: "" leaves out the positions."""
+    parts = [extremes(values, place)]
+    parts += [
+        f"{name} {num(value)}"
+        for name, value in (("mean", values.mean), ("median", values.median))
+        if value is not None
+    ]
     return ", ".join(parts)
 
 
-def colours(facts: Facts) -> str:
-    """What colours stand for."""
-    label = f' "{facts["colour_label"]}"' if facts.get("colour_label") else ""
-    low, high = facts["colour_limits"]
-    low, high = "the lowest value" if low is None else num(low), "the highest" if high is None else num(high)
-    text = f"scale{label} {facts['colour_map']}, {facts['colour_scale']}, from {low} to {high}"
-    text += "" if facts["colour_bar"] else ", no colour bar"
-    return text + (f", values {spread(facts['value'], '')}" if facts.get("value") else "")
+def extremes(values: Spread, place: str = "") -> str:
+    return ", ".join(
+        (
+            _extreme("min", values.min, values.min_at, values.min_times, place),
+            _extreme("max", values.max, values.max_at, values.max_times, place),
+        )
+    )
+
+
+def _extreme(name: str, value: Place, at: Place | tuple[Place, ...] | None, times: int | None, place: str) -> str:
+    text = f"{name} {num(value)}"
+    if not place or at is None:
+        return text
+    text += f" at {place} {', '.join(map(num, at)) if isinstance(at, tuple) else num(at)}"
+    return text + repeated(times or 1)
+
+
+def repeated(times: int) -> str:
+    return f" (first of {times})" if times > 1 else ""
+
+
+def extent(values: Extent) -> str:
+    return f"from {num(values.min)} to {num(values.max)}"
+
+
+def colours(scale: ColourScale, values: Spread | None = None) -> str:
+    """Say what colours stand for."""
+    label = f' "{scale.colour_label}"' if scale.colour_label else ""
+    low, high = scale.colour_limits
+    first = "the lowest value" if low is None else num(low)
+    last = "the highest value" if high is None else num(high)
+    text = f"colour scale{label} {scale.colour_map}, {scale.colour_scale}, from {first} to {last}"
+    text += "" if scale.colour_bar else ", no colour bar"
+    return text + (f", values {spread(values)}" if values is not None else "")

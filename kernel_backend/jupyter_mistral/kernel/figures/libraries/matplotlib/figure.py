@@ -1,4 +1,4 @@
-"""A live matplotlib figure into `facts.Figure`: its panels, their artists, legends and colour bars. Draws nothing."""
+"""Reads a live matplotlib figure: its panels, their artists, legends and colour bars. Draws nothing."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...measure import columns
-from ...model import Axis, Panel, words
-from ...reader import MAX_PANELS, MAX_SERIES, Reading, kinds
-from ...words.terms import num
-from . import bars, boxes, fields, lines
-from .artists import Artists, label
+from ...model import Axis, Panel, clean_text
+from ...reader import MAX_PANELS, MAX_SERIES, Reading, class_names
+from . import areas, bars, boxes, fields, lines, violins
+from .artists import Artists, get_label
 from .axes import read_axis
 from .legends import read_legends
 from .space import read_space
+from .texts import read_texts
 
-MAX_TEXTS = 40
-# what an empty plot holds too
+# parts of every plot, even of an empty one
 _FURNITURE = {"Spine", "Axis", "Legend", "Text", "ConciseDateFormatter"}
 
 
 def read_figure(figure: Any, reading: Reading, only: Iterable[Any] = ()) -> None:
-    """Reads `figure` (or of it only the axes `only`) into `reading.figure`."""
+    """Read `figure`, or only its axes `only`, into `reading.figure`."""
     into = reading.figure
     into.title = reading.attempt("the title of the figure", _title, figure) or ""
     chosen = list(only) or _all_axes(figure)
@@ -39,27 +38,28 @@ def read_figure(figure: Any, reading: Reading, only: Iterable[Any] = ()) -> None
 
 
 def _all_axes(figure: Any) -> list[Any]:
-    found = list(figure.axes)
-    for axes in list(found):
-        found += [a for a in getattr(axes, "child_axes", ()) if a not in found and "SecondaryAxis" not in kinds(a)]
-    return found
+    every = list(figure.axes)
+    for axes in list(every):
+        children = getattr(axes, "child_axes", ())
+        every += [a for a in children if a not in every and "SecondaryAxis" not in class_names(a)]
+    return every
 
 
 def _title(figure: Any) -> str:
-    def said(name: str) -> str:
-        held = getattr(figure, name, None)
-        return words(held.get_text()) if held is not None else ""
+    def text_of(name: str) -> str:
+        text = getattr(figure, name, None)
+        return clean_text(text.get_text()) if text is not None else ""
 
-    title, x, y = said("_suptitle"), said("_supxlabel"), said("_supylabel")
+    title, x, y = text_of("_suptitle"), text_of("_supxlabel"), text_of("_supylabel")
     parts = [title, f"(x of all panels: {x})" if x else "", f"(y of all panels: {y})" if y else ""]
     return " ".join(p for p in parts if p)
 
 
 def _read_panel(axes: Any, panel: Panel, reading: Reading) -> None:
-    titles = [words(axes.get_title(loc=where)) for where in ("left", "center", "right")]
+    titles = [clean_text(axes.get_title(loc=where)) for where in ("left", "center", "right")]
     panel.title = " | ".join(t for t in titles if t)
     panel.position = _position(axes)
-    is_space = "Axes3D" in kinds(axes)
+    is_space = "Axes3D" in class_names(axes)
     for name in "xyz" if is_space else "xy":
         axis = reading.attempt(f"the {name} axis of panel {panel.number}", read_axis, axes, name)
         if axis is None:
@@ -75,12 +75,13 @@ def _read_panel(axes: Any, panel: Panel, reading: Reading) -> None:
     else:
         _read_artists(artists)
         _read_secondary(axes, panel, reading)
-    reading.attempt(f"the texts of panel {panel.number}", _read_texts, artists)
-    if _is_pie(panel):
-        panel.axes.clear()  # a pie's axes say nothing
+    reading.attempt(f"the texts of panel {panel.number}", read_texts, artists)
+    if panel.is_pie:
+        panel.axes.clear()  # the axes of a pie have no meaning
 
 
 def _position(axes: Any) -> tuple[int, int] | None:
+    """Return row and column in the grid of panels, from 1."""
     get = getattr(axes, "get_subplotspec", None)
     spec = get() if get else None
     spec = spec.get_topmost_subplotspec() if spec is not None else None  # a colour bar puts a grid into the grid
@@ -93,12 +94,14 @@ def _read_artists(artists: Artists) -> None:
     axes, reading, where = artists.axes, artists.reading, f"of panel {artists.panel.number}"
     drawn = []
     for container in list(axes.containers):
-        kind = _CONTAINERS.get(next((k for k in _CONTAINERS if k in kinds(container)), ""))
-        if kind:
-            drawn.append(reading.attempt(f"{kind[0]} {where}", kind[1], artists, container))
-    reading.attempt(f"stacks {where}", bars.join, artists, [d for d in drawn if d is not None])
+        name = next((k for k in _CONTAINERS if k in class_names(container)), "")
+        if name:
+            what, read = _CONTAINERS[name]
+            drawn.append(reading.attempt(f"{what} {where}", read, artists, container))
+    stacks = [d for d in drawn if d is not None]
+    reading.attempt(f"stacks {where}", bars.note_stacks_and_groups, artists, stacks)
     reading.attempt(f"the boxes {where}", boxes.read_boxes, artists)
-    reading.attempt(f"the violins {where}", boxes.read_violins, artists)
+    reading.attempt(f"the violins {where}", violins.read_violins, artists)
     _read_each(artists, "a line", axes.lines, lambda _: lines.read_line)
     _read_each(artists, "a collection", axes.collections, _collection_reader)
     _read_each(artists, "an image", axes.images, lambda _: fields.read_image)
@@ -106,26 +109,25 @@ def _read_artists(artists: Artists) -> None:
     _count_others(artists)
 
 
-def _read_each(artists: Artists, what: str, found: Iterable[Any], reader: Callable[[Any], Any]) -> None:
-    for artist in list(found):
-        if not artists.reading.attempt(f"{what} of panel {artists.panel.number}", artists.left, [artist]):
+def _read_each(artists: Artists, what: str, every: Iterable[Any], find_reader: Callable[[Any], Any]) -> None:
+    attempt, where = artists.reading.attempt, f"of panel {artists.panel.number}"
+    for artist in list(every):
+        if not attempt(f"{what} {where}", artists.unread, [artist]):
             continue
-        read = reader(artist)
+        read = find_reader(artist)
         if read is None:
             continue
-        artists.use(artist)
+        artists.mark_read(artist)
         if len(artists.panel.series) >= MAX_SERIES:
-            kind = type(artist).__name__
-            artists.panel.more[kind] = artists.panel.more.get(kind, 0) + 1
+            artists.panel.skip(type(artist).__name__)
             continue
-        name = artists.reading.attempt(f"a label of panel {artists.panel.number}", label, artist)
-        said = f'{what} "{name}"' if name else what
-        artists.reading.attempt(f"{said} of panel {artists.panel.number}", read, artists, artist)
+        name = attempt(f"a label {where}", get_label, artist)
+        attempt(f'{what} "{name}" {where}' if name else f"{what} {where}", read, artists, artist)
 
 
 def _collection_reader(artist: Any) -> Any:
-    found = kinds(artist)
-    return next((read for name, read in _COLLECTIONS if name in found), None)
+    names = class_names(artist)
+    return next((read for name, read in _COLLECTIONS if name in names), None)
 
 
 def _read_pie(artists: Artists, container: Any) -> None:
@@ -145,13 +147,13 @@ _COLLECTIONS: tuple[tuple[str, Any], ...] = (
     ("PolyQuadMesh", fields.read_mesh),
     ("PathCollection", lines.read_scatter),
     ("LineCollection", lines.read_segments),
-    ("PolyCollection", fields.read_polygons),
+    ("PolyCollection", areas.read_polygons),
 )
 
 
 def _read_secondary(axes: Any, panel: Panel, reading: Reading) -> None:
     for child in getattr(axes, "child_axes", ()):
-        if "SecondaryAxis" in kinds(child):
+        if "SecondaryAxis" in class_names(child):
             name = "x" if getattr(child, "_orientation", "x") == "x" else "y"
             axis = reading.attempt(f"a secondary axis of panel {panel.number}", _secondary, axes, child, name)
             if axis:
@@ -159,7 +161,7 @@ def _read_secondary(axes: Any, panel: Panel, reading: Reading) -> None:
 
 
 def _secondary(axes: Any, child: Any, name: str) -> Axis:
-    """Its limits are the panel's, converted: its own are set only when it is drawn."""
+    """Read a secondary axis. Its limits are the panel's, converted: its own are set only when it is drawn."""
     axis = read_axis(child, name)
     convert = (getattr(child, "_functions", None) or (None,))[0]
     if convert is not None:
@@ -168,45 +170,13 @@ def _secondary(axes: Any, child: Any, name: str) -> Axis:
     return axis
 
 
-def _read_texts(artists: Artists) -> None:
-    texts = artists.left(artists.axes.texts)
-    shown = [t for t in texts if words(t.get_text())]
-    for text in shown[:MAX_TEXTS]:
-        said = words(text.get_text())
-        place = getattr(text, "xy", None)
-        is_data = getattr(text, "xycoords", None) == "data"
-        if place is None:
-            place, is_data = text.get_position(), artists.in_data(text) == (True, True)
-        if is_data and {"x", "y"} <= set(artists.panel.axes):
-            x, y = (_converted(artists.axes, name, v) for name, v in zip("xy", place, strict=False))
-            at = f" (at x {num(artists.x.at(x))}, y {num(artists.y.at(y))})"
-            artists.panel.texts.append(said + at if x == x and not _is_pie(artists.panel) else said)
-        else:
-            artists.panel.texts.append(said)
-    if len(shown) > MAX_TEXTS:
-        artists.panel.notes.append(f"{len(shown) - MAX_TEXTS} more texts stand in the plot")
-
-
-def _is_pie(panel: Panel) -> bool:
-    return bool(panel.series) and all(s.kind == "pie" for s in panel.series)
-
-
-def _converted(axes: Any, name: str, value: Any) -> float:
-    """A text's place may stand in units: a date, a category."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float(getattr(axes, f"{name}axis").convert_units(value))
-
-
 def _count_others(artists: Artists) -> None:
-    """Artists that no reader knows are at least counted by kind."""
+    """Count the artists that no reader knows, by kind."""
     children = artists.reading.attempt("the other artists", artists.axes.get_children) or []
-    for child in artists.reading.attempt("the other artists", artists.left, children) or []:
-        kind = type(child).__name__
+    for child in artists.reading.attempt("the other artists", artists.unread, children) or []:
         is_frame = child is artists.axes.patch or child in artists.axes.child_axes
-        if not is_frame and not kinds(child) & _FURNITURE:
-            artists.panel.more[kind] = artists.panel.more.get(kind, 0) + 1
+        if not is_frame and not class_names(child) & _FURNITURE:
+            artists.panel.skip(type(child).__name__)
 
 
 def _pair_twins(panels: list[tuple[Any, Panel]]) -> None:

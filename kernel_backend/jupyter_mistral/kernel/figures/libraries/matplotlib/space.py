@@ -1,55 +1,81 @@
-"""What is drawn on matplotlib's 3D axes: lines, points and surfaces by their ranges."""
+"""Reads lines, points and surfaces on matplotlib's 3D axes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from ...measure import columns, series
+from ...facts.base import Spread
+from ...facts.points import Points3D, Surface
+from ...measure import columns
+from ...measure.summaries import measure_spread
 from ...model import Axis
-from ...reader import kinds
+from ...reader import class_names
 from .artists import Artists
+from .colours import read_colour_scale
 from .fields import read_contours
-from .lines import colour_scale
 
 
 def read_space(artists: Artists) -> None:
-    where = f"of panel {artists.panel.number}"
-    for line in artists.left(artists.axes.lines):
-        artists.reading.attempt(f"a line {where}", _read, artists, line, "3D line", lambda a: a.get_data_3d())
-    for drawn in artists.left(artists.axes.collections):
-        found = kinds(drawn)
-        if "ContourSet" in found:
-            artists.reading.attempt(f"contours {where}", read_contours, artists, drawn)
-        elif "Path3DCollection" in found:
-            artists.reading.attempt(
-                f"points {where}", _read, artists, drawn, "3D points", lambda a: getattr(a, "_offsets3d", None)
-            )
-        elif "Poly3DCollection" in found:
-            artists.reading.attempt(f"a surface {where}", _read, artists, drawn, "surface", _corners)
+    attempt, where = artists.reading.attempt, f"of panel {artists.panel.number}"
+    for line in artists.unread(artists.axes.lines):
+        attempt(f"a line {where}", _read_line, artists, line)
+    for drawn in artists.unread(artists.axes.collections):
+        names = class_names(drawn)
+        if "ContourSet" in names:
+            attempt(f"contours {where}", read_contours, artists, drawn)
+        elif "Path3DCollection" in names:
+            attempt(f"points {where}", _read_points, artists, drawn)
+        elif "Poly3DCollection" in names:
+            attempt(f"a surface {where}", _read_surface, artists, drawn)
 
 
-def _read(artists: Artists, artist: Any, kind: str, positions: Any) -> None:
-    found = positions(artist)
-    if found is None:
-        raise ValueError("this version of matplotlib does not hold its positions")
-    n = columns.length(found[0])
-    step = artists.allowance.take(n, 3)
-    kept, missing = columns.finite(*(columns.column(part, step) for part in found))
-    facts: dict[str, Any] = {"n": n, "missing": missing}
-    if step > 1:
-        facts["read"] = len(kept[0]) + missing
-    if kind == "surface":
-        facts = {"faces": len(getattr(artist, "_faces", ())) or None}
-    for name, values in zip("xyz", kept, strict=True):
-        if len(values):
-            facts[name] = series.spread(values, artists.panel.axes.get(name, Axis(name)))
-    if kind == "3D points" and artist.get_array() is not None:
-        facts |= colour_scale(artist)
-    artists.add(kind, artist, facts)
+def _read_line(artists: Artists, line: Any) -> None:
+    artists.add("3D line", line, _measure_points(artists, line.get_data_3d()))
+
+
+def _read_points(artists: Artists, dots: Any) -> None:
+    facts = _measure_points(artists, getattr(dots, "_offsets3d", None))
+    if dots.get_array() is not None:
+        facts = replace(facts, scale=read_colour_scale(dots))
+    artists.add("3D points", dots, facts)
+
+
+def _read_surface(artists: Artists, surface: Any) -> None:
+    kept, _, _ = _take(artists, _corners(surface))
+    spreads = _spreads(artists, kept)
+    facts = Surface(faces=len(getattr(surface, "_faces", ())) or None, x=spreads("x"), y=spreads("y"), z=spreads("z"))
+    artists.add("surface", surface, facts)
+
+
+def _measure_points(artists: Artists, positions: Any) -> Points3D:
+    kept, missing, is_sampled = _take(artists, positions)
+    spreads = _spreads(artists, kept)
+    read = len(kept[0]) + missing if is_sampled else None
+    n = columns.length(positions[0])
+    return Points3D(n=n, missing=missing, read=read, x=spreads("x"), y=spreads("y"), z=spreads("z"))
+
+
+def _take(artists: Artists, positions: Any) -> tuple[list[Any], int, bool]:
+    """Return the finite positions as three columns, how many are missing, and whether only a sample was read."""
+    if positions is None:
+        raise ValueError("this version of matplotlib does not keep the positions")
+    step = artists.allowance.take(columns.length(positions[0]), 3)
+    kept, missing = columns.drop_missing(*(columns.to_column(part, step) for part in positions))
+    return kept, missing, step > 1
+
+
+def _spreads(artists: Artists, kept: list[Any]) -> Callable[[str], Spread | None]:
+    def spread(name: str) -> Spread | None:
+        values = kept["xyz".index(name)]
+        return measure_spread(values, artists.panel.axes.get(name, Axis(name))) if len(values) else None
+
+    return spread
 
 
 def _corners(surface: Any) -> Any:
-    """The corners of the faces, as x, y and z."""
+    """Return the corners of the faces as x, y and z."""
     faces = getattr(surface, "_faces", None)
     if faces is not None:
         flat = columns.numpy().ma.filled(faces.astype(float), columns.numpy().nan).reshape(-1, 3)

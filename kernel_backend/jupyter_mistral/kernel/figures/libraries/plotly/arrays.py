@@ -1,4 +1,4 @@
-"""The arrays of a plotly specification: plain lists, numpy arrays, and the base64 form (`bdata`) that saved outputs hold."""
+"""Reads the arrays of a plotly specification: lists, NumPy arrays, and the base64 form (`bdata`) of saved outputs."""
 
 from __future__ import annotations
 
@@ -24,61 +24,61 @@ _NAMES = {
 MAX_BYTES = 256 * 2**20
 
 
-def values(held: Any) -> Any:
-    """A list or array, one- or two-dimensional; None where `held` is none."""
-    if isinstance(held, Mapping) and "bdata" in held:
-        return _decoded(held)
-    if isinstance(held, Mapping) and "_inputArray" in held:  # what old versions of plotly.js saved
-        inner = held["_inputArray"]
+def read_array(data: Any) -> Any:
+    """Return a list or array of one or two dimensions; None if `data` is neither."""
+    if isinstance(data, Mapping) and "bdata" in data:
+        return _decode(data)
+    if isinstance(data, Mapping) and "_inputArray" in data:  # saved by old versions of plotly.js
+        inner = data["_inputArray"]
         return [inner[k] for k in sorted((k for k in inner if str(k).isdigit()), key=int)]
-    if isinstance(held, list | tuple | array.array) or (hasattr(held, "dtype") and hasattr(held, "reshape")):
-        return held
-    return held.to_numpy() if hasattr(held, "to_numpy") else None
+    if isinstance(data, list | tuple | array.array) or (hasattr(data, "dtype") and hasattr(data, "reshape")):
+        return data
+    return data.to_numpy() if hasattr(data, "to_numpy") else None
 
 
-def _decoded(held: Mapping[str, Any]) -> Any:
-    code = str(held.get("dtype", "")).lstrip("<|=")
+def _decode(data: Mapping[str, Any]) -> Any:
+    code = str(data.get("dtype", "")).lstrip("<|=")
     kind = _CODES.get(_NAMES.get(code, code))
-    data = held["bdata"]
-    if kind is None or not isinstance(data, str) or len(data) > MAX_BYTES:
+    text = data["bdata"]
+    if kind is None or not isinstance(text, str) or len(text) > MAX_BYTES:
         raise ValueError("an array of an unknown type or size")
-    raw = base64.b64decode(data, validate=True)
+    raw = base64.b64decode(text, validate=True)
     flat = array.array(kind)
     if len(raw) % flat.itemsize:
         raise ValueError("an array that is cut off")
     flat.frombytes(raw)
     if sys.byteorder == "big":
         flat.byteswap()
-    shape = _shape(held.get("shape"))
+    shape = _read_shape(data.get("shape"))
     np = columns.numpy()
     if np is not None:
-        whole = np.frombuffer(flat, dtype=kind)
-        return whole.reshape(shape) if len(shape) == 2 else whole
+        column = np.frombuffer(flat, dtype=kind)
+        return column.reshape(shape) if len(shape) == 2 else column
     if len(shape) == 2:
         return [list(flat[i * shape[1] : (i + 1) * shape[1]]) for i in range(shape[0])]
     return list(flat)
 
 
-def _shape(held: Any) -> tuple[int, ...]:
+def _read_shape(data: Any) -> tuple[int, ...]:
     parts = (
-        held.split(",") if isinstance(held, str) else held if isinstance(held, list | tuple) else [held] if held else []
+        data.split(",") if isinstance(data, str) else data if isinstance(data, list | tuple) else [data] if data else []
     )
     return tuple(int(part) for part in parts)
 
 
-def table(held: Any) -> tuple[Any, tuple[int, int]] | None:
-    """Rows of numbers as one flat column and its shape; short rows are filled up."""
-    found = values(held)
-    if found is None or not columns.length(found):
+def read_table(data: Any) -> tuple[Any, tuple[int, int]] | None:
+    """Return rows of numbers as one flat column and its shape; short rows are filled with None."""
+    rows = read_array(data)
+    if rows is None or not columns.length(rows):
         return None
-    if hasattr(found, "dtype") and len(found.shape) == 2:
-        return found, (int(found.shape[0]), int(found.shape[1]))
-    rows = [r if r is not None else [] for r in (values(row) for row in found)]
-    width = max((columns.length(r) for r in rows), default=0)
+    if hasattr(rows, "dtype") and len(rows.shape) == 2:
+        return rows, (int(rows.shape[0]), int(rows.shape[1]))
+    arrays = [r if r is not None else [] for r in map(read_array, rows)]
+    width = max((columns.length(r) for r in arrays), default=0)
     if not width:
         return None
     flat: list[Any] = []
-    for row in rows:
-        own = row.tolist() if hasattr(row, "tolist") else list(row)
-        flat += own + [None] * (width - len(own))
-    return flat, (len(rows), width)
+    for row in arrays:
+        numbers = row.tolist() if hasattr(row, "tolist") else list(row)
+        flat += numbers + [None] * (width - len(numbers))
+    return flat, (len(arrays), width)

@@ -1,107 +1,128 @@
-"""Traces of a plotly figure that stand on no x and y axis: shares, maps, dials, polar plots, flows, space."""
+"""Reads plotly traces without an x and a y axis: shares, maps, dials, polar plots, flows, space."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from ...measure import columns, series
-from ...measure.positions import listed
-from ...model import Axis, words
-from .arrays import values
+from ...facts.bars import NamedValues
+from ...facts.base import Spread
+from ...facts.others import Count, Flow, Flows, Indicator, MapPoints, PolarPoints
+from ...facts.points import Points3D
+from ...measure import columns
+from ...measure.bars import measure_bars, measure_pie
+from ...measure.positions import to_list
+from ...measure.summaries import MAX_LISTED, measure_sample, measure_spread
+from ...model import Axis, clean_text
+from .arrays import read_array
 from .panel import Spec, Traces
 
 
-def _pie(traces: Traces, trace: Spec) -> None:
-    names, numbers = values(trace.get("labels")), values(trace.get("values"))
-    held = columns.plain(columns.column(numbers)) if numbers is not None else [1.0] * len(names or [])
-    texts = [words(n, 60) for n in listed(names)] if names is not None else [str(i) for i in range(len(held))]
+def _read_pie(traces: Traces, trace: Spec) -> None:
+    labels, values = read_array(trace.get("labels")), read_array(trace.get("values"))
+    numbers = columns.to_floats(columns.to_column(values)) if values is not None else [1.0] * len(labels or [])
+    names = [clean_text(n, 60) for n in to_list(labels)] if labels is not None else list(map(str, range(len(numbers))))
     parts: dict[str, float] = {}
-    for name, number in zip(texts, held, strict=False):  # plotly adds up slices of the same name
+    for name, number in zip(names, numbers, strict=False):  # plotly adds up slices of the same name
         if number == number and number >= 0:
             parts[name] = parts.get(name, 0.0) + number
-    whole = sum(parts.values())
-    if whole > 0:
-        shares = [v / whole for v in parts.values()]
-        traces.add("pie", trace, series.slices(list(parts), shares, list(parts.values())))
+    total = sum(parts.values())
+    if total > 0:
+        shares = [v / total for v in parts.values()]
+        traces.add("pie", trace, measure_pie(list(parts), shares, list(parts.values())))
 
 
-def _space(traces: Traces, trace: Spec) -> None:
-    held = [columns.column(traces.positions(name, trace)) for name in "xyz"]
-    kept, missing = columns.finite(*held)
-    facts: dict[str, Any] = {"n": len(held[0]), "missing": missing}
-    for name, column in zip("xyz", kept, strict=True):
-        if len(column):
-            facts[name] = series.spread(column, traces.axis(name))
+def _read_space(traces: Traces, trace: Spec) -> None:
+    data = [columns.to_column(traces.positions(name, trace)) for name in "xyz"]
+    kept, missing = columns.drop_missing(*data)
+
+    def spread(name: str) -> Spread | None:
+        column = kept["xyz".index(name)]
+        return measure_spread(column, traces.axis(name)) if len(column) else None
+
+    facts = Points3D(n=len(data[0]), missing=missing, x=spread("x"), y=spread("y"), z=spread("z"))
     traces.add("3D points" if trace.get("mode") == "markers" else "3D line", trace, facts)
 
 
-def _named_values(label: str, number: str) -> Callable[[Traces, Spec], None]:
+def _named_values_reader(label: str, number: str) -> Callable[[Traces, Spec], None]:
     def read(traces: Traces, trace: Spec) -> None:
-        names, numbers = values(trace.get(label)), values(trace.get(number))
-        if names is None or numbers is None:
-            traces.add(words(trace["type"], 30), trace, {"n": columns.length(names) if names is not None else 0})
+        kind = clean_text(trace["type"], 30)
+        labels, values = read_array(trace.get(label)), read_array(trace.get(number))
+        if labels is None or values is None:
+            traces.add(kind, trace, Count(n=columns.length(labels) if labels is not None else 0))
             return
-        texts = [words(n, 60) for n in listed(names)]
-        told = series.bars(texts, listed(numbers), [0.0] * len(texts), horizontal=False)
-        # parts may hold each other, so that their sum says nothing
-        facts: dict[str, Any] = {
-            name: told[name] for name in ("n", "missing", "top", "lowest", "values") if name in told
-        }
-        traces.add(words(trace["type"], 30), trace, facts)
+        names = [clean_text(n, 60) for n in to_list(labels)]
+        bars = measure_bars(names, to_list(values), [0.0] * len(names), is_horizontal=False)
+        # parts may contain each other, so that their sum would be meaningless
+        facts = NamedValues(n=bars.n, missing=bars.missing)
+        if bars.lengths is not None:
+            lengths = bars.lengths
+            facts = NamedValues(
+                n=bars.n, missing=bars.missing, top=lengths.top, lowest=lengths.lowest, values=lengths.values
+            )
+        traces.add(kind, trace, facts)
 
     return read
 
 
-def _map_points(traces: Traces, trace: Spec) -> None:
-    facts: dict[str, Any] = {}
-    for name in ("lat", "lon"):
-        held = values(trace.get(name))
-        if held is not None:
-            facts[name] = series.sample(held, Axis(name), traces.reading.allowance)
-    traces.add("points on a map", trace, facts)
+def _read_map_points(traces: Traces, trace: Spec) -> None:
+    lat, lon = (
+        None if data is None else measure_sample(data, Axis(name), traces.reading.allowance)
+        for name, data in ((name, read_array(trace.get(name))) for name in ("lat", "lon"))
+    )
+    traces.add("points on a map", trace, MapPoints(lat=lat, lon=lon))
 
 
-def _indicator(traces: Traces, trace: Spec) -> None:
+def _read_indicator(traces: Traces, trace: Spec) -> None:
     gauge, delta, title = (trace.get(name) or {} for name in ("gauge", "delta", "title"))
     ends = (gauge.get("axis") or {}).get("range") or ()
-    facts = {"value": trace.get("value"), "gauge": list(ends), "compared with": delta.get("reference")}
-    kept = {k: v for k, v in facts.items() if isinstance(v, int | float) or (k == "gauge" and len(ends) == 2)}
-    traces.add("indicator", trace, {"title": words(title.get("text"))} | kept)
+    facts = Indicator(
+        title=clean_text(title.get("text")),
+        value=_number(trace.get("value")),
+        gauge=tuple(ends) if len(ends) == 2 else (),
+        compared_with=_number(delta.get("reference")),
+    )
+    traces.add("indicator", trace, facts)
 
 
-def _polar(traces: Traces, trace: Spec) -> None:
-    """Angles are numbers or, on a radar chart, names."""
-    radii, angles = values(trace.get("r")), values(trace.get("theta"))
-    column = columns.column(radii if radii is not None else [])
-    facts: dict[str, Any] = {"n": len(column)}
-    (kept,), facts["missing"] = columns.finite(column)
-    if len(kept):
-        facts["r"] = series.spread(kept, Axis("r"))
-    if angles is not None and len(column) <= series.LISTED:
-        pairs = zip(listed(angles), columns.plain(column), strict=False)
-        facts["r at theta"] = [[a if isinstance(a, int | float) else words(a, 60), r] for a, r in pairs if r == r]
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) else None
+
+
+def _read_polar(traces: Traces, trace: Spec) -> None:
+    """Read a polar plot. Angles are numbers or, on a radar chart, names."""
+    radii, angles = read_array(trace.get("r")), read_array(trace.get("theta"))
+    column = columns.to_column(radii if radii is not None else [])
+    (kept,), missing = columns.drop_missing(column)
+    are_listed = angles is not None and len(column) <= MAX_LISTED
+    pairs = zip(to_list(angles), columns.to_floats(column), strict=False) if are_listed else ()
+    facts = PolarPoints(
+        n=len(column),
+        missing=missing,
+        r=measure_spread(kept, Axis("r")) if len(kept) else None,
+        r_at_theta=tuple((a if isinstance(a, int | float) else clean_text(a, 60), r) for a, r in pairs if r == r),
+    )
     traces.add("points on a polar plot", trace, facts)
 
 
-def _flows(traces: Traces, trace: Spec) -> None:
+def _read_flows(traces: Traces, trace: Spec) -> None:
     node, link = trace.get("node") or {}, trace.get("link") or {}
-    held = [values(found) for found in (node.get("label"), *map(link.get, ("source", "target", "value")))]
-    labels, *numbers = ([] if found is None else listed(found) for found in held)
-    names = [words(n, 60) for n in labels]
-    *ends, sizes = (columns.plain(columns.column(found)) for found in numbers)
-    said = [[names[int(n)] if 0 <= n < len(names) else n for n in end] for end in ends]
-    links = [[a, b, size] for a, b, size in zip(*said, sizes, strict=False)]
-    traces.add("sankey", trace, {"n": len(links), "flows": links[: series.LISTED]})
+    arrays = map(read_array, (node.get("label"), *map(link.get, ("source", "target", "value"))))
+    labels, *numbers = ([] if array is None else to_list(array) for array in arrays)
+    names = [clean_text(n, 60) for n in labels]
+    *ends, sizes = (columns.to_floats(columns.to_column(array)) for array in numbers)
+    sources, targets = ([names[int(n)] if 0 <= n < len(names) else n for n in end] for end in ends)
+    flows = [Flow(*each) for each in zip(sources, targets, sizes, strict=False)]
+    traces.add("sankey", trace, Flows(n=len(flows), flows=tuple(flows[:MAX_LISTED])))
 
 
 READERS: dict[str, Callable[[Traces, Spec], None]] = {
-    "pie": _pie,
-    "scatter3d": _space,
-    "indicator": _indicator,
-    "sankey": _flows,
-    **dict.fromkeys(("scatterpolar", "scatterpolargl", "barpolar"), _polar),
-    **dict.fromkeys(("scattergeo", "scattermapbox", "scattermap"), _map_points),
-    **dict.fromkeys(("choropleth", "choroplethmapbox", "choroplethmap"), _named_values("locations", "z")),
-    **dict.fromkeys(("sunburst", "treemap", "icicle", "funnelarea"), _named_values("labels", "values")),
+    "pie": _read_pie,
+    "scatter3d": _read_space,
+    "indicator": _read_indicator,
+    "sankey": _read_flows,
+    **dict.fromkeys(("scatterpolar", "scatterpolargl", "barpolar"), _read_polar),
+    **dict.fromkeys(("scattergeo", "scattermapbox", "scattermap"), _read_map_points),
+    **dict.fromkeys(("choropleth", "choroplethmapbox", "choroplethmap"), _named_values_reader("locations", "z")),
+    **dict.fromkeys(("sunburst", "treemap", "icicle", "funnelarea"), _named_values_reader("labels", "values")),
 }
