@@ -46,8 +46,10 @@ def command_line() -> str:
     for name, parser in sorted(_commands().items()):
         lines += [f"## jupyter mistral {name}", "", f"{parser.description or ''}".strip(), ""]
         lines += ["```text", parser.format_usage().strip(), "```", ""]
-        rows = [(_flags(action), action.help) for action in parser._actions if action.help != argparse.SUPPRESS]
-        lines += _table(("argument", "meaning"), [row for row in rows if row[0] != "`-h`, `--help`"])
+        actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+        formatter = parser._get_formatter()
+        rows = [(_flags(action), formatter._expand_help(action) if action.help else "") for action in actions]
+        lines += [*_table(("argument", "meaning"), rows), ""]
     return "\n".join(lines) + "\n"
 
 

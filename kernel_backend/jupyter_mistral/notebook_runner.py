@@ -178,7 +178,7 @@ class NotebookRunner:
             if kind == "stream":
                 self._show(content["text"])
             elif kind == "error":
-                self._show(f"{content['ename']}: {content['evalue']}\n")
+                self._show(f"\n{content['ename']}: {content['evalue']}\n")
             else:
                 display_id = content.get("transient", {}).get("display_id")
                 if display_id:
