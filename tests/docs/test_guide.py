@@ -27,9 +27,9 @@ SET_UP = (
     "from matplotlib.backends.backend_pdf import PdfPages\n"
     "df = pd.DataFrame({'price': [1.0, 2.0, -30.0]})\n"
     "fig, ax = plt.subplots(); ax.plot([1, 2, 9]); ax.set_ylabel('price (EUR)')\n"
-    "for name in ('paper.pdf', 'scan.pdf'):\n"
+    "for name, pages in (('paper.pdf', 5), ('scan.pdf', 1)):\n"
     "    with PdfPages(name) as pdf:\n"
-    "        for number in range(5):\n"
+    "        for number in range(pages):\n"
     "            page = plt.figure(figsize=(4, 3)); page.text(0.1, 0.5, f'Method {number}: weighing.'); pdf.savefig(page); plt.close(page)",
     "1 / 0",
 )
