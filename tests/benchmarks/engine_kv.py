@@ -128,9 +128,9 @@ def _scores(model: Any, sequence: Any, ids: Any) -> Any:
 def _begun(model: Any, ids: list[int], rows: int) -> tuple[Any, list[Any], list[Any]]:
     """So many requests, each with 600 tokens of context, before their second token: decoder, streams, needs."""
     from jupyter_mistral.engine.decode.decoder import Decoder
-    from jupyter_mistral.engine.decode.prompt import Prompt
     from jupyter_mistral.engine.decode.row import Need
-    from jupyter_mistral.engine.decode.sampling import Chooser
+    from jupyter_mistral.engine.decode.sampling import Sampler
+    from jupyter_mistral.engine.prompt import Prompt
     from jupyter_mistral.protocol.requests import Sampling
     from row_driver import drive
 
@@ -139,9 +139,9 @@ def _begun(model: Any, ids: list[int], rows: int) -> tuple[Any, list[Any], list[
     for n in range(rows):
         prompt = Prompt(ids[n:])
         row = decoder.take(prompt.units, "")
-        list(drive(decoder, row.read(prompt, "", 64, lambda: None)))
-        chooser = Chooser(Sampling(temperature=0), decoder.device)
-        streams.append(row.tokens(chooser, lambda: None, None, lambda: None))
+        list(drive(decoder, row.prefill(prompt, "", 64, lambda: None)))
+        sampler = Sampler(Sampling(temperature=0), decoder.device)
+        streams.append(row.tokens(sampler, lambda: None, None, lambda: None))
     needs = [next(need for need in islice(stream, 2) if isinstance(need, Need)) for stream in streams]
     return decoder, streams, needs
 

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     print(
-        f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads; used here: {wide.is_of_use()}"
+        f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads; used here: {wide.is_faster()}"
     )
     print(f"{'rows':>6} {'columns':>8} {'tokens':>7} {'bfloat16 ms':>12} {'32 bit ms':>10} {'ratio':>6}")
     for rows, columns in SHAPES:

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from jupyter_mistral.engine.decode.decoder import Decoder
-from jupyter_mistral.engine.decode.prompt import Prompt
 from jupyter_mistral.engine.decode.prompt_lookup import Lookup
 from jupyter_mistral.engine.decode.row import Need
-from jupyter_mistral.engine.decode.sampling import Chooser
+from jupyter_mistral.engine.decode.sampling import Sampler
+from jupyter_mistral.engine.prompt import Prompt
 from jupyter_mistral.protocol.requests import Sampling
 
 Answer = tuple[list[int], torch.Tensor, int]
@@ -35,12 +35,12 @@ def answer(decoder: Decoder, ids: list[int], lookup: bool | Lookup = False, toke
     """Greedy tokens, the scores of the first, and the reused tokens. lookup: who guesses; True: the usual one."""
     prompt = Prompt(ids)
     row = decoder.take(prompt.units, "")
-    readings = list(drive(decoder, row.read(prompt, "", tokens, lambda: None)))
+    readings = list(drive(decoder, row.prefill(prompt, "", tokens, lambda: None)))
     assert row.scores is not None
     scores = row.scores.clone()
-    chooser = Chooser(Sampling(temperature=0), decoder.device)
+    sampler = Sampler(Sampling(temperature=0), decoder.device)
     guesser = lookup if isinstance(lookup, Lookup) else Lookup(ids) if lookup else None
-    found = row.tokens(chooser, lambda: None, guesser, lambda: None)
+    found = row.tokens(sampler, lambda: None, guesser, lambda: None)
     out = list(islice(drive(decoder, found), tokens))
     decoder.give_back(row)
     return out, scores, readings[0].reused

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 from engine_host import Host
-from jupyter_mistral.engine.load.adapters import Adapted
-from jupyter_mistral.engine.load.loader import Engine, load
+from jupyter_mistral.engine.decode.lora import LoraLayer
+from jupyter_mistral.engine.load.engine import Engine
+from jupyter_mistral.engine.load.loader import load
 from jupyter_mistral.protocol.failures import Failure
 from row_driver import answer
 from safetensors.torch import load_file, save_file
@@ -90,7 +91,7 @@ def test_switching_back_and_unloading_leave_no_trace(engine: Engine, first: Path
     assert engine.adapters.used == "" and engine.adapters.names == ["b"]
     assert torch.equal(_scores(engine), plain)
     engine.adapters.unload("b")
-    assert not [module for module in engine.decoder._model.modules() if isinstance(module, Adapted)]
+    assert not [module for module in engine.decoder._model.modules() if isinstance(module, LoraLayer)]
     assert torch.equal(_scores(engine), plain)
 
 
@@ -152,7 +153,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(
         engine.adapters.load("bad", folder)
     assert refused.value.code == code and refused.value.todo
     assert engine.adapters.names == []
-    assert not [module for module in engine.decoder._model.modules() if isinstance(module, Adapted)]
+    assert not [module for module in engine.decoder._model.modules() if isinstance(module, LoraLayer)]
 
 
 def test_a_worker_loads_switches_and_unloads(talker: Path, first: Path, tmp_path: Path) -> None:

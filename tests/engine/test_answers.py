@@ -11,7 +11,7 @@ import tiny_talker
 import torch
 from effort import first
 from engine_host import Host
-from jupyter_mistral.engine.decode.sampling import Chooser
+from jupyter_mistral.engine.decode.sampling import Sampler
 from jupyter_mistral.engine.text.output_stream import Stops
 from jupyter_mistral.protocol.requests import Sampling
 
@@ -102,7 +102,7 @@ def test_a_limit_cuts_and_says_so(host: Host) -> None:
 def test_a_prompt_beyond_the_window_is_refused_with_both_numbers(host: Host) -> None:
     failed = host.ask("word " * 17_000)
     assert failed["failure"]["code"] == "context_too_long"
-    assert "the model holds 16,384" in failed["failure"]["message"]
+    assert "the model's context is 16,384 tokens" in failed["failure"]["message"]
     assert host.ask("Hi.")["type"] == "end"
 
 
@@ -125,16 +125,16 @@ SCORES = torch.tensor([1.0, 3.0, 2.0, 3.0, -1.0])
 
 
 def _drawn(**how: float) -> set[int]:
-    chooser = Chooser(Sampling(seed=1, **{"temperature": 1.0, **how}), torch.device("cpu"))  # type: ignore[arg-type]
-    return {chooser.choose(SCORES) for _ in range(300)}
+    sampler = Sampler(Sampling(seed=1, **{"temperature": 1.0, **how}), torch.device("cpu"))  # type: ignore[arg-type]
+    return {sampler.sample(SCORES) for _ in range(300)}
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-166, 1e-38, 1e-6])
 def test_a_temperature_next_to_nothing_is_as_sure_as_none(temperature: float) -> None:
-    chooser = Chooser(Sampling(seed=1, temperature=temperature), torch.device("cpu"))
+    sampler = Sampler(Sampling(seed=1, temperature=temperature), torch.device("cpu"))
     scores = torch.tensor([1.0, 40.0, -torch.inf, 39.5])
-    assert {chooser.choose(scores) for _ in range(20)} == {1}
-    assert {chooser.verify(scores, 3) for _ in range(20)} == {1}
+    assert {sampler.sample(scores) for _ in range(20)} == {1}
+    assert {sampler.verify(scores, 3) for _ in range(20)} == {1}
 
 
 def test_each_filter_leaves_what_it_should() -> None:
@@ -147,9 +147,9 @@ def test_each_filter_leaves_what_it_should() -> None:
 
 def test_penalties_keep_tokens_from_coming_back() -> None:
     for how in ({"frequency_penalty": 2.0}, {"presence_penalty": 2.0}):
-        chooser = Chooser(Sampling(temperature=0.0, **how), torch.device("cpu"))
-        assert [chooser.choose(SCORES) for _ in range(3)] == [1, 3, 2]
-    assert [chooser.choose(SCORES, torch.tensor([True, False, False, False, True]))] == [0]
+        sampler = Sampler(Sampling(temperature=0.0, **how), torch.device("cpu"))
+        assert [sampler.sample(SCORES) for _ in range(3)] == [1, 3, 2]
+    assert [sampler.sample(SCORES, torch.tensor([True, False, False, False, True]))] == [0]
 
 
 # ---------------------------------------------------------------------------------------------- stop

@@ -14,8 +14,9 @@ import torch
 from bitsandbytes.functional import dequantize_4bit
 from engine_host import Host
 from jupyter_mistral.engine.decode import wide
+from jupyter_mistral.engine.load.engine import Engine
 from jupyter_mistral.engine.load.experts import FILE, Experts
-from jupyter_mistral.engine.load.loader import Engine, load
+from jupyter_mistral.engine.load.loader import load
 from row_driver import answer
 from torch.nn import functional
 from transformers.models.mixtral.modeling_mixtral import MixtralExperts
@@ -65,7 +66,7 @@ def test_their_answer_is_that_of_transformers_experts_with_the_same_weights(
 ) -> None:
     config, kind = copy.deepcopy(engine.decoder._model.config), torch.bfloat16
     config._experts_implementation = "eager"
-    if wide.is_of_use():  # theirs multiply in 32 bit too, then
+    if wide.is_faster():  # theirs multiply in 32 bit too, then
         monkeypatch.setattr(wide, "functional", SimpleNamespace(pad=functional.pad, linear=functional.linear))
         monkeypatch.setattr(functional, "linear", wide.linear)
         kind = torch.float32
@@ -91,7 +92,7 @@ def _unpacked(packed: Any, kind: torch.dtype) -> torch.Tensor:
 
 def test_how_a_prompt_is_cut_does_not_show(engine: Engine) -> None:
     whole = answer(engine.decoder, IDS, tokens=8)
-    engine.decoder.drop()
+    engine.decoder.free_idle()
     engine.decoder.memory = None
     engine.decoder._chunk = 37
     again = answer(engine.decoder, IDS, tokens=8)

@@ -22,12 +22,12 @@ def test_the_kernel_compiles_for_gpus_and_reads_sixteen_bytes_at_once(
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     shape = attention_triton.shape(kind, tokens, 32, 8, 128)
-    types = dict.fromkeys(("POSITIONS", "FIRSTS", "COUNTS", "PLACES"), "*i64") | {"QUERY": "*bf16"}
+    types = dict.fromkeys(("POSITIONS", "FIRSTS", "COUNTS", "ADDRESSES"), "*i64") | {"QUERY": "*bf16"}
     types |= dict.fromkeys(("ANSWERS", "TOPS", "TOTALS"), "*fp32") | {"layer": "i32", "scale": "fp32"}
     fixed = {**shape.fixed, "INTERPRETED": False}
-    names = attention_triton._look.arg_names
+    names = attention_triton._attend.arg_names
     aligned = {(at,): [["tt.divisibility", 16]] for at, name in enumerate(names) if types.get(name, "").startswith("*")}
-    source = ASTSource(attention_triton._look, {n: types.get(n, "constexpr") for n in names}, fixed, aligned)
+    source = ASTSource(attention_triton._attend, {n: types.get(n, "constexpr") for n in names}, fixed, aligned)
     made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=shape.options)
     assert made.asm["cubin"] and made.metadata.shared <= 99 * 1024, "a program of a 4090 has 99 KiB of shared memory"
     code = made.asm["ptx"]

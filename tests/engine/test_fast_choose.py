@@ -17,14 +17,14 @@ from jupyter_mistral.engine.decode.decoder import Decoder
 from jupyter_mistral.engine.decode.prompt_lookup import Lookup
 from jupyter_mistral.engine.decode.row import Row
 from jupyter_mistral.engine.fast import choose
-from jupyter_mistral.engine.fast.choose import Fast, differs, draft_width, fast_path
+from jupyter_mistral.engine.fast.choose import FastPath, draft_width, fast_path, find_difference
 from jupyter_mistral.engine.fast.nf4 import Nested, Nf4
 from jupyter_mistral.engine.fast.nf4_plan import Plan
 from jupyter_mistral.engine.fast.ops import Reference
 from jupyter_mistral.engine.fast.step import FastModel
 from jupyter_mistral.engine.fast.tuning import tuned
 from jupyter_mistral.engine.load.adapters import Adapters
-from jupyter_mistral.engine.load.placement import Shelf
+from jupyter_mistral.engine.load.placement import Placement
 from row_driver import answer
 from tiny_llama import ids
 
@@ -49,8 +49,8 @@ def model() -> Any:
     return tiny_plain.build("llama")
 
 
-def fast_of(model: Any, ops: Any = None, kv: str = "bf16") -> Fast:
-    return Fast(lambda: FastModel(model, ops or Reference()), kv)
+def fast_of(model: Any, ops: Any = None, kv: str = "bf16") -> FastPath:
+    return FastPath(lambda: FastModel(model, ops or Reference()), kv)
 
 
 def rows_of(decoder: Decoder, *lengths: int) -> list[Row]:
@@ -78,10 +78,10 @@ def test_what_speaks_against_it_is_told(model: Any, tmp_path: Path) -> None:
     assert fast_path(model, "bf16", "fastest")[1].startswith("JUPYTER_MISTRAL_DECODE=fastest is none of auto, triton")
     mixtral = tiny_llama.build()
     mixtral.config.model_type = "mixtral"
-    assert fast_path(mixtral, "bf16", "reference") == (None, "no steps for mixtral")
+    assert fast_path(mixtral, "bf16", "reference") == (None, "mixtral is not supported")
     foreign = tiny_llama.build()
     foreign.config._attn_implementation = "sdpa"
-    assert fast_path(foreign, "bf16", "reference") == (None, "its attention is not ours")
+    assert fast_path(foreign, "bf16", "reference") == (None, "the model has its own attention")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_appending_in_the_wrong_place_is_found_out(model: Any) -> None:
             swapped = torch.cat([qkv[:, : 2 * half], qkv[:, 3 * half :], qkv[:, 2 * half : 3 * half]], 1)
             return Reference.rotate_and_append(swapped, *given)
 
-    assert "off by" in differs(Decoder(model, 64, None), fast_of(model, Wrong()))
+    assert "off by" in find_difference(Decoder(model, 64, None), fast_of(model, Wrong()))
 
 
 # ---------------------------------------------------------------------------------------------- cuts
@@ -189,7 +189,7 @@ def test_a_timing_that_fails_leaves_the_rules_cuts_and_the_fast_path(
     fast, reason = fast_path(model, "bf16", "reference", tuning)
     assert fast is not None and fast.is_on and not reason and len(tuning.given) == 2
     told = capfd.readouterr().err
-    assert "engine: cuts by rule: RuntimeError" in told and "384 x 128" in told and "no-such-cut" not in told
+    assert "engine: tiles by rule: RuntimeError" in told and "384 x 128" in told and "no-such-cut" not in told
 
 
 def test_no_shape_is_begun_when_the_time_is_over(model: Any) -> None:
@@ -243,7 +243,7 @@ def test_no_guess_is_longer_than_that(longest: int) -> None:
 def test_the_decoder_tells_how_long_guesses_are(model: Any) -> None:
     decoder = Decoder(model, 64, None)
     assert decoder.draft == 16
-    decoder.fast = Fast(lambda: FastModel(model, Reference()), "bf16", draft=7)
+    decoder.fast = FastPath(lambda: FastModel(model, Reference()), "bf16", draft=7)
     assert decoder.draft == 7
     decoder.fast.pause("adapter")
     assert decoder.draft == 16
@@ -323,9 +323,9 @@ def test_out_of_memory_is_not_its_fault(model: Any) -> None:
 class Counted(Decoder):
     """Notes the tokens of each ordinary forward."""
 
-    def _ordinary(self, needs: Any) -> list[torch.Tensor]:
+    def _run_model(self, needs: Any) -> list[torch.Tensor]:
         self.counts = [*getattr(self, "counts", []), [need.count for need in needs]]
-        return super()._ordinary(needs)
+        return super()._run_model(needs)
 
 
 def test_steps_go_in_groups_of_sixteen_and_the_rest_the_ordinary_way(model: Any) -> None:
@@ -345,13 +345,13 @@ def test_steps_go_in_groups_of_sixteen_and_the_rest_the_ordinary_way(model: Any)
 
 
 def test_who_reads_a_prompt_takes_the_others_along(model: Any) -> None:
-    from jupyter_mistral.engine.decode.prompt import Prompt
+    from jupyter_mistral.engine.prompt import Prompt
 
     decoder = Counted(model, 64, None, fast=fast_of(model))
     [row] = rows_of(decoder, 20)
     reader = decoder.take(np.zeros(0, dtype=np.int64), "")
     decoder.counts = []
-    decoder.forward([row.step([3]), reader._to_read(Prompt(PROMPT), 0, 5)])
+    decoder.forward([row.step([3]), reader._chunk(Prompt(PROMPT), 0, 5)])
     assert decoder.counts == [[1, 5]]
 
 
@@ -361,7 +361,7 @@ def test_who_reads_a_prompt_takes_the_others_along(model: Any) -> None:
 def test_an_adapter_in_use_pauses_it(model: Any) -> None:
     decoder = Counted(model, 64, None, fast=fast_of(model))
     adapters = Adapters(model, decoder, "cpu")
-    adapters._prints["ours"] = "x"
+    adapters._digests["ours"] = "x"
     [row] = rows_of(decoder, 20)
     decoder.forward([row.step([1])])
     fast = decoder.fast
@@ -384,26 +384,26 @@ def test_parking_lets_go_of_it_and_an_adapter_still_pauses_it_after(monkeypatch:
         built.append(True)
         return FastModel(model, Reference())
 
-    decoder = Counted(model, 64, None, fast=Fast(build, "bf16"))
+    decoder = Counted(model, 64, None, fast=FastPath(build, "bf16"))
     fast = decoder.fast
     assert fast is not None
-    adapters, shelf = Adapters(model, decoder, "cpu"), Shelf(model, decoder, "cpu", 1)
-    adapters._prints["ours"] = "x"
+    adapters, placement = Adapters(model, decoder, "cpu"), Placement(model, decoder, "cpu", 1)
+    adapters._digests["ours"] = "x"
     decoder.warm()
-    shelf.park()
+    placement.park()
     assert not fast.is_on and fast.recorded == [] and fast._model is not None, "on the CPU nothing moves"
     adapters.use("ours")
-    shelf.wake()
+    placement.wake()
     assert not fast.is_on
     adapters.use("")
     assert fast.is_on and len(built) == 1
-    monkeypatch.setattr(shelf, "_device", "cuda")
-    monkeypatch.setattr(shelf, "_refuse", lambda *told: None)
+    monkeypatch.setattr(placement, "_device", "cuda")
+    monkeypatch.setattr(placement, "_require_room", lambda *args: None)
     moved: list[str] = []
-    monkeypatch.setattr(shelf, "_move", moved.append)
-    shelf.park()
+    monkeypatch.setattr(placement, "_move", moved.append)
+    placement.park()
     assert fast._model is None, "it holds no weights that the device is to be rid of"
-    shelf.wake()
+    placement.wake()
     assert moved == ["cpu", "cuda"] and fast.is_on and len(built) == 2
     [row] = rows_of(decoder, 20)
     decoder.counts = []

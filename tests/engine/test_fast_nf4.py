@@ -13,9 +13,9 @@ import torch
 from bitsandbytes import functional as bnb
 from bitsandbytes.nn import Linear4bit
 from four_bit import layer
+from jupyter_mistral.engine.decode.lora import LoraLayer
 from jupyter_mistral.engine.fast import nf4
 from jupyter_mistral.engine.fast.nf4_plan import ARRIVALS, HALF, Plan, candidates, plan
-from jupyter_mistral.engine.load.adapters import Adapted
 from safetensors.torch import save
 
 HERE = Path(__file__).parent
@@ -94,7 +94,7 @@ def test_what_bitsandbytes_writes_is_read(is_nested: bool) -> None:
 def test_layers_that_were_moved_are_joined_again(is_nested: bool) -> None:
     layers, x = projections(is_nested), random(2, 192)
     before, first = [one(x) for one in layers], nf4.fuse(layers)
-    for one in layers:  # as `Shelf` moves them
+    for one in layers:  # as `Placement` moves them
         one.weight.data = one.weight.data.clone()
         one.weight.quant_state.absmax = one.weight.quant_state.absmax.clone()
     assert not first.is_of(layers)
@@ -105,7 +105,7 @@ def test_layers_that_were_moved_are_joined_again(is_nested: bool) -> None:
 
 def test_an_adapter_on_a_joined_layer_gives_the_same_bits() -> None:
     layers, x = projections(True), random(2, 192)
-    adapted = Adapted(layers[1])
+    adapted = LoraLayer(layers[1])
     adapted.pairs["mine"], adapted.used = (random(4, 192), random(36, 4), 0.5), "mine"
     before = adapted(x)
     nf4.fuse(layers)
@@ -125,10 +125,10 @@ def misfits() -> Iterator[tuple[str, list[torch.nn.Module]]]:
     wide.weight.quant_state.blocksize = 128
     fp4.weight.quant_state.quant_type = "fp4"
     yield "repacked", [repacked]
-    yield "not in 4 bit", [torch.nn.Linear(64, 64)]
-    yield "a scale is for 128", [wide]
+    yield "not 4-bit", [torch.nn.Linear(64, 64)]
+    yield "each scale covers 128", [wide]
     yield "not nf4", [fp4]
-    yield "not for 64 of one row", [layer(64, 96, False)]
+    yield "not 64 of one row", [layer(64, 96, False)]
     yield "different sizes", [layer(32, 128, False), layer(32, 64, False)]
     yield "different ways", [layer(32, 128, False), layer(32, 128, True)]
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from jupyter_mistral.engine.fast import small
 from jupyter_mistral.engine.fast.slots import Slots
-from jupyter_mistral.engine.kv.attention import Pack, packed_attention
 from jupyter_mistral.engine.kv.packed import new_sequence
-from jupyter_mistral.engine.kv.sequence import BLOCK, Sequence
+from jupyter_mistral.engine.kv.attention import packed_attention
+from jupyter_mistral.engine.kv.sequence import BLOCK, Pack, Sequence
 from jupyter_mistral.models.memory import KV_KINDS
 
 LAYERS, HEADS, GROUP, SIZE = 2, 3, 2, 64
@@ -52,7 +52,7 @@ def empty(kind: str) -> Sequence:
     first, _ = new_sequence(LAYERS, kind)
     forward([(first, 1)], Text(1).qkv)
     first.release()
-    return first.twin()
+    return first.empty_copy()
 
 
 class Module:
@@ -97,12 +97,12 @@ def step(slots: Slots, pack: Pack, qkv: torch.Tensor) -> torch.Tensor:
 
 def state(sequence: Sequence) -> list[Any]:
     """All that later forwards can tell of a sequence."""
-    found: list[Any] = [sequence.length, sequence.cut(sequence.length), sequence.twin().length]
+    found: list[Any] = [sequence.length, sequence.cut(sequence.length), sequence.empty_copy().length]
     whole = sequence.length // BLOCK
     found += [sequence.copy_out(block) for block in range(whole)]
-    for layer in sequence.rows:
-        found += [t.clone() for t in layer.seen(0)]
-        found += [layer.cuttable(length) for length in range(max(0, sequence.length - 2 * BLOCK), sequence.length)]
+    for layer in sequence.layers:
+        found += [t.clone() for t in layer.visible(0)]
+        found += [layer.longest_cut(length) for length in range(max(0, sequence.length - 2 * BLOCK), sequence.length)]
     return found
 
 
@@ -178,7 +178,7 @@ def test_blocks_that_steps_wrote_come_back_elsewhere(kind: str) -> None:
     text, slots, fast = Text(150), Slots(LAYERS, 1, kind, "cpu"), empty(kind)
     for at in range(130):
         step(slots, [(fast, 1)], text.qkv[:, at : at + 1])
-    other = fast.twin()
+    other = fast.empty_copy()
     for block in range(2):
         other.copy_in(fast.copy_out(block))
     for at in (128, 129):
@@ -194,7 +194,7 @@ def test_buffers_grow_between_steps_and_the_device_is_told(kind: str) -> None:
     plain, fast = empty(kind), empty(kind)
     for sequence in (plain, fast):
         forward([(sequence, 500)], text.qkv[:, :500])
-    told: list[torch.Tensor] = [slots.positions, slots.firsts, slots.counts, slots.places]
+    told: list[torch.Tensor] = [slots.positions, slots.firsts, slots.counts, slots.addresses]
     stays = [t.data_ptr() for t in told]
     seen = set()
     for at in range(500, 530):
@@ -203,25 +203,25 @@ def test_buffers_grow_between_steps_and_the_device_is_told(kind: str) -> None:
         assert (
             slots.positions.tolist() == [at, 0] and slots.firsts.tolist() == [0, 1] and slots.counts.tolist() == [1, 1]
         )
-        seen.add(tuple(slots.places[0, [0, 3], 0].tolist()))
+        seen.add(tuple(slots.addresses[0, [0, 3], 0].tolist()))
     assert len(seen) > 1 and stays == [t.data_ptr() for t in told]
     assert same(state(plain), state(fast))
 
 
-def test_a_place_is_where_the_next_token_belongs(kind: str) -> None:
+def test_an_address_is_where_the_next_token_is_written(kind: str) -> None:
     """What kernels take addresses for: number by number, read through them."""
     text, slots, fast = Text(72), Slots(LAYERS, 1, kind, "cpu"), empty(kind)
     forward([(fast, 70)], text.qkv[:, :70])
     pack = [(fast, 1)]
     step(slots, pack, text.qkv[:, 70:71])
-    place = fast.rows[1].place()
-    keys, values = (t[0, 2, 70] for t in fast.rows[1].seen(0))
+    at = fast.layers[1].address()
+    keys, values = (t[0, 2, 70] for t in fast.layers[1].visible(0))
     token = 70 if kind == "bf16" else 70 % BLOCK
-    for start, expected in ((place.keys, keys), (place.values, values)):
-        address = start + 2 * (2 * place.stride + token * SIZE)
+    for start, expected in ((at.keys, keys), (at.values, values)):
+        address = start + 2 * (2 * at.stride + token * SIZE)
         found = torch.frombuffer((ctypes.c_char * (2 * SIZE)).from_address(address), dtype=torch.bfloat16)
         assert torch.equal(found, expected)
     if kind != "bf16":
         packed = fast.copy_out(0).view(LAYERS, -1)[1]
-        found = torch.frombuffer((ctypes.c_char * packed.numel()).from_address(place.rows), dtype=torch.uint8)
+        found = torch.frombuffer((ctypes.c_char * packed.numel()).from_address(at.blocks), dtype=torch.uint8)
         assert torch.equal(found, packed)

@@ -16,7 +16,7 @@ import torch
 from jupyter_mistral.engine.decode.decoder import Decoder
 from jupyter_mistral.engine.decode.row import Row
 from jupyter_mistral.engine.fast import nf4
-from jupyter_mistral.engine.fast.choose import Fast, relative_error
+from jupyter_mistral.engine.fast.choose import FastPath, relative_error
 from jupyter_mistral.engine.fast.graph import BUCKETS, Direct, Steps
 from jupyter_mistral.engine.fast.nf4 import Nf4, Unfit
 from jupyter_mistral.engine.fast.ops import Reference
@@ -33,8 +33,8 @@ HERE = Path(__file__).parent
 NEAR = {"bf16": 0.04, "int8": 0.06, "int4": 0.09}
 
 
-def fast_of(model: Any, kv: str = "bf16", ops: Any = None, head: str = "bf16") -> Fast:
-    return Fast(lambda: FastModel(model, ops or Reference(), head), kv)
+def fast_of(model: Any, kv: str = "bf16", ops: Any = None, head: str = "bf16") -> FastPath:
+    return FastPath(lambda: FastModel(model, ops or Reference(), head), kv)
 
 
 def row_of(decoder: Decoder, tokens: int = 70) -> Row:
@@ -43,7 +43,7 @@ def row_of(decoder: Decoder, tokens: int = 70) -> Row:
     return row
 
 
-def worst(decoder: Decoder, fast: Fast, counts: list[int]) -> float:
+def worst(decoder: Decoder, fast: FastPath, counts: list[int]) -> float:
     """The largest error of steps of these sizes, each path on its own sequence."""
     known, tried = row_of(decoder), row_of(decoder)
     found = 0.0
@@ -109,15 +109,15 @@ def test_the_models_own_weights_become_views_and_its_answers_stay() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda model: setattr(model.config, "model_type", "gemma3_text"), "no steps for gemma3_text"),
-        (lambda model: setattr(model.config, "sliding_window", 32), "looks at a window"),
+        (lambda model: setattr(model.config, "model_type", "gemma3_text"), "gemma3_text is not supported"),
+        (lambda model: setattr(model.config, "sliding_window", 32), "has a sliding window"),
         (lambda model: setattr(model.config, "hidden_act", "gelu"), "activation is gelu"),
         (lambda model: model.config.rope_parameters.update(rope_type="longrope"), "rotary kind longrope"),
-        (lambda model: setattr(model, "spilled_layers", 1), "rest in host memory"),
-        (lambda model: setattr(model.model, "norm", torch.nn.LayerNorm(128)), "LayerNorm is not a norm"),
+        (lambda model: setattr(model, "spilled_layers", 1), "stay in host memory"),
+        (lambda model: setattr(model.model, "norm", torch.nn.LayerNorm(128)), "LayerNorm is an unknown norm"),
         (
             lambda model: setattr(model.model.layers[0].mlp, "down_proj", torch.nn.Identity()),
-            "Identity is not a linear",
+            "Identity is an unknown linear layer",
         ),
         (lambda model: model.lm_head.float(), "its head is in torch.float32"),
         (lambda model: model.model.embed_tokens.double(), "its embeddings are torch.float64"),

@@ -16,12 +16,12 @@ import tiny_llama
 import torch
 from engine_host import Host
 from jupyter_mistral.engine.decode.decoder import Decoder
-from jupyter_mistral.engine.decode.prompt import Prompt
 from jupyter_mistral.engine.decode.row import Need
-from jupyter_mistral.engine.worker import gpu
-from jupyter_mistral.engine.worker.answer import Answering, Finish
-from jupyter_mistral.engine.worker.energy import Meter
-from jupyter_mistral.engine.worker.schedule import Request, Schedule
+from jupyter_mistral.engine.device import gpu
+from jupyter_mistral.engine.prompt import Prompt
+from jupyter_mistral.engine.requests.answer import AnswerEvents, Finish
+from jupyter_mistral.engine.requests.energy import Meter
+from jupyter_mistral.engine.requests.schedule import Request, Schedule
 from jupyter_mistral.protocol.events import Usage
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.status import Memory
@@ -42,11 +42,11 @@ FIGURES: dict[str, Any] = {
 }
 MEMORY = Memory("cuda", weights=5 * GB, kv=GB, free=9 * GB, total=24 * GB)
 
-Tell = Callable[..., None]
+Setup = Callable[..., None]
 
 
 @pytest.fixture
-def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tell]:
+def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
     """Puts the fake library in place of NVIDIA's; say what it tells, None for what it does not support."""
     file = tmp_path / "nvml.json"
     monkeypatch.setenv("FAKE_NVML", str(file))
@@ -74,38 +74,38 @@ def _found(uuid: str = "2", begin: Callable[[], None] = lambda: None) -> gpu.Gpu
 # ---------------------------------------------------------------------------------------------- figures
 
 
-def test_the_device_is_torchs_own_whatever_its_number(tell: Tell) -> None:
+def test_the_device_is_torchs_own_whatever_its_number(tell: Setup) -> None:
     """CUDA_VISIBLE_DEVICES=1 makes the second GPU torch's number 0."""
     assert _found("2").name == "NVIDIA L4 GPU-2"
     assert _found("3").name == "NVIDIA L4 MIG-3"
     assert gpu.find(lambda: ("4", 0)) is None
 
 
-def test_name_power_and_temperature_stand_beside_the_bytes(tell: Tell) -> None:
-    told = _found().figures(MEMORY, 0)
+def test_name_power_and_temperature_stand_beside_the_bytes(tell: Setup) -> None:
+    told = _found().add_to(MEMORY, 0)
     assert (told.gpu, told.power_w, told.temperature_c) == ("NVIDIA L4 GPU-2", 31.5, 48)
     assert replace(told, others=None, gpu="", power_w=None, temperature_c=None) == MEMORY
 
 
-def test_bytes_of_others_are_what_is_used_less_ours(tell: Tell) -> None:
+def test_bytes_of_others_are_what_is_used_less_ours(tell: Setup) -> None:
     tell(used={ONE: 0, TWO: 10 * GB}, processes=[[1, GB], [os.getpid(), 7 * GB]])
-    assert _found().figures(MEMORY, 6 * GB).others == 3 * GB
+    assert _found().add_to(MEMORY, 6 * GB).others == 3 * GB
 
 
-def test_a_container_that_hides_process_numbers_still_knows_our_part(tell: Tell) -> None:
+def test_a_container_that_hides_process_numbers_still_knows_our_part(tell: Setup) -> None:
     """What CUDA takes for itself was measured when the context began."""
     for hidden in ([], [[1, 4 * GB]], [[os.getpid(), None]], None):
         tell()
         found = _found(begin=lambda: tell(used={ONE: 2 * GB, TWO: int(3.5 * GB)}))
         tell(used={TWO: 12 * GB}, processes=hidden)
-        assert found.figures(MEMORY, 6 * GB).others == 12 * GB - 6 * GB - GB // 2
+        assert found.add_to(MEMORY, 6 * GB).others == 12 * GB - 6 * GB - GB // 2
 
 
 @pytest.mark.parametrize("missing", ["used", "power_mw", "temperature", "energy_mj"])
-def test_what_a_device_does_not_tell_is_no_figure(tell: Tell, missing: str) -> None:
+def test_what_a_device_does_not_tell_is_no_figure(tell: Setup, missing: str) -> None:
     tell(**{missing: None})
     found = _found()
-    told = found.figures(MEMORY, 0)
+    told = found.add_to(MEMORY, 0)
     figures = {
         "used": told.others,
         "power_mw": told.power_w,
@@ -115,7 +115,7 @@ def test_what_a_device_does_not_tell_is_no_figure(tell: Tell, missing: str) -> N
     assert [name for name, figure in figures.items() if figure is None] == [missing]
 
 
-def test_without_a_driver_or_the_library_there_is_no_gpu(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_driver_or_the_library_there_is_no_gpu(tell: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[str] = []
 
     def begin() -> tuple[str, int]:
@@ -270,10 +270,10 @@ class Counted(Decoder):
         return super().forward(needs)
 
 
-def _answer(decoder: Decoder, prompt: Prompt, tokens: int, breaks: bool) -> Answering:
+def _answer(decoder: Decoder, prompt: Prompt, tokens: int, breaks: bool) -> AnswerEvents:
     row = decoder.take(prompt.units, "")
     try:
-        yield from row.read(prompt, "", tokens, lambda: None)
+        yield from row.prefill(prompt, "", tokens, lambda: None)
         for _ in range(tokens):
             yield row.step([5])
         if breaks:

@@ -43,7 +43,7 @@ def test_scores_that_are_not_recomputed_lie_within_the_bound() -> None:
     state = torch.randn(1, 128).bfloat16()
     full, ours = head(state)[0].float(), small(state)[0].float()
     assert not torch.equal(full, ours), "nothing was narrowed"
-    assert bool(((full - ours).abs() <= state.float().norm() * small._lost + full.abs() * 2**-7).all())
+    assert bool(((full - ours).abs() <= state.float().norm() * small._error + full.abs() * 2**-7).all())
 
 
 def test_several_tokens_at_once_and_more_than_pay() -> None:

@@ -13,7 +13,7 @@ from engine_host import Host
 from jupyter_mistral.engine.decode.decoder import Decoder
 from jupyter_mistral.engine.kv.packed import PackedLayer, new_sequence
 from jupyter_mistral.engine.kv.prefix import PrefixMemory
-from jupyter_mistral.engine.kv.prefix_disk import Parking
+from jupyter_mistral.engine.kv.prefix_disk import PrefixDisk
 from jupyter_mistral.engine.kv.sequence import BLOCK
 from jupyter_mistral.models.memory import KV_KINDS, kv_bytes_per_head
 from row_driver import Answer, answer
@@ -72,7 +72,7 @@ def test_lookup_takes_drafts_back_across_blocks(model: Any, kind: str) -> None:
 def test_blocks_come_back_from_memory_and_disk_with_the_same_bits(
     model: Any, kind: str, cold: Answer, tmp_path: Path
 ) -> None:
-    parking = Parking(tmp_path / "prefix" / "model", 1 << 30)
+    parking = PrefixDisk(tmp_path / "prefix" / "model", 1 << 30)
     kept = PrefixMemory("model", 1 << 30, parking)
     decoder = Decoder(model, 256, kept, kind)
     answer(decoder, LONG)
@@ -84,7 +84,9 @@ def test_blocks_come_back_from_memory_and_disk_with_the_same_bits(
     assert reused == (len(LONG) - 1) // BLOCK * BLOCK
     assert torch.equal(scores, cold[1]) and tokens == cold[0]
     parking.close()
-    fresh = Decoder(model, 256, PrefixMemory("model", 1 << 30, Parking(tmp_path / "prefix" / "model", 1 << 30)), kind)
+    fresh = Decoder(
+        model, 256, PrefixMemory("model", 1 << 30, PrefixDisk(tmp_path / "prefix" / "model", 1 << 30)), kind
+    )
     tokens, scores, reused = answer(fresh, LONG)
     assert reused == (len(LONG) - 1) // BLOCK * BLOCK
     assert torch.equal(scores, cold[1]) and tokens == cold[0]
@@ -111,11 +113,11 @@ def test_numbers_come_back_within_half_a_step(of: str, most: float) -> None:
     torch.manual_seed(0)
     key, value = (torch.randn(1, 2, 3 * BLOCK, 64) * torch.linspace(0.1, 40, 64) for _ in range(2))
     sequence, _ = new_sequence(1, of)
-    layer = sequence.rows[0]
+    layer = sequence.layers[0]
     assert isinstance(layer, PackedLayer)
-    for _ in layer.stretches(key, value):
+    for _ in layer.append_tokens(key, value):
         pass
-    for _, _, keys, values in layer.stretches(torch.zeros(1, 2, 1, 64), torch.zeros(1, 2, 1, 64)):
+    for _, _, keys, values in layer.append_tokens(torch.zeros(1, 2, 1, 64), torch.zeros(1, 2, 1, 64)):
         for found, given, along in ((keys, key, 2), (values, value, 3)):
             found = found[:, :, : 3 * BLOCK]
             allowed = 0.55 * most * (given.amax(along, keepdim=True) - given.amin(along, keepdim=True)) + 0.03
@@ -128,10 +130,10 @@ def test_numbers_without_spread_or_beyond_the_range_stay_finite() -> None:
         sequence, _ = new_sequence(1, of)
         for number in (0.0, 3.0, 1e4, -6e4):
             key = torch.full((1, 1, BLOCK, 64), number)
-            for _ in sequence.rows[0].stretches(key, key):
+            for _ in sequence.layers[0].append_tokens(key, key):
                 pass
         one = torch.zeros(1, 1, 1, 64)
-        for _, _, keys, _ in sequence.rows[0].stretches(one, one):
+        for _, _, keys, _ in sequence.layers[0].append_tokens(one, one):
             assert keys.isfinite().all()
             assert torch.allclose(keys[0, 0, BLOCK, :], torch.tensor(3.0), rtol=0.01)
 

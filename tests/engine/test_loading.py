@@ -14,7 +14,7 @@ import pytest
 import torch
 from effort import first
 from engine_host import Host
-from jupyter_mistral.engine.load import memory
+from jupyter_mistral.engine.device import memory
 from jupyter_mistral.engine.load.gguf import convert
 from jupyter_mistral.protocol.failures import Failure
 
@@ -233,7 +233,7 @@ def test_the_context_given_at_load_is_what_the_model_holds(lasting: Host, tiny: 
     assert lasting.load(tiny, context_length=500)["card"]["context_length"] == 500
     failed = lasting.ask("word " * 1000)
     assert failed["failure"]["code"] == "context_too_long"
-    assert "the model holds 500" in failed["failure"]["message"]
+    assert "the model's context is 500 tokens" in failed["failure"]["message"]
     assert lasting.ask("short")["reason"] in ("stop", "length")
 
 

@@ -12,9 +12,9 @@ import tiny_llama
 import torch
 from effort import IS_ALL, examples, first
 from jupyter_mistral.engine.decode.decoder import Decoder
-from jupyter_mistral.engine.decode.prompt import Prompt
 from jupyter_mistral.engine.decode.prompt_lookup import Lookup
-from jupyter_mistral.engine.decode.sampling import Chooser
+from jupyter_mistral.engine.decode.sampling import Sampler
+from jupyter_mistral.engine.prompt import Prompt
 from jupyter_mistral.protocol.requests import Sampling
 from row_driver import drive
 
@@ -25,9 +25,9 @@ NEAR = 0.018 * (20_000 / DRAWS) ** 0.5
 
 
 def _shares(how: Sampling, draft: int | None, allowed: torch.Tensor | None = None) -> torch.Tensor:
-    chooser = Chooser(how, torch.device("cpu"))
+    sampler = Sampler(how, torch.device("cpu"))
     drawn = Counter(
-        chooser.choose(SCORES, allowed) if draft is None else chooser.verify(SCORES, draft, allowed)
+        sampler.sample(SCORES, allowed) if draft is None else sampler.verify(SCORES, draft, allowed)
         for _ in range(DRAWS)
     )
     return torch.tensor([drawn[token] / DRAWS for token in range(len(SCORES))])
@@ -53,10 +53,10 @@ def test_a_guess_outside_the_grammar_never_comes_out() -> None:
 
 
 def test_a_greedy_guess_stands_or_falls_with_the_highest_score() -> None:
-    chooser = Chooser(Sampling(temperature=0), torch.device("cpu"))
-    assert [chooser.verify(SCORES, draft) for draft in range(6)] == [3] * 6
-    chooser = Chooser(Sampling(temperature=0, presence_penalty=2.0), torch.device("cpu"))
-    assert [chooser.verify(SCORES, 3) for _ in range(3)] == [3, 1, 2], "penalties follow what was said"
+    sampler = Sampler(Sampling(temperature=0), torch.device("cpu"))
+    assert [sampler.verify(SCORES, draft) for draft in range(6)] == [3] * 6
+    sampler = Sampler(Sampling(temperature=0, presence_penalty=2.0), torch.device("cpu"))
+    assert [sampler.verify(SCORES, 3) for _ in range(3)] == [3, 1, 2], "penalties follow what was said"
 
 
 class _Guess(Lookup):
@@ -77,12 +77,12 @@ def _answers(decoder: Decoder, guesses: bool, seeds: range) -> Counter[tuple[int
     prompt = Prompt([11, 12, 13, 14])
     for seed in seeds:
         row = decoder.take(prompt.units, "")
-        for _ in drive(decoder, row.read(prompt, "", 8, lambda: None)):
+        for _ in drive(decoder, row.prefill(prompt, "", 8, lambda: None)):
             pass
-        chooser = Chooser(Sampling(temperature=1.0, top_k=2, seed=seed), decoder.device)
-        best = chooser.choose(row.scores)  # type: ignore[arg-type]  # it was read
+        sampler = Sampler(Sampling(temperature=1.0, top_k=2, seed=seed), decoder.device)
+        best = sampler.sample(row.scores)  # type: ignore[arg-type]  # it was read
         lookup = _Guess([best, best, 0]) if guesses else None
-        found[tuple(islice(drive(decoder, row.tokens(chooser, lambda: None, lookup, lambda: None)), 3))] += 1
+        found[tuple(islice(drive(decoder, row.tokens(sampler, lambda: None, lookup, lambda: None)), 3))] += 1
         decoder.give_back(row)
     return found
 

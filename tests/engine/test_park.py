@@ -9,7 +9,7 @@ import tiny_llama
 import torch
 from engine_host import Host
 from jupyter_mistral.engine.decode.decoder import Decoder
-from jupyter_mistral.engine.load.placement import Shelf
+from jupyter_mistral.engine.load.placement import Placement
 from jupyter_mistral.protocol.failures import Failure
 from row_driver import answer
 
@@ -62,10 +62,10 @@ def test_weights_are_the_same_bits_after_they_moved(talker: Path) -> None:
     decoder = Decoder(model, 64, None)
     before = answer(decoder, list(range(300, 340)), tokens=4)
     weights = [weight.data_ptr() for weight in model.parameters()]
-    shelf = Shelf(model, decoder, "cpu", 1)
-    shelf.park()
-    assert decoder.idle_tokens == 0 and shelf.is_parked and shelf.held == 1
-    shelf.wake()
+    placement = Placement(model, decoder, "cpu", 1)
+    placement.park()
+    assert decoder.idle_tokens == 0 and placement.is_parked and placement.device_bytes == 1
+    placement.wake()
     after = answer(decoder, list(range(300, 340)), tokens=4)
     assert torch.equal(before[1], after[1]) and before[0] == after[0] and after[2] == 0
     assert weights == [weight.data_ptr() for weight in model.parameters()], "nothing was copied for nothing"
@@ -73,8 +73,8 @@ def test_weights_are_the_same_bits_after_they_moved(talker: Path) -> None:
 
 def test_a_host_without_room_is_told_with_numbers() -> None:
     model = tiny_llama.build()
-    shelf = Shelf(model, Decoder(model, 64, None), "cuda", 10**15)
-    with pytest.raises(Failure, match=r"The weights need 1000000\.5 GB on cpu, [\d.]+ GB are free") as refused:
-        shelf.park()
+    placement = Placement(model, Decoder(model, 64, None), "cuda", 10**15)
+    with pytest.raises(Failure, match=r"The weights need 1000000\.5 GB on cpu, but only [\d.]+ GB are free") as refused:
+        placement.park()
     assert refused.value.code == "no_memory" and "Unload" in refused.value.todo
-    assert not shelf.is_parked and shelf.held == 10**15
+    assert not placement.is_parked and placement.device_bytes == 10**15

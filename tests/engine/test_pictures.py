@@ -12,7 +12,7 @@ import torch
 from engine_host import Frame, Host
 from jupyter_mistral.engine.text.prompt_tokenizer import PromptTokenizer
 from jupyter_mistral.engine.text.vocabulary import Vocabulary
-from jupyter_mistral.engine.vision import ImagePreparer, decode
+from jupyter_mistral.engine.vision import ImagePreparer, decode_image
 from jupyter_mistral.protocol.failures import Failure
 from PIL import Image
 from transformers import AutoConfig
@@ -87,7 +87,7 @@ def test_reusing_half_a_picture_changes_nothing(seeing_host: Host, tiny: Path, t
 )
 def test_tokens_are_counted_exactly(eyes: ImagePreparer, size: tuple[int, int], tokens: int) -> None:
     """The first four as mistral-common counted them for the same pictures (a row of cells and its mark)."""
-    found = eyes.prepare(encoded(size=size), "Picture 1")
+    found = eyes.prepare(encoded(size=size), "Image 1")
     assert len(found.ids) == tokens and found.ids[-1] == 13 and found.ids.count(13) == 1
 
 
@@ -97,26 +97,26 @@ def test_pixels_are_those_of_transformers(eyes: ImagePreparer) -> None:
     picture.save(out, "PNG")
     theirs = PixtralImageProcessorPil(patch_size={"height": 28, "width": 28}, size={"longest_edge": 1540})
     want = theirs(images=[picture], return_tensors="pt")["pixel_values"]
-    ours = eyes.prepare(out.getvalue(), "Picture 1").pixels
+    ours = eyes.prepare(out.getvalue(), "Image 1").pixels
     assert ours.shape == want.shape and torch.allclose(ours, want, atol=0.02)
 
 
 def test_several_pictures_stand_in_reading_order(tiny: Path, eyes: ImagePreparer) -> None:
     vocabulary = Vocabulary(tiny)
-    red, blue = (eyes.prepare(encoded(color, (60, 60)), "Picture") for color in ("red", "blue"))
+    red, blue = (eyes.prepare(encoded(color, (60, 60)), "PreparedImage") for color in ("red", "blue"))
     prompt = PromptTokenizer(tiny, vocabulary, "[IMG]").prompt([("user", ["first", red, "second", blue, "[IMG]"])])
-    assert [picture.digest for _, picture in prompt.pictures] == [red.digest, blue.digest]
-    for start, picture in prompt.pictures:
+    assert [picture.digest for _, picture in prompt.images] == [red.digest, blue.digest]
+    for start, picture in prompt.images:
         assert tuple(prompt.ids[start : start + len(picture.ids)]) == picture.ids
     assert sum(i == vocabulary.control["[IMG]"] for i in prompt.ids) == 2 * 9
     units = prompt.units
-    assert (units < 0).sum() == sum(len(picture.ids) for _, picture in prompt.pictures)
+    assert (units < 0).sum() == sum(len(picture.ids) for _, picture in prompt.images)
     assert red.digest != blue.digest and len(set(units[units < 0].tolist())) == (units < 0).sum()
 
 
 def test_a_text_model_says_that_it_reads_no_pictures(host: Host) -> None:
     failed = show(host, encoded())
-    assert failed["failure"]["code"] == "unsupported" and "reads no pictures" in failed["failure"]["message"]
+    assert failed["failure"]["code"] == "unsupported" and "cannot see images" in failed["failure"]["message"]
 
 
 def test_a_turned_photo_is_set_upright() -> None:
@@ -125,18 +125,18 @@ def test_a_turned_photo_is_set_upright() -> None:
     exif[0x0112] = 6
     out = io.BytesIO()
     picture.save(out, "JPEG", exif=exif)
-    assert decode(out.getvalue(), "Picture 1").size == (20, 40)
+    assert decode_image(out.getvalue(), "Image 1").size == (20, 40)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 def test_four_formats_are_read_by_content(kind: str) -> None:
-    assert decode(encoded(kind=kind), "Picture 1").size == (300, 200)
+    assert decode_image(encoded(kind=kind), "Image 1").size == (300, 200)
 
 
 def test_transparent_parts_are_white() -> None:
     out = io.BytesIO()
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(out, "PNG")
-    assert decode(out.getvalue(), "Picture 1").getpixel((0, 0)) == (255, 255, 255)
+    assert decode_image(out.getvalue(), "Image 1").getpixel((0, 0)) == (255, 255, 255)
 
 
 def _giant(wide: int, high: int) -> bytes:
@@ -166,8 +166,8 @@ def _giant(wide: int, high: int) -> bytes:
 )
 def test_hostile_pictures_are_refused_by_name(data: bytes, code: str) -> None:
     with pytest.raises(Failure) as caught:
-        decode(data, "Picture 2")
-    assert caught.value.code == code and "Picture 2" in caught.value.message
+        decode_image(data, "Image 2")
+    assert caught.value.code == code and "Image 2" in caught.value.message
 
 
 @pytest.mark.threat("T18")

@@ -17,7 +17,7 @@ import pytest
 import torch
 from engine_host import Host
 from jupyter_mistral.engine.decode.decoder import Decoder
-from jupyter_mistral.engine.kv.prefix import BLOCK, PrefixMemory, common
+from jupyter_mistral.engine.kv.prefix import BLOCK, PrefixMemory, common_length
 from row_driver import Answer, answer
 
 SOURCE = Path(np.__file__).with_name("__init__.py").read_text()[:6000]
@@ -91,7 +91,7 @@ def _count_steps(decoder: Decoder) -> list[int]:
     count, forward = [0], decoder.forward
 
     def counted(needs: Any) -> list[torch.Tensor]:
-        count[0] += not needs[0].is_reading
+        count[0] += not needs[0].is_prefill
         return forward(needs)
 
     decoder.forward = counted  # type: ignore[method-assign]
@@ -151,13 +151,13 @@ def test_the_least_recently_used_blocks_go_first(model: Any) -> None:
     answer(decoder, second)
     answer(decoder, [7] * 300)
     assert kept.nbytes <= block * 12
-    assert kept.known(kept.keys(np.array(second), "")) > kept.known(kept.keys(np.array(first), ""))
+    assert kept.count_cached(kept.keys(np.array(second), "")) > kept.count_cached(kept.keys(np.array(first), ""))
 
 
 def test_common_counts_leading_units() -> None:
-    assert common(np.array([1, 2, 3]), np.array([1, 2, 4, 5])) == 2
-    assert common(np.array([1, 2]), np.array([1, 2, 3])) == 2
-    assert common(np.array([], dtype=np.int64), np.array([1])) == 0
+    assert common_length(np.array([1, 2, 3]), np.array([1, 2, 4, 5])) == 2
+    assert common_length(np.array([1, 2]), np.array([1, 2, 3])) == 2
+    assert common_length(np.array([], dtype=np.int64), np.array([1])) == 0
 
 
 # ---------------------------------------------------------------------------------------------- in the worker
@@ -233,11 +233,11 @@ def test_the_disk_can_be_switched_off(talker: Path, tmp_path: Path) -> None:
 _WRITER = """
 import sys, time, torch
 from pathlib import Path
-from jupyter_mistral.engine.kv.prefix_disk import Parking
+from jupyter_mistral.engine.kv.prefix_disk import PrefixDisk
 folder = Path(sys.argv[1])
-parking = Parking(folder, 1 << 33)
+parking = PrefixDisk(folder, 1 << 33)
 for n in range(1000):
-    parking.park({f"{n}-{i}": torch.full((1 << 24,), n + i, dtype=torch.uint8) for i in range(8)})
+    parking.write({f"{n}-{i}": torch.full((1 << 24,), n + i, dtype=torch.uint8) for i in range(8)})
     while len(list(folder.glob("*.safetensors"))) <= n:
         time.sleep(0.001)
 """
@@ -245,7 +245,7 @@ for n in range(1000):
 
 def test_a_writer_that_is_killed_leaves_only_whole_blocks(tmp_path: Path) -> None:
     """Killed while a file of 134 MB is half written, as a power cut would."""
-    from jupyter_mistral.engine.kv.prefix_disk import Parking
+    from jupyter_mistral.engine.kv.prefix_disk import PrefixDisk
 
     folder = tmp_path / "prefix" / "model"
     writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(folder)])
@@ -262,12 +262,12 @@ def test_a_writer_that_is_killed_leaves_only_whole_blocks(tmp_path: Path) -> Non
         writer.wait()
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in folder.iterdir())
     assert list(folder.glob("*.partial"))
-    parking = Parking(folder, 1 << 33)
+    parking = PrefixDisk(folder, 1 << 33)
     assert not list(folder.glob("*.partial")), "what was left half is swept up"
     for path in folder.glob("*.safetensors"):
         n = int(path.name.split("-")[0])
         for i in range(8):
-            block = parking.take(f"{n}-{i}")
+            block = parking.read(f"{n}-{i}")
             assert block is not None and (block == n + i).all()
     parking.close()
 
@@ -289,12 +289,12 @@ def test_a_worker_killed_after_an_answer_costs_memory_only(talker: Path, tmp_pat
 
 
 def test_the_disk_keeps_to_its_size(model: Any, tmp_path: Path) -> None:
-    from jupyter_mistral.engine.kv.prefix_disk import Parking
+    from jupyter_mistral.engine.kv.prefix_disk import PrefixDisk
 
     spare = Decoder(model, 256, None)
     spare.warm()
     limit = 27 * spare._empty.block_bytes  # of the 44 blocks that are read
-    parking = Parking(tmp_path / "prefix" / "model", limit)
+    parking = PrefixDisk(tmp_path / "prefix" / "model", limit)
     decoder = Decoder(model, 256, PrefixMemory("model", 1 << 30, parking))
     for n in range(4):
         answer(decoder, [(i * 31 + n * 777) % 20000 + 100 for i in range(700)], tokens=4)
@@ -318,7 +318,7 @@ def test_a_sequence_larger_than_the_budget_keeps_its_start(model: Any) -> None:
     kept = memory(budget=decoder._empty.block_bytes * 4)
     decoder = Decoder(model, 256, kept)
     answer(decoder, IDS)
-    assert kept.known(kept.keys(np.array(IDS), "")) == 4
+    assert kept.count_cached(kept.keys(np.array(IDS), "")) == 4
 
 
 @pytest.mark.fault("F4")
@@ -339,7 +339,7 @@ def test_a_sequence_larger_than_the_budget_keeps_its_start(model: Any) -> None:
     ],
 )
 def test_memory_that_ran_out_is_known_by_its_error(error: Exception, is_so: bool) -> None:
-    from jupyter_mistral.engine.load.memory import is_out_of_memory
+    from jupyter_mistral.engine.device.memory import is_out_of_memory
 
     assert is_out_of_memory(error) is is_so
 

@@ -13,11 +13,11 @@ import tiny_llama
 import torch
 from engine_host import Host
 from jupyter_mistral.engine.decode.decoder import Decoder
+from jupyter_mistral.engine.device import memory
 from jupyter_mistral.engine.kv import attention
-from jupyter_mistral.engine.load import memory
 from jupyter_mistral.engine.load.loader import load
-from jupyter_mistral.engine.load.placement import Shelf
-from jupyter_mistral.engine.load.spill import CONTEXT, Plan, Spill, planned, sizes
+from jupyter_mistral.engine.load.placement import Placement
+from jupyter_mistral.engine.load.spill import CONTEXT, Plan, Spill, layer_sizes, plan_spill
 from jupyter_mistral.protocol.failures import Failure
 from row_driver import answer
 
@@ -25,7 +25,7 @@ GB = 10**9
 LAYERS = [GB] * 10
 
 
-# ---------------------------------------------------------------------------------------------- planned in bytes
+# ---------------------------------------------------------------------------------------------- plan_spill in bytes
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_layers_are_found_in_the_files_headers_and_eyes_are_none(tmp_path: Path)
             "model.vision_tower.transformer.layers.0.q.weight": 1000,
         },
     )
-    assert sizes(tmp_path) == ([16, 7], 1100)
+    assert layer_sizes(tmp_path) == ([16, 7], 1100)
 
 
 def _plan(folder: Path, device: str = "cuda", per_token: int = 1000, host: int = 40, **order: Any) -> Plan | None:
     """For a GPU with 12 GB free in a host with so many."""
     free = {"cuda": (12 * GB, 24 * GB), "cpu": (host * GB, 64 * GB)}
-    return planned(order, folder, 32768, per_token, device, free.__getitem__)
+    return plan_spill(order, folder, 32768, per_token, device, free.__getitem__)
 
 
 @pytest.fixture
@@ -99,14 +99,16 @@ def test_a_plan_leaves_room_for_the_context_and_for_what_is_no_weights(large: Pa
 
 def test_what_does_not_fit_even_so_is_refused_with_numbers(large: Path) -> None:
     with pytest.raises(
-        Failure, match=r"Even with all 10 layers in host memory .* needs 2\d\.\d GB with 20,000 tokens"
+        Failure, match=r"Even with all 10 layers in host memory, .* needs 2\d\.\d GB with 20,000 tokens"
     ) as no:
         _plan(large, spill=True, context_length=20_000, per_token=GB // 1000)
-    assert no.value.code == "no_memory" and "12.0 GB are free on cuda" in no.value.message
+    assert no.value.code == "no_memory" and "only 12.0 GB are free on cuda" in no.value.message
 
 
 def test_a_host_without_room_is_refused_with_numbers(large: Path) -> None:
-    with pytest.raises(Failure, match=r"of 10 layers would stay in host memory.* needs 12\.0 GB, 3\.0 GB are free"):
+    with pytest.raises(
+        Failure, match=r"of 10 layers would stay in host memory.* needs 12\.0 GB, but only 3\.0 GB are free"
+    ):
         _plan(large, spill=True, host=3)
 
 
@@ -171,14 +173,14 @@ def test_a_spilled_model_is_parked_and_comes_back(talker: Path) -> None:
     spill = _spilled(model, 2)
     assert spill.host_bytes > 2 * sum(w.nbytes for w in model.model.layers[0].parameters()) > 0
     decoder = Decoder(model, 64, None)
-    shelf = Shelf(model, decoder, "cpu", 1, spill)
+    placement = Placement(model, decoder, "cpu", 1, spill)
     for _ in range(2):
-        shelf.park()
-        assert spill.device_bytes == 0 and shelf.spilled == spill.host_bytes
-        shelf.wake()
+        placement.park()
+        assert spill.device_bytes == 0 and placement.host_bytes == spill.host_bytes
+        placement.wake()
         after = answer(decoder, list(range(300, 340)), tokens=4)
         assert before[0] == after[0] and torch.equal(before[1], after[1])
-        decoder.drop()
+        decoder.free_idle()
 
 
 def test_an_adapter_adds_the_same_to_a_spilled_model(talker: Path, tmp_path: Path) -> None:
@@ -238,7 +240,7 @@ def test_a_worker_answers_as_without_spilling(host: Host, spilling: Host) -> Non
     """Greedy and drawn, and two requests at once."""
     for sampling in ({"temperature": 0.0}, {"temperature": 1.0, "seed": 3}):
         asked = {"sampling": {"max_tokens": 24, **sampling}, "top_logprobs": 2}
-        found = [_chances(one, **asked) for one in (host, spilling)]
+        found = [_logprobs(one, **asked) for one in (host, spilling)]
         assert found[0] == found[1] and found[0]
     messages = [{"role": "user", "content": [QUESTION]}]
     first = spilling.send("generate", messages=messages, sampling={"temperature": 0.0, "max_tokens": 24})
@@ -247,14 +249,14 @@ def test_a_worker_answers_as_without_spilling(host: Host, spilling: Host) -> Non
     assert ends == {first, second}
 
 
-def _chances(host: Host, **asked: Any) -> list[Any]:
-    """Every token with its chance and its rivals'."""
+def _logprobs(host: Host, **asked: Any) -> list[Any]:
+    """Each token with its log probability and alternatives."""
     messages = [{"role": "user", "content": [QUESTION]}]
     identity = host.send("generate", messages=messages, **asked)
     found: list[Any] = []
     for frame in host.frames():
         if frame.get("id") == identity and frame["type"] == "delta":
-            found += frame.get("chances", [])
+            found += frame.get("logprobs", [])
         if frame.get("id") == identity and frame["type"] in ("end", "error"):
             assert frame["type"] == "end", frame
             break

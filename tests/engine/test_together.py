@@ -11,12 +11,12 @@ import tiny_llama
 import torch
 from engine_host import Host
 from jupyter_mistral.engine.decode.decoder import Decoder
-from jupyter_mistral.engine.decode.prompt import Prompt
 from jupyter_mistral.engine.decode.prompt_lookup import Lookup
 from jupyter_mistral.engine.decode.row import Need
-from jupyter_mistral.engine.decode.sampling import Chooser
-from jupyter_mistral.engine.worker.answer import Finish
-from jupyter_mistral.engine.worker.schedule import Request, Schedule, Waiting
+from jupyter_mistral.engine.decode.sampling import Sampler
+from jupyter_mistral.engine.prompt import Prompt
+from jupyter_mistral.engine.requests.answer import Finish
+from jupyter_mistral.engine.requests.schedule import Queued, Request, Schedule
 from jupyter_mistral.protocol.events import Reading, Usage
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.requests import Sampling
@@ -38,10 +38,10 @@ class Asked:
         prompt = Prompt(self.prompt)
         row = self._decoder.take(prompt.units, "")
         try:
-            yield from row.read(prompt, "", self._count, lambda: None)
-            chooser = Chooser(Sampling(temperature=0), self._decoder.device)
+            yield from row.prefill(prompt, "", self._count, lambda: None)
+            sampler = Sampler(Sampling(temperature=0), self._decoder.device)
             lookup = Lookup(self.prompt) if self._uses_lookup else None
-            stream, left = row.tokens(chooser, lambda: None, lookup, lambda: None), self._count
+            stream, left = row.tokens(sampler, lambda: None, lookup, lambda: None), self._count
             token = next(stream)
             while True:
                 while isinstance(token, Need):
@@ -76,7 +76,7 @@ class Seen(Decoder):
     """Notes what went into each forward."""
 
     def forward(self, needs: Any) -> list[torch.Tensor]:
-        self.packs = [*getattr(self, "packs", []), [(need.row, need.count, need.is_reading) for need in needs]]
+        self.packs = [*getattr(self, "packs", []), [(need.row, need.count, need.is_prefill) for need in needs]]
         return super().forward(needs)
 
 
@@ -97,7 +97,7 @@ PROMPTS = [ids(30, 3), ids(400, 5), ids(64, 7), (ids(40, 9) * 4)[:150]]
 
 
 def test_everybody_gets_the_tokens_that_they_would_get_alone(model: Any, decoder: Seen) -> None:
-    kv = "bf16" if type(decoder._empty.rows[0]).__name__ == "GrowingLayer" else "int8"
+    kv = "bf16" if type(decoder._empty.layers[0]).__name__ == "GrowingLayer" else "int8"
     alone = [answer(Decoder(model, 128, None, kv), prompt, tokens=20)[0] for prompt in PROMPTS]
     schedule = Schedule(decoder, 4, 10_000, failed)
     asked = [Asked(decoder, prompt, lookup=n % 2 == 1) for n, prompt in enumerate(PROMPTS)]
@@ -119,7 +119,7 @@ def test_an_answer_goes_on_with_every_chunk_of_somebody_elses_prompt(decoder: Se
         schedule.run()
     schedule.add(long.request)
     schedule.add(other.request)
-    while long.request.need is None or long.request.need.is_reading:
+    while long.request.need is None or long.request.need.is_prefill:
         before = len(first.tokens)
         schedule.run()
         assert len(first.tokens) - before <= 1
@@ -140,17 +140,17 @@ def test_the_time_left_is_told_from_the_first_moment_on(model: Any) -> None:
     decoder = Decoder(model, 128, None)
     one = Prompt(ids(300))
     first = decoder.take(one.units, "")
-    list(drive(decoder, first.read(one, "", 8, lambda: None)))
+    list(drive(decoder, first.prefill(one, "", 8, lambda: None)))
     other = Prompt(ids(300, 11))
     second = decoder.take(other.units, "")
     assert second is not first
-    readings = list(drive(decoder, second.read(other, "", 8, lambda: None)))
+    readings = list(drive(decoder, second.prefill(other, "", 8, lambda: None)))
     assert readings[0].eta_s > 0 and readings[-1].eta_s == 0
 
 
 def test_ghost_text_gives_way_to_a_question(decoder: Seen) -> None:
     schedule = Schedule(decoder, 4, 10_000, failed)
-    ghost = Asked(decoder, PROMPTS[1], 50, gives_way=True)
+    ghost = Asked(decoder, PROMPTS[1], 50, is_background=True)
     schedule.add(ghost.request)
     for _ in range(3):
         schedule.run()
@@ -159,7 +159,7 @@ def test_ghost_text_gives_way_to_a_question(decoder: Seen) -> None:
     assert ghost.failure is not None and ghost.failure.code == "busy" and ghost.is_done
     schedule.drain()
     assert len(question.tokens) == 20 and question.failure is None
-    assert not decoder._taken, "rows that were given up are free again"
+    assert not decoder._active, "rows that were given up are free again"
 
 
 @pytest.mark.fault("F5")
@@ -171,8 +171,8 @@ def test_who_does_not_fit_waits_and_is_told(decoder: Seen, monkeypatch: pytest.M
     schedule.run()
     assert not asked[1].told, "it may be a matter of moments"
     schedule.run()
-    assert [event.position for event in asked[1].told if isinstance(event, Waiting)] == [1]
-    assert [event.position for event in asked[2].told if isinstance(event, Waiting)] == [2], "nobody overtakes"
+    assert [event.position for event in asked[1].told if isinstance(event, Queued)] == [1]
+    assert [event.position for event in asked[2].told if isinstance(event, Queued)] == [2], "nobody overtakes"
     assert len({id(row) for pack in decoder.packs for row, *_ in pack}) == 1
     asked[1].is_cancelled = True
     schedule.drain()
@@ -189,7 +189,7 @@ def test_one_that_the_model_cannot_take_fails_alone(model: Any, decoder: Seen) -
     schedule.drain()
     assert bad.failure is not None and bad.failure.message == "IndexError" and bad.is_done
     assert len(one.tokens) == len(other.tokens) == 20 and one.failure is other.failure is None
-    if type(decoder._empty.rows[0]).__name__ == "GrowingLayer":
+    if type(decoder._empty.layers[0]).__name__ == "GrowingLayer":
         assert one.tokens == good
 
 

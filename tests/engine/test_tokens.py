@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from engine_host import Host
+from jupyter_mistral.engine.requests.answer import fill_in_the_middle
 from jupyter_mistral.engine.text.prompt_tokenizer import PromptTokenizer
 from jupyter_mistral.engine.text.vocabulary import Detokenizer, Vocabulary
-from jupyter_mistral.engine.worker.answer import fill_in_the_middle
 from jupyter_mistral.protocol.failures import Failure
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer

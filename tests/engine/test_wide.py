@@ -55,7 +55,7 @@ def test_the_bits_of_a_row_do_not_depend_on_who_comes_with_it(rows: int, columns
 
 def test_without_the_filling_they_would(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the test above proves nothing of it; a processor whose sums never differ does not need it."""
-    if not wide.is_of_use():
+    if not wide.is_faster():
         pytest.skip("this processor multiplies bfloat16 by itself, and is not filled up for")
     monkeypatch.setattr(wide, "ROW_GROUP", 1)
     with pytest.raises(AssertionError):
@@ -69,14 +69,14 @@ def test_bitsandbytes_layers_use_it_where_it_is_of_use() -> None:
     _, given, more = arguments(True)
     with torch.inference_mode():
         found = bnb.matmul_4bit(states, made.weight, quant_state=made.weight.quant_state)
-    assert wide.install() == wide.is_of_use()
-    if wide.is_of_use():
+    assert wide.install() == wide.is_faster()
+    if wide.is_faster():
         assert torch.equal(found, wide.four_bit(states, *given, **more))
 
 
 def test_a_kernel_that_bitsandbytes_brings_is_left_alone() -> None:
     code = (
-        "import torch, bitsandbytes; from jupyter_mistral.engine.decode import wide; wide.is_of_use = lambda: True;"
+        "import torch, bitsandbytes; from jupyter_mistral.engine.decode import wide; wide.is_faster = lambda: True;"
         "torch.library.register_kernel(wide.OP, 'cpu', lambda *a, **k: None); print(wide.install())"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -84,7 +84,7 @@ def test_a_kernel_that_bitsandbytes_brings_is_left_alone() -> None:
 
 
 def test_the_eyes_are_widened_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wide, "is_of_use", lambda: True)
+    monkeypatch.setattr(wide, "is_faster", lambda: True)
     model = torch.nn.ModuleDict(
         {name: torch.nn.Linear(64, 48, dtype=torch.bfloat16) for name in ("vision_tower", "lm_head")}
     )

@@ -138,7 +138,7 @@ def test_one_gate_alone_enables_no_faults(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     def kind(environ: dict[str, str]) -> type:
         # each link takes a descriptor for itself
-        made.append(faults.link_of(os.dup(theirs.fileno()), environ))
+        made.append(faults.make_link(os.dup(theirs.fileno()), environ))
         return type(made[-1])
 
     try:

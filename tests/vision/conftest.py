@@ -1,4 +1,4 @@
-"""Makes the modules of this folder and the worker's host of `tests/engine` importable."""
+"""Makes the modules of this folder and of `tests/engine` importable."""
 
 from __future__ import annotations
 

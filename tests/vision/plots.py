@@ -1,6 +1,6 @@
-"""Small plots of six kinds, drawn by matplotlib at random: what a model is taught to tell apart, and what it is asked about.
+"""Small random plots of six kinds, drawn with matplotlib, that a model is trained to distinguish and tested on.
 
-The same seed draws the same plot. What is held out has seeds, colours, style sheets and line widths that training never had.
+The same seed draws the same plot. The held-out plots have seeds, colours, style sheets and line widths that training never uses.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 SIDE = 112  # pixels: 8 x 8 patches, 4 x 4 tokens
 QUESTION = "Which kind of plot?"
-TAUGHT = {"styles": ("default", "ggplot", "bmh"), "maps": ("viridis", "gray", "coolwarm", "plasma", "Blues")}
+TRAINING = {"styles": ("default", "ggplot", "bmh"), "maps": ("viridis", "gray", "coolwarm", "plasma", "Blues")}
 HELD_OUT = {"styles": ("seaborn-v0_8-darkgrid", "fivethirtyeight"), "maps": ("inferno", "YlGn", "PuOr")}
 
 
@@ -71,16 +71,16 @@ KINDS = tuple(DRAW)
 
 
 def _colour(rng: np.random.Generator, colours: str) -> Any:
-    return 0.75 * np.array(mpl.colormaps[colours](rng.uniform(0.1, 0.8))[:3])  # so that none is white
+    return 0.75 * np.array(mpl.colormaps[colours](rng.uniform(0.1, 0.8))[:3])  # darkened, so that none is white
 
 
-def draw(kind: str, seed: int, of: dict[str, tuple[str, ...]] = TAUGHT) -> bytes:
-    """A PNG of SIDE x SIDE pixels."""
+def draw(kind: str, seed: int, variants: dict[str, tuple[str, ...]] = TRAINING) -> bytes:
+    """Draw a plot as a PNG of SIDE x SIDE pixels. variants: the styles and colour maps to choose from."""
     rng = np.random.default_rng([KINDS.index(kind), seed])
-    with mpl.rc_context(), matplotlib.style.context(of["styles"][rng.integers(len(of["styles"]))]):
+    with mpl.rc_context(), matplotlib.style.context(variants["styles"][rng.integers(len(variants["styles"]))]):
         figure = Figure(figsize=(SIDE / 50, SIDE / 50), dpi=50)
         ax = figure.add_axes((0.18, 0.18, 0.76, 0.72))
-        DRAW[kind](ax, rng, of["maps"][rng.integers(len(of["maps"]))])
+        DRAW[kind](ax, rng, variants["maps"][rng.integers(len(variants["maps"]))])
         if rng.random() < 0.5:
             ax.set_title("".join(rng.choice(list("abcdefg "), 8)), fontsize=8)
         buffer = io.BytesIO()

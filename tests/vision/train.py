@@ -1,8 +1,8 @@
-"""Trains a Mistral3 of a quarter of a million weights to name the kind of a plot from its pixels: `python tests/vision/train.py OUT`.
+"""Trains a Mistral3 with 250,000 weights to recognize the kind of a plot: `python tests/vision/train.py OUT`.
 
-The architecture of Mistral Small 3.1 and 3.2 (Pixtral tower, projector, Mistral text model), with pixels and prompts made
-by the engine's own code, written as a bf16 folder that the engine quantizes and loads as any other. `model/` beside this
-file was made by it, in about ten minutes on two CPU cores.
+It has the architecture of Mistral Small 3.1 and 3.2 (Pixtral tower, projector, Mistral text model). The engine's own code
+makes the pixels and prompts. The result is a bf16 folder that the engine quantizes and loads like any other. The folder
+`model/` was made by this script, in about ten minutes on two CPU cores.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ END = 2
 
 
 def configuration() -> Mistral3Config:
-    """All dimensions are multiples of 64, which bitsandbytes' CPU kernels need."""
+    """Return the configuration. All dimensions are multiples of 64, as bitsandbytes' CPU kernels require."""
     vision = PixtralVisionConfig(
         hidden_size=64,
         intermediate_size=128,
@@ -68,7 +68,7 @@ def configuration() -> Mistral3Config:
 
 
 def write_tekken(out: Path) -> None:
-    """Mistral's tokenizer cut down to single bytes, with the picture settings of Mistral Small 3.1."""
+    """Write Mistral's tokenizer, reduced to single bytes, with the image settings of Mistral Small 3.1."""
     source = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
     data = json.loads(source.read_text())
     size = {"default_vocab_size": BYTES + SPECIALS, "num_vocab_tokens": BYTES, "default_num_special_tokens": SPECIALS}
@@ -79,43 +79,43 @@ def write_tekken(out: Path) -> None:
     (out / "tekken.json").write_text(json.dumps(data))
 
 
-def drawn(kind: str, seeds: range) -> list[bytes]:
+def draw_all(kind: str, seeds: range) -> list[bytes]:
     return [plots.draw(kind, seed) for seed in seeds]
 
 
-def pixels(eyes: ImagePreparer, each: int) -> torch.Tensor:
-    """[kinds, each, 3, side, side]"""
+def make_pixels(preparer: ImagePreparer, each: int) -> torch.Tensor:
+    """Return a tensor [kinds, each, 3, side, side]."""
     with ProcessPoolExecutor(2) as pool:
-        found = list(pool.map(drawn, plots.KINDS, [range(each)] * len(plots.KINDS)))
-    return torch.stack([torch.cat([eyes.prepare(data, "plot").pixels for data in kind]) for kind in found])
+        images = list(pool.map(draw_all, plots.KINDS, [range(each)] * len(plots.KINDS)))
+    return torch.stack([torch.cat([preparer.prepare(data, "plot").pixels for data in kind]) for kind in images])
 
 
-def prompt_ids(eyes: ImagePreparer, folder: Path, vocabulary: Vocabulary) -> list[int]:
-    """Those of any of the plots: all are of one size."""
-    picture = eyes.prepare(plots.draw("bar", 0), "plot")
-    return PromptTokenizer(folder, vocabulary, "[IMG]").prompt([("user", [picture, plots.QUESTION])]).ids
+def prompt_ids(preparer: ImagePreparer, folder: Path, vocabulary: Vocabulary) -> list[int]:
+    """Return the ids of the prompt, which are the same for all plots because they have the same size."""
+    image = preparer.prepare(plots.draw("bar", 0), "plot")
+    return PromptTokenizer(folder, vocabulary, "[IMG]").prompt([("user", [image, plots.QUESTION])]).ids
 
 
 def train(
     model: Mistral3ForConditionalGeneration,
-    seen: torch.Tensor,
+    pixels: torch.Tensor,
     prompt: list[int],
     answers: list[list[int]],
     steps: int,
     batch: int,
 ) -> Iterator[float]:
-    """Losses, one a step."""
+    """Train; yield the loss of each step."""
     longest = max(map(len, answers))
     padded = torch.tensor([answer + [END] * (longest - len(answer)) for answer in answers])
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     start = torch.tensor(prompt)
     for _ in range(steps):
-        kinds, which = torch.randint(len(seen), (batch,)), torch.randint(seen.shape[1], (batch,))
+        kinds, which = torch.randint(len(pixels), (batch,)), torch.randint(pixels.shape[1], (batch,))
         ids = torch.cat([start.expand(batch, -1), padded[kinds]], 1)
-        shown = changed(seen[kinds, which])
-        sizes = torch.tensor([shown.shape[-2:]] * batch)
-        scores = model(input_ids=ids[:, :-1], pixel_values=shown, image_sizes=sizes).logits[:, len(prompt) - 1 :]
+        images = augment(pixels[kinds, which])
+        sizes = torch.tensor([images.shape[-2:]] * batch)
+        scores = model(input_ids=ids[:, :-1], pixel_values=images, image_sizes=sizes).logits[:, len(prompt) - 1 :]
         loss = cross_entropy(scores.flatten(0, 1), padded[kinds].flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -125,29 +125,29 @@ def train(
         yield loss.item()
 
 
-def changed(shown: torch.Tensor) -> torch.Tensor:
-    """Moved by up to 6 pixels, mirrored, other colours: what a plot is does not depend on them."""
+def augment(images: torch.Tensor) -> torch.Tensor:
+    """Shift by up to 6 pixels, mirror, change colours: none of these changes the kind of a plot."""
     right, down = torch.randint(-6, 7, (2,)).tolist()
-    shown = shown.roll((down, right), (2, 3))
+    images = images.roll((down, right), (2, 3))
     if torch.rand(()) < 0.5:
-        shown = shown.flip(3)
-    shown = shown[:, torch.randperm(3)]
-    return shown * (0.6 + 0.5 * torch.rand(len(shown), 1, 1, 1)) + 0.2 * torch.randn(len(shown), 3, 1, 1)
+        images = images.flip(3)
+    images = images[:, torch.randperm(3)]
+    return images * (0.6 + 0.5 * torch.rand(len(images), 1, 1, 1)) + 0.2 * torch.randn(len(images), 3, 1, 1)
 
 
 def build(out: Path, each: int = EACH, steps: int = STEPS, batch: int = BATCH) -> list[float]:
-    """Write the folder `out`; gives the losses."""
+    """Write the folder `out`; return the losses."""
     torch.manual_seed(0)
     out.mkdir(parents=True, exist_ok=True)
     write_tekken(out)
     write_text_tokenizer(out)
     config, vocabulary = configuration(), Vocabulary(out)
-    eyes = ImagePreparer(out, config, vocabulary.control_id)
+    preparer = ImagePreparer(out, config, vocabulary.control_id)
     model = Mistral3ForConditionalGeneration(config)
-    prompt = prompt_ids(eyes, out, vocabulary)
+    prompt = prompt_ids(preparer, out, vocabulary)
     answers = [[*vocabulary.ids(kind), END] for kind in plots.KINDS]
     losses = []
-    for loss in train(model, pixels(eyes, each), prompt, answers, steps, batch):
+    for loss in train(model, make_pixels(preparer, each), prompt, answers, steps, batch):
         losses.append(loss)
         if len(losses) % 50 == 0:
             print(f"step {len(losses)}: loss {sum(losses[-50:]) / 50:.4f}", flush=True)

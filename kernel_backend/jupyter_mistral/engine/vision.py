@@ -1,7 +1,7 @@
-"""Encoded images -> prepared pixels for a Pixtral vision tower, with Pillow. Knows nothing of prompts.
+"""Decodes images with Pillow and prepares their pixels for a Pixtral vision tower. Knows no prompts.
 
-Numbers as in transformers' PixtralImageProcessor and mistral-common's image encoder: longest side, patches of 14 merged
-2 x 2, one token for each, a mark after each row.
+The numbers follow transformers' PixtralImageProcessor and mistral-common's image encoder: a longest side, patches of 14 merged
+2 x 2, one token for each, and a mark after each row.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from PIL import Image, ImageOps
 from ..protocol.failures import Failure
 from ..tokenizer.image_tokens import ImageGrid
 from ..tokenizer.model_files import longest_image_edge
-from .decode.prompt import Picture
+from .prompt import PreparedImage
 
 MAX_PIXELS, MAX_SIDE = 24_000_000, 16384
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
-# of CLIP, as Pixtral was trained
+# of CLIP, which Pixtral was trained with
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -36,18 +36,18 @@ class ImagePreparer:
         self._grid = ImageGrid(square, int(longest_image_edge(folder) or vision.image_size))
         self._mark, self._break, self._end = config.image_token_id, ids("[IMG_BREAK]"), ids("[IMG_END]")
 
-    def prepare(self, data: bytes, which: str) -> Picture:
-        """Decode, scale to whole squares, normalize. Raises `Failure` that names the image as `which`."""
-        image = decode(data, which)
+    def prepare(self, data: bytes, name: str) -> PreparedImage:
+        """Decode, scale to whole squares, normalize. Raises a `Failure` with the image's `name`."""
+        image = decode_image(data, name)
         columns, rows = self._grid.shape(*image.size)
         scaled = image.resize((columns * self._grid.square, rows * self._grid.square), Image.Resampling.BICUBIC)
         values = (np.asarray(scaled, dtype=np.float32) / 255 - np.array(_MEAN, np.float32)) / np.array(_STD, np.float32)
         row = [self._mark] * columns
         ids = [*row, self._break] * (rows - 1) + [*row, self._end]
-        return Picture(torch.from_numpy(values.transpose(2, 0, 1).copy())[None], tuple(ids))
+        return PreparedImage(torch.from_numpy(values.transpose(2, 0, 1).copy())[None], tuple(ids))
 
 
-def decode(data: bytes, which: str) -> Image.Image:
+def decode_image(data: bytes, name: str) -> Image.Image:
     """RGB, upright, on white. The size is checked before decoding; the format is detected from the content."""
     try:
         with warnings.catch_warnings():
@@ -59,12 +59,12 @@ def decode(data: bytes, which: str) -> Image.Image:
     except Image.DecompressionBombError:
         raise Failure(
             "too_large",
-            f"{which} has more than {MAX_PIXELS // 10**6} megapixels or {MAX_SIDE:,} pixels a side.",
+            f"{name} has more than {MAX_PIXELS // 10**6} megapixels or {MAX_SIDE:,} pixels on one side.",
             "Send a smaller image.",
         ) from None
     except (OSError, ValueError, SyntaxError):
         raise Failure(
-            "bad_request", f"{which} cannot be read as PNG, JPEG, WebP or GIF.", "Save the image again and resend it."
+            "bad_request", f"{name} cannot be read as PNG, JPEG, WebP or GIF.", "Save the image again, then resend it."
         ) from None
-    ground = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(ground, image).convert("RGB")
+    background = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(background, image).convert("RGB")

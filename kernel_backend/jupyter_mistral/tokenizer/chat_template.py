@@ -1,6 +1,6 @@
 """Render a conversation with the chat template of a model folder, with placeholders in place of the users' texts.
 
-The engine turns the result into token ids (`engine/text/template.py`), `context/token_counts.py` counts it. Both put the texts in
+The engine turns the result into token ids (`engine/text/prompt_tokenizer.py`), `context/token_counts.py` counts it. Both put the texts in
 afterwards, so that no text can become a control token.
 """
 

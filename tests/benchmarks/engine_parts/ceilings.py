@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .sections import Plan, Tell
+from .sections import Plan, Report
 from .timing import seconds
 
 
@@ -16,7 +16,7 @@ def copied(plan: Plan) -> float:
     return 2 * size / seconds(lambda: target.copy_(source), plan.device)
 
 
-def measure(plan: Plan, tell: Tell) -> None:
+def measure(plan: Plan, tell: Report) -> None:
     if plan.device == "cuda":
         tell("device", {"name": torch.cuda.get_device_name()})
     tell("copy", {"GB/s": round(copied(plan) / 1e9, 1)})

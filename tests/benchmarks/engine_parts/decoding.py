@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from jupyter_mistral.engine.decode.decoder import Decoder
 from jupyter_mistral.engine.fast import ops
-from jupyter_mistral.engine.fast.choose import HEAD, Fast, fast_path
+from jupyter_mistral.engine.fast.choose import HEAD, FastPath, fast_path
 from jupyter_mistral.engine.fast.step import FastModel
 from jupyter_mistral.engine.kv import attention
 from jupyter_mistral.models.memory import KV_KINDS
 
 from . import rows, weights
-from .sections import Figures, Plan, Tell
+from .sections import Figures, Plan, Report
 from .stock import Stock
 
 SMALL_CARD = 24e9  # bytes for us on a card of 24,564 MiB; CUDA itself and a desktop have the other 1.7 GB
@@ -69,7 +69,7 @@ def checked(decoder: Decoder) -> None:
 # ---------------------------------------------------------------------------------------------- one way after the other
 
 
-def ways(plan: Plan, tell: Tell) -> None:
+def ways(plan: Plan, tell: Report) -> None:
     """A fresh answer of one request, from transformers' `generate` to all that we do. Each way has a model for itself."""
     kernels = "Triton's kernels" if the_wish(plan) == "triton" else "the kernels' references"
     found: dict[str, Callable[[Plan], Decoder]] = {
@@ -96,7 +96,7 @@ def _attempt(measure: Callable[[], Figures]) -> Figures:
 def _stock(plan: Plan) -> Decoder:
     model = _ready(plan)
     chosen = Stock(ops.triton() if the_wish(plan) == "triton" else ops.Reference(), model)
-    return Decoder(model, 4096, None, fast=Fast(lambda: FastModel(model, chosen), "bf16"))
+    return Decoder(model, 4096, None, fast=FastPath(lambda: FastModel(model, chosen), "bf16"))
 
 
 def _generated(plan: Plan) -> Figures:
@@ -148,15 +148,15 @@ def _clear() -> None:
 # ---------------------------------------------------------------------------------------------- ours alone
 
 
-def contexts(plan: Plan, tell: Tell) -> None:
+def contexts(plan: Plan, tell: Report) -> None:
     decoder = ours(plan)
     for context in (64, 192, 512, 1536) if plan.is_tiny else (512, 8192, 32768, LONGEST - 1024):
         tell(f"{context} tokens", measured(plan, decoder, context))
-        decoder.drop()
+        decoder.free_idle()
         _clear()
 
 
-def kinds(plan: Plan, tell: Tell) -> None:
+def kinds(plan: Plan, tell: Report) -> None:
     """Of storing keys and values, where they weigh as much as it takes to be seen."""
     context, model = 512 if plan.is_tiny else 32768, _ready(plan)
     for kv in KV_KINDS:
@@ -164,7 +164,7 @@ def kinds(plan: Plan, tell: Tell) -> None:
         _clear()
 
 
-def together(plan: Plan, tell: Tell) -> None:
+def together(plan: Plan, tell: Report) -> None:
     decoder = ours(plan)
     one = 0.0
     for count in (1, 2, 4, 8):
@@ -173,7 +173,7 @@ def together(plan: Plan, tell: Tell) -> None:
         tell(f"{count} requests", found | {"times one": round(found["tokens/s"] / one, 2)})
 
 
-def identical(plan: Plan, tell: Tell) -> None:
+def identical(plan: Plan, tell: Report) -> None:
     """Both paths are given the reference's tokens: as long as each of its choices is the reference's, so is its answer."""
     model = _ready(plan)
     # Triton's interpreter takes seconds for a step
@@ -194,7 +194,7 @@ def identical(plan: Plan, tell: Tell) -> None:
     tell("greedy", found | told)
 
 
-def small_card(plan: Plan, tell: Tell) -> None:
+def small_card(plan: Plan, tell: Report) -> None:
     """The longest context on a card of 24 GB, keys and values in int4: a last chunk of the prompt is read, then answered."""
     context = 1536 if plan.is_tiny else LONGEST
     if plan.device == "cuda":

@@ -20,13 +20,13 @@ from jupyter_mistral.engine.decode.row import Need
 
 from . import rows
 from .decoding import checked, context_of, ours
-from .sections import Figures, Plan, Tell
+from .sections import Figures, Plan, Report
 
 _FILE = Path(__file__).with_name("edits.json")
 
 
 class Recorded:
-    """Stands for a `Chooser`: looks at the scores as that does, and says what was recorded."""
+    """Stands for a `Sampler`: looks at the scores as that does, and says what was recorded."""
 
     def __init__(self, answer: list[int]) -> None:
         self._answer = iter(answer)
@@ -39,7 +39,7 @@ class Recorded:
         return self.choose(scores)
 
 
-def measure(plan: Plan, tell: Tell) -> None:
+def measure(plan: Plan, tell: Report) -> None:
     edits = json.loads(_FILE.read_text())["edits"][: 1 if plan.is_tiny else None]
     decoder = ours(plan)
     for draft in (0, 3, 7, 15):
@@ -62,9 +62,9 @@ def _cell(plan: Plan, decoder: Decoder, edit: dict[str, Any], draft: int) -> tup
     before, after = ([5 + token for token in edit[side]] for side in ("before", "after"))
     row = rows.begun(decoder, plan.shape, context_of(plan) + len(before), len(after) + 32, before)
     lookup = Lookup(row.units.tolist(), draft) if draft else None
-    chooser: Any = Recorded([*after, *[0] * 32])  # the last draft may reach beyond the end
+    sampler: Any = Recorded([*after, *[0] * 32])  # the last draft may reach beyond the end
     begin = time.perf_counter()
-    steps = _driven(decoder, row.tokens(chooser, lambda: None, lookup, lambda: None), len(after))
+    steps = _driven(decoder, row.tokens(sampler, lambda: None, lookup, lambda: None), len(after))
     seconds = time.perf_counter() - begin
     rows.end(decoder, [row])
     return len(after), steps, seconds

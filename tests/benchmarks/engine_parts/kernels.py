@@ -14,7 +14,7 @@ from jupyter_mistral.models.memory import NF4_BYTES
 from . import weights
 from .ceilings import copied
 from .decoding import the_wish
-from .sections import Plan, Tell
+from .sections import Plan, Report
 from .shapes import LAYER
 from .timing import recorded, seconds
 
@@ -23,7 +23,7 @@ _BEYOND_CACHE = 4e8  # bytes to go through before the same weights are read agai
 _SLICE = 4096
 
 
-def measure(plan: Plan, tell: Tell) -> None:
+def measure(plan: Plan, tell: Report) -> None:
     top = copied(plan)
     chosen = ops.triton() if the_wish(plan) == "triton" else ops.Reference()
     sums = {m: [0.0, 0.0, 0.0] for m in ROWS}
@@ -43,7 +43,7 @@ def measure(plan: Plan, tell: Tell) -> None:
         tell(f"{LAYER}, {m} rows", _told({"ours": own, "bitsandbytes": their}, size, top))
 
 
-def head(plan: Plan, tell: Tell) -> None:
+def head(plan: Plan, tell: Report) -> None:
     """The last layer in int8, which bitsandbytes does not have, beside torch's in bf16."""
     top, rows, columns = copied(plan), plan.shape.vocabulary, plan.shape.hidden
     chosen = ops.triton() if the_wish(plan) == "triton" else ops.Reference()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .sections import Plan, Tell
+from .sections import Plan, Report
 from .shapes import Shape
 
 _BUILD = "build-engine-benchmark"
@@ -28,7 +28,7 @@ _OURS = {
 }
 
 
-def build(plan: Plan, tell: Tell) -> None:
+def build(plan: Plan, tell: Report) -> None:
     """Build `llama-bench` from the sources that were given, unless it stands there."""
     if plan.llama_cpp is None or _found(plan) is not None:
         return tell("llama-bench", {"path": str(_found(plan) or "none, no sources were given")})
@@ -41,7 +41,7 @@ def build(plan: Plan, tell: Tell) -> None:
     return tell("llama-bench", {"path": str(_found(plan))})
 
 
-def measure(plan: Plan, tell: Tell) -> None:
+def measure(plan: Plan, tell: Report) -> None:
     bench = _found(plan)
     if bench is None:
         raise FileNotFoundError("no llama-bench on PATH, and no llama.cpp by --llama-cpp PATH: no peer was measured")

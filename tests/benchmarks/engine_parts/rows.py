@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from jupyter_mistral.engine.decode.decoder import Decoder
-from jupyter_mistral.engine.decode.prompt import Prompt
 from jupyter_mistral.engine.decode.row import Need, Row
-from jupyter_mistral.engine.decode.sampling import Chooser
+from jupyter_mistral.engine.decode.sampling import Sampler
 from jupyter_mistral.engine.kv.sequence import BLOCK
 from jupyter_mistral.engine.kv.sequence import Sequence as KeysAndValues
+from jupyter_mistral.engine.prompt import Prompt
 from jupyter_mistral.protocol.requests import Sampling
 from row_driver import drive
 
@@ -31,23 +31,23 @@ def ids(shape: Shape, count: int, seed: int = 0) -> list[int]:
 def begun(decoder: Decoder, shape: Shape, context: int, room: int, tail: Sequence[int] = ()) -> Row:
     """A row that holds `context` tokens, the last ones `tail`, and has the scores for the next. `room`: tokens to come."""
     row = decoder.take(np.zeros(0, dtype=np.int64), "")
-    row.drop()
+    row.free()
     filled = max(0, context - _READ) // BLOCK * BLOCK
     if filled:
         with torch.inference_mode():
             _fill(row.sequence, shape, filled, context + room, decoder.device)
         row.units = np.zeros(filled, dtype=np.int64)
     prompt = Prompt([0] * filled + ids(shape, context - filled - len(tail)) + list(tail))
-    for _ in drive(decoder, row.read(prompt, "", room, lambda: None)):
+    for _ in drive(decoder, row.prefill(prompt, "", room, lambda: None)):
         pass
     return row
 
 
 def _fill(sequence: KeysAndValues, shape: Shape, tokens: int, wanted: int, device: torch.device) -> None:
     sequence.reserve(wanted)
-    for layer in sequence.rows:
+    for layer in sequence.layers:
         pair = torch.randn(2, 1, shape.kv_heads, BLOCK, shape.size, dtype=torch.bfloat16, device=device)
-        for _ in layer.stretches(pair[0], pair[1]):
+        for _ in layer.append_tokens(pair[0], pair[1]):
             pass
         block = layer.copy_out(0).clone()
         layer.cut(0)
@@ -57,7 +57,7 @@ def _fill(sequence: KeysAndValues, shape: Shape, tokens: int, wanted: int, devic
 
 def stream(row: Row, decoder: Decoder) -> Iterator[Any]:
     """Greedy tokens and needs, without end."""
-    return row.tokens(Chooser(Sampling(temperature=0), decoder.device), lambda: None, None, lambda: None)
+    return row.tokens(Sampler(Sampling(temperature=0), decoder.device), lambda: None, None, lambda: None)
 
 
 def step_seconds(decoder: Decoder, rows: Sequence[Row], steps: int) -> float:
@@ -76,5 +76,5 @@ def step_seconds(decoder: Decoder, rows: Sequence[Row], steps: int) -> float:
 def end(decoder: Decoder, rows: Sequence[Row]) -> None:
     """Give their memory back."""
     for row in rows:
-        row.drop()
+        row.free()
         decoder.give_back(row)

@@ -19,7 +19,7 @@ from typing import Any
 from .shapes import Shape
 
 Figures = dict[str, Any]
-Tell = Callable[[str, Figures], None]  # a row of the section's table: its name, its figures by column
+Report = Callable[[str, Figures], None]  # a row of the section's table: its name, its figures by column
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Section:
     name: str
     about: str
     seconds: int
-    measure: str  # module of this package, and its function `(Plan, Tell) -> None` that tells each figure at once
+    measure: str  # module of this package, and its function `(Plan, Report) -> None` that tells each figure at once
 
 
 def run(section: Section, plan: Plan) -> dict[str, Any]:

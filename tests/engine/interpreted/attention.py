@@ -8,10 +8,10 @@ import triton
 import triton.language as tl
 from effort import first
 from jupyter_mistral.engine.fast import attention_triton, small
-from jupyter_mistral.engine.fast.attention_triton import _whole_keys, _whole_values
+from jupyter_mistral.engine.fast.attention_triton import _unpack_keys, _unpack_values
 from jupyter_mistral.engine.fast.slots import Slots
-from jupyter_mistral.engine.kv.attention import Pack
 from jupyter_mistral.engine.kv.packed import new_sequence
+from jupyter_mistral.engine.kv.sequence import Pack
 from jupyter_mistral.models.memory import KV_KINDS
 
 # of the length of the answers; torch's own attention in bfloat16 is as far from the exact one (0.0022)
@@ -29,9 +29,9 @@ def held(kind: str, heads: int, size: int, *parts: tuple[int, int], seed: int = 
     for number, (length, count) in enumerate(parts):
         torch.manual_seed(seed + number)
         sequence, _ = new_sequence(2, kind)
-        for layer in sequence.rows:
+        for layer in sequence.layers:
             many = max(1, length)  # a layer that has held nothing yet knows no shape
-            list(layer.stretches(random(1, heads, many, size), random(1, heads, many, size)))
+            list(layer.append_tokens(random(1, heads, many, size), random(1, heads, many, size)))
             layer.cut(length)
         pack.append((sequence, count))
     return pack
@@ -62,7 +62,9 @@ class Step:
     def exact(self) -> torch.Tensor:
         answers, queries = [], iter(self.query.double())
         for sequence, count in self.pack:
-            keys, values = (t[0].double().repeat_interleave(self.group, 0) for t in sequence.rows[LAYER].seen(count))
+            keys, values = (
+                t[0].double().repeat_interleave(self.group, 0) for t in sequence.layers[LAYER].visible(count)
+            )
             for stop in range(sequence.length + 1, sequence.length + count + 1):
                 scores = torch.einsum("hd,htd->ht", next(queries), keys[:, :stop]) * self._scale
                 answers.append(torch.einsum("ht,htd->hd", scores.softmax(1), values[:, :stop]).flatten())
@@ -114,8 +116,8 @@ def _unpack(
     head, at = tl.program_id(0), tl.arange(0, SIZE)
     for part in tl.static_range(2):
         first = part * 32
-        keys = _whole_keys(row, head, first, KV_HEADS, SIZE, SIZE, 32, BITS, 64, True)
-        values = _whole_values(row + half, head, first, KV_HEADS, SIZE, SIZE, 32, BITS, GROUP, 64, True)
+        keys = _unpack_keys(row, head, first, KV_HEADS, SIZE, SIZE, 32, BITS, 64, True)
+        values = _unpack_values(row + half, head, first, KV_HEADS, SIZE, SIZE, 32, BITS, GROUP, 64, True)
         to = ((head * 64 + first + tl.arange(0, 32)) * SIZE)[:, None] + at[None, :]
         tl.store(KEYS + to, keys)
         tl.store(VALUES + to, values)
@@ -127,15 +129,15 @@ def _unpack(
 )
 def test_blocks_are_unpacked_to_the_bits_of_the_codec(kind: str, heads: int, size: int) -> None:
     ((sequence, _),) = held(kind, heads, size, (0, 1))
-    layer = sequence.rows[0]
+    layer = sequence.layers[0]
     key, value = (random(1, heads, 64, size) * torch.logspace(-4, 1, size) for _ in range(2))
-    list(layer.stretches(key.bfloat16(), value.bfloat16()))
+    list(layer.append_tokens(key.bfloat16(), value.bfloat16()))
     found = torch.empty(2, heads, 64, size)
     numbers = heads * 64 * size
     bits = KV_KINDS[kind]
     half = numbers * bits // 8 + numbers // 8
-    _unpack[(heads,)](layer.place().rows, *found, heads, size, bits, min(64, size), half)
-    for ours, theirs in zip(found, layer.seen(0), strict=True):
+    _unpack[(heads,)](layer.address().blocks, *found, heads, size, bits, min(64, size), half)
+    for ours, theirs in zip(found, layer.visible(0), strict=True):
         assert torch.equal(ours, theirs[0].float())
 
 

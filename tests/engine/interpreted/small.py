@@ -48,8 +48,8 @@ def sequences(kind: str, heads: int, size: int, lengths: list[int]) -> list[Sequ
     found = []
     for length in lengths:
         sequence, _ = new_sequence(2, kind)
-        for layer in sequence.rows:
-            list(layer.stretches(random(1, heads, length, size), random(1, heads, length, size)))
+        for layer in sequence.layers:
+            list(layer.append_tokens(random(1, heads, length, size), random(1, heads, length, size)))
         found.append(sequence)
     return found
 
@@ -83,7 +83,7 @@ def test_appending_is_the_reference(kind: str, size: int, is_normed: bool) -> No
         cos, sin = (torch.cat([part, part], 1).bfloat16() for part in (angles.cos(), angles.sin()))
         query = of.rotate_and_append(qkv, cos, sin, slots, 1, norms)
         slots.advance()
-        held = [t for sequence, _ in pack for layer in sequence.rows for t in layer.seen(0)]
+        held = [t for sequence, _ in pack for layer in sequence.layers for t in layer.visible(0)]
         found.append([query, *(t.clone() for t in held)])
     assert not torch.equal(found[0][3][:, :, 37:], torch.zeros_like(found[0][3][:, :, 37:]))
     for ours, expected in zip(found[1], found[0], strict=True):

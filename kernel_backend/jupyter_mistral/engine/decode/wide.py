@@ -1,11 +1,11 @@
-"""Products in 32 bit, on x86 processors that have no AVX-512 and so multiply bfloat16 slowly.
+"""Matrix products in 32 bit, on x86 processors without AVX-512, which multiply bfloat16 slowly.
 
-bitsandbytes unpacks a 4-bit weight to the kind of the states and leaves the product to torch, whose product of bfloat16
-is emulated on such processors: five to six times slower than that of 32 bit at 256 tokens, slower for one token too
-(`tests/benchmarks/wide.py`). 32 bit is exact for what bfloat16 holds, and rounded once at the end.
+bitsandbytes unpacks a 4-bit weight to the dtype of the states and leaves the product to torch, which emulates bfloat16 on
+such processors: five to six times slower than 32 bit at 256 tokens, and slower for one token too
+(`tests/benchmarks/wide.py`). 32 bit is exact for bfloat16 inputs and rounded once at the end.
 
-The bits of a row must not depend on how many rows come with it (`attention.py` says why). MKL's kernels for a number of
-rows that is no multiple of four sum in another order, so the rows are filled up to one.
+The bits of a row must not depend on the number of rows (`kv/attention.py` says why). MKL's kernels sum in another order
+where that number is no multiple of four, so rows are padded to one.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-import bitsandbytes  # noqa: F401  # it registers the operators that are called and taken over below
+import bitsandbytes  # noqa: F401  # registers the operators used and replaced below
 import torch
 from torch.nn import functional
 
 OP = "bitsandbytes::gemm_4bit"
 ROW_GROUP = 4
-_EYES = ("vision_tower", "multi_modal_projector")
-_is_ours = False
+_VISION = ("vision_tower", "multi_modal_projector")
+_is_replaced = False
 
 
-def is_of_use() -> bool:
+def is_faster() -> bool:
     """Whether torch emulates bfloat16 on this processor."""
     return platform.machine().lower() in {"x86_64", "amd64"} and not torch.backends.cpu.get_cpu_capability().startswith(
         "AVX512"
@@ -32,22 +32,22 @@ def is_of_use() -> bool:
 
 
 def install() -> bool:
-    """Take every 4-bit product on the CPU of this process over where `is_of_use`; whether it is ours from now on.
+    """Replace bitsandbytes' 4-bit product on the CPU where this `is_faster`. Returns whether it is replaced.
 
-    A bitsandbytes that brings a kernel of its own for the CPU keeps it.
+    A bitsandbytes with its own CPU kernel keeps that.
     """
-    global _is_ours
-    if not _is_ours and is_of_use() and not torch._C._dispatch_has_kernel_for_dispatch_key(OP, "CPU"):
+    global _is_replaced
+    if not _is_replaced and is_faster() and not torch._C._dispatch_has_kernel_for_dispatch_key(OP, "CPU"):
         torch.library.register_kernel(OP, "cpu", four_bit)
-        _is_ours = True
-    return _is_ours
+        _is_replaced = True
+    return _is_replaced
 
 
 def widen(model: Any) -> None:
-    """The plain layers of a model's eyes too, in place."""
-    if is_of_use():
+    """Do the same for the unquantized layers of a vision model, in place."""
+    if is_faster():
         for name, module in model.named_modules():
-            if type(module) is torch.nn.Linear and any(part in name for part in _EYES):
+            if type(module) is torch.nn.Linear and any(part in name for part in _VISION):
                 module.__class__ = WideLinear
 
 
@@ -57,12 +57,12 @@ class WideLinear(torch.nn.Linear):
 
 
 def linear(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """States [..., columns] times weight [rows, columns] -> [..., rows], computed in 32 bit, in the kind of the states."""
+    """States [..., columns] times weight [rows, columns] -> [..., rows], computed in 32 bit, in the dtype of the states."""
     flat = states.reshape(-1, states.shape[-1]).float()
     count = len(flat)
     filled = functional.pad(flat, (0, 0, 0, -count % ROW_GROUP))
-    found = functional.linear(filled, weight.float(), None if bias is None else bias.float())
-    return found[:count].to(states.dtype).reshape(*states.shape[:-1], len(weight))
+    output = functional.linear(filled, weight.float(), None if bias is None else bias.float())
+    return output[:count].to(states.dtype).reshape(*states.shape[:-1], len(weight))
 
 
 def four_bit(
@@ -77,9 +77,9 @@ def four_bit(
     absmax_code: torch.Tensor | None = None,
     absmax_offset: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """States [..., columns] times the 4-bit weight of `shape` [rows, columns] -> [..., rows], in the kind of the states.
+    """States [..., columns] times the 4-bit weight of `shape` [rows, columns] -> [..., rows], in the dtype of the states.
 
-    The order is that of bitsandbytes' operator. With `absmax_8bit` the scales are 8 bit themselves, in blocks of 256.
+    The parameters are those of bitsandbytes' operator. With `absmax_8bit` the scales are quantized too, in blocks of 256.
     """
     unpack = torch.ops.bitsandbytes
     if absmax_8bit is not None:

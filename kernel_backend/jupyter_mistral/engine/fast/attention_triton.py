@@ -1,9 +1,9 @@
-"""Attention of a decode step over keys and values where they lie, in 16 bit or packed (`packed.py`).
+"""Attention of a decode step over the KV cache in place, in 16 bit or packed (`kv/packed.py`).
 
-A sequence's blocks of 64 tokens are dealt out to a fixed number of splits, block b to split b % splits, so the grid is the
-same for every length, and which numbers are added together depends on a token's place alone. A split goes through its
-blocks with the running maximum of Flash Attention (arXiv 2205.14135); a second kernel joins the splits (Flash Decoding).
-The query heads that share keys, and the tokens of one sequence, are the rows of one matrix product.
+A sequence's blocks of 64 tokens are divided among a fixed number of splits, block b to split b % splits. So the grid is the
+same for every length, and the order of sums depends on a token's position alone. A split runs through its blocks with the
+running maximum of Flash Attention (arXiv 2205.14135); a second kernel joins the splits (Flash Decoding). The query heads that
+share keys, and the tokens of one sequence, are the rows of one matrix product.
 """
 
 # Triton's kernels are another language in Python's syntax:
@@ -22,24 +22,24 @@ from ..kv.sequence import BLOCK
 from .slots import FIELDS, Slots
 from .small_triton import INTERPRETED, address, pointer, rounded
 
-_PROGRAMS = 256  # for one sequence, when it is long: about two for each processor of a large GPU
+_PROGRAMS = 256  # for one long sequence: about two per multiprocessor of a large GPU
 _LEAST_ROWS = 16  # of a matrix product on tensor cores
-_LOG2_E = 1.4426950408889634  # the kernel's exponentials are of 2
+_LOG2_E = 1.4426950408889634  # the kernel computes powers of 2
 
 
 @triton.jit
 def _operand(x, INTERPRETED: tl.constexpr):
-    """For a product in bfloat16, of numbers that are rounded to it; the interpreter can take them in 32 bit only."""
+    """An operand in bfloat16; the interpreter multiplies in 32 bit only, so there it is only rounded."""
     return rounded(x, True) if INTERPRETED else x.to(tl.bfloat16)
 
 
 @triton.jit
 def _add(query, keys, values, seen, top, total, answer, scale, INTERPRETED: tl.constexpr):
-    """Take a tile of keys and values [tile, width] into each row's running maximum, sum and weighted values."""
+    """Add a tile of keys and values [tile, width] to each row's running maximum, sum and weighted values."""
     scores = tl.dot(query, tl.trans(keys)).to(tl.float32) * scale
     scores = tl.where(seen, scores, float("-inf"))
     higher = tl.maximum(top, tl.max(scores, 1))
-    base = tl.where(higher == float("-inf"), 0.0, higher)  # a row may see nothing of this tile
+    base = tl.where(higher == float("-inf"), 0.0, higher)  # a row may attend to nothing in this tile
     shrink = tl.exp2(top - base)
     weights = tl.exp2(scores - base[:, None])
     total = total * shrink + tl.sum(weights, 1)
@@ -48,22 +48,22 @@ def _add(query, keys, values, seen, top, total, answer, scale, INTERPRETED: tl.c
 
 
 @triton.jit
-def _sixteen(
+def _load_tile(
     start, first, last, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, INTERPRETED: tl.constexpr
 ):
     """Tokens `first` to `last` of a buffer of one head in 16 bit, zeros after the last."""
     at, tokens = tl.arange(0, WIDTH), first + tl.arange(0, TILE)
     mask = (tokens <= last)[:, None] & (at < SIZE)[None, :]
-    found = tl.load(start + tokens[:, None] * SIZE + at[None, :], mask=mask, other=0)
-    return _operand(found.to(tl.float32), INTERPRETED)
+    tile = tl.load(start + tokens[:, None] * SIZE + at[None, :], mask=mask, other=0)
+    return _operand(tile.to(tl.float32), INTERPRETED)
 
 
 @triton.jit
-def _whole(
+def _unpack(
     row, head, first, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr, BITS: tl.constexpr,
     HALF: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Some tokens of one head of a block of integers; of 4 bits, the first half of all lies in the low ones of the bytes."""
+    """Some tokens of one head of a block of integers. With 4 bits, the first half of all numbers is in the bytes' low bits."""
     at, tokens = tl.arange(0, WIDTH), first + tl.arange(0, TILE)
     starts = (head * BLOCK + tokens) * SIZE
     mask = (at < SIZE)[None, :]
@@ -79,13 +79,13 @@ def _whole(
 
 
 @triton.jit
-def _whole_keys(
+def _unpack_keys(
     row, head, first, KV_HEADS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
     BITS: tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
 ):  # fmt: skip
-    """A tile of keys is a group: a least and a step for each channel."""
+    """A tile of keys is a group, with a minimum and a step per channel."""
     COUNT: tl.constexpr = KV_HEADS * BLOCK * SIZE
-    found = _whole(row, head, first, SIZE, WIDTH, TILE, BITS, COUNT // 2, BLOCK)
+    found = _unpack(row, head, first, SIZE, WIDTH, TILE, BITS, COUNT // 2, BLOCK)
     at = tl.arange(0, WIDTH)
     scales = pointer(row + COUNT * BITS // 8, tl.float16) + (head * BLOCK + first) // TILE * SIZE + at
     least = tl.load(scales, mask=at < SIZE, other=0).to(tl.float32)
@@ -94,14 +94,14 @@ def _whole_keys(
 
 
 @triton.jit
-def _whole_values(
+def _unpack_values(
     row, head, first, KV_HEADS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
     BITS: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
 ):  # fmt: skip
-    """A least and a step for each token and group of channels."""
+    """A minimum and a step per token and group of channels."""
     COUNT: tl.constexpr = KV_HEADS * BLOCK * SIZE
     GROUPS: tl.constexpr = SIZE // GROUP
-    found = _whole(row, head, first, SIZE, WIDTH, TILE, BITS, COUNT // 2, BLOCK)
+    found = _unpack(row, head, first, SIZE, WIDTH, TILE, BITS, COUNT // 2, BLOCK)
     scales = pointer(row + COUNT * BITS // 8, tl.float16)
     scales += (head * BLOCK + first + tl.arange(0, TILE)) * GROUPS
     group = (tl.arange(0, WIDTH) // GROUP)[None, :]
@@ -114,13 +114,16 @@ def _whole_values(
 
 
 @triton.jit
-def _look(
-    QUERY, POSITIONS, FIRSTS, COUNTS, PLACES, ANSWERS, TOPS, TOTALS, layer, scale,
+def _attend(
+    QUERY, POSITIONS, FIRSTS, COUNTS, ADDRESSES, ANSWERS, TOPS, TOTALS, layer, scale,
     MOST: tl.constexpr, FIELDS: tl.constexpr, KV_HEADS: tl.constexpr, SHARING: tl.constexpr, ROOM: tl.constexpr,
     ROWS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, SPLITS: tl.constexpr, BITS: tl.constexpr,
     TILE: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
 ):  # fmt: skip
-    """One split of one sequence, for the SHARING query heads of one head of keys; each token has ROOM rows for them."""
+    """One split of one sequence, for the SHARING query heads of one key head; each token has ROOM rows for them.
+
+    One function of 60 lines: both formats share the loop state, and Triton has no structs to pass it around.
+    """
     head, split, slot = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     count = tl.load(COUNTS + slot).to(tl.int32)
     if count == 0:
@@ -143,35 +146,35 @@ def _look(
     total = tl.zeros([ROWS], tl.float32)
     answer = tl.zeros([ROWS, WIDTH], tl.float32)
 
-    stride = address(PLACES, layer, 2, token, MOST, FIELDS) * head
-    keys_at = pointer(address(PLACES, layer, 0, token, MOST, FIELDS), tl.bfloat16) + stride
-    values_at = pointer(address(PLACES, layer, 1, token, MOST, FIELDS), tl.bfloat16) + stride
+    stride = address(ADDRESSES, layer, 2, token, MOST, FIELDS) * head
+    keys_at = pointer(address(ADDRESSES, layer, 0, token, MOST, FIELDS), tl.bfloat16) + stride
+    values_at = pointer(address(ADDRESSES, layer, 1, token, MOST, FIELDS), tl.bfloat16) + stride
     tokens = tl.arange(0, BLOCK)
     if BITS == 16:
         for block in range(split, last // BLOCK + 1, SPLITS):
-            keys = _sixteen(keys_at, block * BLOCK, last, SIZE, WIDTH, BLOCK, INTERPRETED)
-            values = _sixteen(values_at, block * BLOCK, last, SIZE, WIDTH, BLOCK, INTERPRETED)
+            keys = _load_tile(keys_at, block * BLOCK, last, SIZE, WIDTH, BLOCK, INTERPRETED)
+            values = _load_tile(values_at, block * BLOCK, last, SIZE, WIDTH, BLOCK, INTERPRETED)
             seen = (block * BLOCK + tokens)[None, :] <= own[:, None]
             top, total, answer = _add(query, keys, values, seen, top, total, answer, scale, INTERPRETED)
     else:
         NUMBERS: tl.constexpr = KV_HEADS * BLOCK * SIZE
         KEYS: tl.constexpr = NUMBERS * BITS // 8 + 4 * NUMBERS // TILE
         VALUES: tl.constexpr = NUMBERS * BITS // 8 + 4 * NUMBERS // GROUP
-        rows = address(PLACES, layer, 3, token, MOST, FIELDS)
+        rows = address(ADDRESSES, layer, 3, token, MOST, FIELDS)
         for block in range(split, last // BLOCK, SPLITS):
             packed = rows + tl.cast(block, tl.int64) * (KEYS + VALUES)
             for part in tl.static_range(BLOCK // TILE):
                 first = part * TILE
-                keys = _whole_keys(packed, head, first, KV_HEADS, SIZE, WIDTH, TILE, BITS, BLOCK, INTERPRETED)
-                values = _whole_values(
+                keys = _unpack_keys(packed, head, first, KV_HEADS, SIZE, WIDTH, TILE, BITS, BLOCK, INTERPRETED)
+                values = _unpack_values(
                     packed + KEYS, head, first, KV_HEADS, SIZE, WIDTH, TILE, BITS, GROUP, BLOCK, INTERPRETED
                 )
                 seen = tl.full([ROWS, TILE], 1, tl.int1)
                 top, total, answer = _add(query, keys, values, seen, top, total, answer, scale, INTERPRETED)
         if last // BLOCK % SPLITS == split:
             begun = last // BLOCK * BLOCK
-            keys = _sixteen(keys_at, 0, last - begun, SIZE, WIDTH, BLOCK, INTERPRETED)
-            values = _sixteen(values_at, 0, last - begun, SIZE, WIDTH, BLOCK, INTERPRETED)
+            keys = _load_tile(keys_at, 0, last - begun, SIZE, WIDTH, BLOCK, INTERPRETED)
+            values = _load_tile(values_at, 0, last - begun, SIZE, WIDTH, BLOCK, INTERPRETED)
             seen = (begun + tokens)[None, :] <= own[:, None]
             top, total, answer = _add(query, keys, values, seen, top, total, answer, scale, INTERPRETED)
 
@@ -186,7 +189,7 @@ def _join(
     POSITIONS, ANSWERS, TOPS, TOTALS, OUT,
     SIZE: tl.constexpr, WIDTH: tl.constexpr, SPLITS: tl.constexpr, BLOCK: tl.constexpr, INTERPRETED: tl.constexpr,
 ):  # fmt: skip
-    """One head of one token: what its splits found, each by its share of the sum of exponentials."""
+    """One head of one token: the outputs of its splits, weighted by their share of the sum of exponentials."""
     token = tl.program_id(0)
     place = token * tl.num_programs(1) + tl.program_id(1)
     split, at = tl.arange(0, SPLITS), tl.arange(0, WIDTH)
@@ -200,20 +203,20 @@ def _join(
 
 
 def splits_of(kv_heads: int) -> int:
-    """How many programs share one head of one sequence: of a model alone, never of lengths."""
+    """How many programs share one head of one sequence. Depends on the model alone, never on lengths."""
     return min(128, max(16, triton.next_power_of_2(_PROGRAMS // kv_heads)))
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the first kernel is compiled for."""
+    """The constants that the first kernel is compiled with."""
 
     fixed: dict[str, int | bool]
     options: dict[str, int]
 
 
 def shape(kind: str, tokens: int, heads: int, kv_heads: int, size: int, splits: int | None = None) -> Shape:
-    """Of a step of so many tokens over keys and values of this kind."""
+    """For a step of this many tokens over this format of KV cache."""
     sharing, width = heads // kv_heads, triton.next_power_of_2(size)
     room = triton.next_power_of_2(sharing)
     rows = triton.next_power_of_2(max(_LEAST_ROWS, tokens * room))
@@ -238,22 +241,24 @@ def shape(kind: str, tokens: int, heads: int, kv_heads: int, size: int, splits: 
 def attend(query: torch.Tensor, slots: Slots, layer: int, scale: float, splits: int | None = None) -> torch.Tensor:
     tokens, heads, size = query.shape
     splits = splits or splits_of(slots.heads)
-    found = shape(slots.kind, tokens, heads, slots.heads, size, splits)
+    constants = shape(slots.kind, tokens, heads, slots.heads, size, splits)
     width = triton.next_power_of_2(size)
     answers = torch.empty(tokens, heads, splits, width, dtype=torch.float32, device=query.device)
     tops, totals = answers.new_empty(2, tokens, heads, splits)
-    told = slots.positions, slots.firsts, slots.counts, slots.places
-    _look[(slots.heads, splits, tokens)](
+    _attend[(slots.heads, splits, tokens)](
         query.contiguous(),
-        *told,
+        slots.positions,
+        slots.firsts,
+        slots.counts,
+        slots.addresses,
         answers,
         tops,
         totals,
         layer,
         scale * _LOG2_E,
-        **found.fixed,
+        **constants.fixed,
         INTERPRETED=INTERPRETED,
-        **found.options,
+        **constants.options,
     )
     out = query.new_empty(tokens, heads * size)
     _join[(tokens, heads)](

@@ -1,54 +1,52 @@
-"""Runs decode steps of a few sizes. On CUDA each size is recorded once as a graph, at its first step, and replayed from then on.
+"""Runs decode steps of a few sizes. On CUDA each size is recorded as a graph at its first step and replayed from then on.
 
-A graph reads tokens, positions and the sequences' addresses from memory that stays in place, so neither a longer sequence
-nor another one asks for a new recording. Knows no requests.
+A graph reads tokens, positions and the addresses of sequences from memory that stays in place, so neither longer nor other
+sequences need a new recording. Knows no requests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ..kv.sequence import Pack
 from .slots import Slots
 
-if TYPE_CHECKING:
-    from ..kv.attention import Pack
-
-BUCKETS = (1, 2, 4, 8, 16)  # tokens of a step; a step takes the smallest that holds it
+BUCKETS = (1, 2, 4, 8, 16)  # tokens of a step; each step uses the smallest that fits
 MOST = BUCKETS[-1]
-_WARM_UPS = 2  # runs before a recording: the first compiles kernels, which is forbidden within one
+_WARM_UPS = 2  # runs before a recording: the first compiles kernels, which a recording cannot
 
 Work = Callable[[], Tensor]
 
 
 class Model(Protocol):
-    """What a step asks of a model (`step.FastModel`)."""
+    """What a step needs of a model (`step.FastModel`)."""
 
     device: torch.device
 
     @property
     def depth(self) -> int:
-        """Its layers."""
+        """The number of its layers."""
 
     def forward(self, ids: Tensor, slots: Slots) -> Tensor: ...
 
 
 class Recorder(Protocol):
-    """Makes work repeatable. The work reads and writes the same memory each time; doing it twice changes nothing."""
+    """Makes work repeatable. The work reads and writes the same memory each time; running it twice changes nothing."""
 
     def record(self, work: Work) -> Work:
-        """What does the work again; its result may stand in the same memory each time."""
+        """A function that repeats the work; its result may use the same memory each time."""
 
     def forget(self) -> None:
-        """Give back what recordings share; none of them is used again."""
+        """Free the memory that recordings share; none of them is used again."""
 
 
 class Direct:
-    """Does the work itself, each time."""
+    """Runs the work itself each time."""
 
     def record(self, work: Work) -> Work:
         return work
@@ -73,12 +71,12 @@ class Graphs:
         graph = torch.cuda.CUDAGraph()
         # other threads of the worker may use the device meanwhile
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-            found = work()
+            result = work()
         self._pool = graph.pool()
 
         def replay() -> Tensor:
             graph.replay()
-            return found
+            return result
 
         return replay
 
@@ -94,7 +92,7 @@ class _Recorded:
 
 
 class Steps:
-    """The decode steps of one model over sequences of one kind of keys and values."""
+    """The decode steps of one model, over sequences with one format of KV cache."""
 
     def __init__(self, model: Model, kv: str, recorder: Recorder) -> None:
         self._model, self._kv, self._recorder = model, kv, recorder
@@ -102,11 +100,11 @@ class Steps:
 
     @property
     def recorded(self) -> list[int]:
-        """Sizes that are ready."""
+        """Sizes that are recorded."""
         return sorted(self._recorded)
 
     def run(self, ids: Sequence[int], pack: Pack) -> Tensor:
-        """Append the tokens `ids`, at most `MOST`, to the sequences of `pack`. Gives their scores [tokens, vocabulary]."""
+        """Append the tokens `ids`, at most `MOST`, to the sequences of `pack`. Returns their scores [tokens, vocabulary]."""
         bucket = next(size for size in BUCKETS if size >= len(ids))
         step = self._recorded.get(bucket) or self._blank(bucket)
         step.slots.fill(pack)
@@ -126,6 +124,6 @@ class Steps:
         return _Recorded(slots, ids, lambda: self._model.forward(ids, slots))
 
     def release(self) -> None:
-        """Drop what is recorded; the next step of each size records it anew."""
+        """Drop the recordings; the next step of each size records again."""
         self._recorded.clear()
         self._recorder.forget()

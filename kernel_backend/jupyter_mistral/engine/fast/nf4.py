@@ -1,4 +1,4 @@
-"""Weights in 4 bit as bitsandbytes stores them, seen as a matrix: read, joined without a second copy, multiplied plainly. Knows no model."""
+"""4-bit weights as bitsandbytes stores them, as matrices: read, joined without a second copy, multiplied in torch. Knows no model."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TABLE = (
 
 
 class Unfit(ValueError):
-    """These weights are not stored as this module reads them; the message says why."""
+    """The fast path does not support this model or these weights; the message says why."""
 
 
 @dataclass(frozen=True)
 class Plain:
-    """Scales as they are: float32 [rows, columns // 64]."""
+    """Unquantized scales: float32 [rows, columns // 64]."""
 
     absmax: Tensor
 
@@ -39,7 +39,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class Nested:
-    """Scales in 8 bit: that of row r and group g is code[codes[r, g]] * absmax[(starts[r] + g) // 256] + offsets[r]."""
+    """Scales in 8 bit: the scale of row r and group g is code[codes[r, g]] * absmax[(starts[r] + g) // 256] + offsets[r]."""
 
     codes: Tensor  # uint8 [rows, columns // 64]
     code: Tensor  # float32 [256]
@@ -48,7 +48,7 @@ class Nested:
     offsets: Tensor  # float32 [rows]
 
     def whole(self) -> Tensor:
-        """float32 [rows, columns // 64], to the bit those that bitsandbytes computes with."""
+        """float32 [rows, columns // 64], bit for bit those of bitsandbytes."""
         groups = torch.arange(self.codes.shape[1], device=self.codes.device)
         scales = self.code[self.codes.int()] * self.absmax[(self.starts[:, None] + groups) // NESTED]
         return scales + self.offsets[:, None]
@@ -59,7 +59,7 @@ Scales = Plain | Nested
 
 @dataclass(frozen=True)
 class Nf4:
-    """A matrix in 4 bit. Its tensors share memory with the layers that it was made from."""
+    """A 4-bit matrix. Its tensors share memory with the layers that it was made from."""
 
     packed: Tensor  # uint8 [rows, columns // 2]; column 2 i in the high half of byte i
     scales: Scales
@@ -68,27 +68,27 @@ class Nf4:
     columns: int
 
     def is_of(self, layers: Sequence[Any]) -> bool:
-        """Whether these layers still read the bytes that this matrix reads. They do not once they have been moved."""
-        start, held = self.packed.data_ptr(), True
+        """Whether the matrix still shares its memory with these layers. It does not after they were moved."""
+        start, is_shared = self.packed.data_ptr(), True
         for layer in layers:
             weight, state = layer.weight, layer.weight.quant_state
-            held = held and weight.data_ptr() == start and state.absmax.device == self.packed.device
+            is_shared = is_shared and weight.data_ptr() == start and state.absmax.device == self.packed.device
             start += state.shape.numel() // 2
-        return held and start == self.packed.data_ptr() + self.packed.numel()
+        return is_shared and start == self.packed.data_ptr() + self.packed.numel()
 
 
 def of(layer: Any) -> Nf4:
-    """What a bitsandbytes `Linear4bit`, or its weight, holds; nothing is copied but small tables. Raises `Unfit`."""
+    """The matrix of a bitsandbytes `Linear4bit` or its weight. Copies nothing but small tables. Raises `Unfit`."""
     weight = getattr(layer, "weight", layer)
     state = getattr(weight, "quant_state", None)
     if state is None:
-        raise Unfit("the weights are not in 4 bit")
+        raise Unfit("the weights are not 4-bit")
     if getattr(state, "packing_format_for_cpu", False):
         raise Unfit("bitsandbytes has repacked the weights for this CPU")
     if state.quant_type != "nf4":
         raise Unfit(f"the weights are in {state.quant_type}, not nf4")
     if len(state.shape) != 2 or state.shape[1] % GROUP or state.blocksize != GROUP:
-        raise Unfit(f"a scale is for {state.blocksize} weights of {tuple(state.shape)}, not for {GROUP} of one row")
+        raise Unfit(f"each scale covers {state.blocksize} weights of {tuple(state.shape)}, not {GROUP} of one row")
     rows, columns = state.shape
     packed = weight.data
     if not packed.is_contiguous() or packed.nbytes != rows * columns // 2:
@@ -114,18 +114,17 @@ def _scales(state: Any) -> Scales:
 
 
 def fuse(layers: Sequence[Any]) -> Nf4:
-    """The rows of these layers, one after the other, as one matrix.
+    """The rows of these layers as one matrix.
 
-    Bytes and scales are written once to a common place, and the layers' own parameters become views of it, so what
-    bitsandbytes computes stays the same to the bit and no memory is used twice. Moving a layer (`Shelf` does) parts it
-    from the common place, which then is memory for itself: let go of the matrix before, and fuse again after.
-    Raises `Unfit`, and changes nothing, where the layers do not go together.
+    Bytes and scales are copied into one buffer, and the layers' own parameters become views of it: bitsandbytes computes the
+    same bits, and no memory is used twice. Moving a layer (as `Placement` does) separates it from the buffer: drop the matrix
+    before, and fuse again after. Raises `Unfit` and changes nothing if the layers cannot be joined.
     """
     parts = [of(layer) for layer in layers]
     if len(parts) == 1:
         return parts[0]
     if len({part.columns for part in parts}) != 1 or len({part.packed.device for part in parts}) != 1:
-        raise Unfit("the layers have inputs of different sizes, or lie on different devices")
+        raise Unfit("the layers have inputs of different sizes, or are on different devices")
     scales = _joined([part.scales for part in parts])
     packed = torch.cat([part.packed for part in parts])
     start = blocks = 0
@@ -139,12 +138,12 @@ def fuse(layers: Sequence[Any]) -> Nf4:
             state.state2.code = scales.code
         else:
             state.absmax = scales.absmax[rows].view(-1)
-    found = Nf4(packed, scales, parts[0].table, start, parts[0].columns)
+    fused = Nf4(packed, scales, parts[0].table, start, parts[0].columns)
     if packed.is_cuda:
-        # the places that were left are too small for the next layers' common one, so they would stay empty for ever
+        # the freed buffers are too small for the next layers' joint one and would stay unused
         del parts, part
         torch.cuda.empty_cache()
-    return found
+    return fused
 
 
 def _joined(parts: list[Scales]) -> Scales:
@@ -168,7 +167,7 @@ def _joined(parts: list[Scales]) -> Scales:
 
 
 def dequantize(weight: Nf4, rows: slice = slice(None)) -> Tensor:
-    """float32 [rows, columns]: the products of value and scale, not rounded any further."""
+    """float32 [rows, columns]: the products of value and scale, without further rounding."""
     bytes_ = torch.arange(256, device=weight.table.device)
     pairs = torch.stack((weight.table[bytes_ >> 4], weight.table[bytes_ & 15]), 1)
     packed = weight.packed[rows]
@@ -177,7 +176,7 @@ def dequantize(weight: Nf4, rows: slice = slice(None)) -> Tensor:
 
 
 def linear(x: Tensor, weight: Nf4, bias: Tensor | None = None) -> Tensor:
-    """[m, columns] -> [m, rows] in the type of x: exact weights, sums in float32, rounded once."""
+    """[m, columns] -> [m, rows] in the dtype of x: exact weights, sums in float32, rounded once."""
     full = x.float()
     parts = [full @ dequantize(weight, slice(start, start + _SLICE)).T for start in range(0, weight.rows, _SLICE)]
     out = torch.cat(parts, 1)

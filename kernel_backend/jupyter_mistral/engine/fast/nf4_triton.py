@@ -1,8 +1,8 @@
-"""Kernels for matrices in 4 bit, and for a head in 8 bit, of 1 to 16 tokens at a time. `nf4.linear` says what the first computes.
+"""Kernels for 4-bit matrices and an 8-bit head, for 1 to 16 tokens at a time. `nf4.linear` is the reference of the first.
 
-Weights are the large operand of the tensor cores, tokens the small one, so 8 tokens cost what one does. Bytes go from memory to
-the registers that the tensor cores read without being laid out anew: the two numbers of a byte meet the even and the odd
-columns of x in two products, so nothing is interleaved. A scale meets the sums of its 64 columns, in 32 bit.
+Weights are the large operand of the tensor cores and tokens the small one, so 8 tokens cost as much as one. Bytes go from
+memory to the registers of the tensor cores without being rearranged: the two numbers of a byte multiply the even and the odd
+columns of x in two products, so nothing is interleaved. Each scale multiplies the sums of its 64 columns, in 32 bit.
 """
 
 # Triton's kernels are another language in Python's syntax:
@@ -27,29 +27,29 @@ from .nf4_plan import ARRIVALS, HALF, Plan, candidates, keep, plan
 from .small_triton import INTERPRETED, rounded
 
 MOST = 16  # tokens of a call
-# The table is rounded to bfloat16, times a factor that is taken back from the sums. Of all factors this one loses least:
-# 0.08 % (root mean square, of weights from a normal distribution), the factor 1 0.14 %, bitsandbytes' rounding 0.17 %.
+# The table times this factor is rounded to bfloat16; the sums are divided by it. It is the factor with the least error: 0.08 %
+# (root mean square, normally distributed weights), against 0.14 % with factor 1 and 0.17 % with bitsandbytes' rounding.
 STRETCH = 1.43670654296875
 VALUES = (torch.tensor(TABLE, dtype=torch.float64) * STRETCH).bfloat16()
 
 _HALF = tl.constexpr(HALF)
 _BYTES = tl.constexpr(GROUP // 2)
 _SHIFT = tl.constexpr(NESTED.bit_length() - 1)
-_PRODUCTS, _BYTES_TIMED = 200, 20 * 10**9  # of a timing, at the most, where the model has not more matrices of a shape
-_WARPS = 2  # with 4, Hopper's compiler would choose products that read x from shared memory alone
+_PRODUCTS, _BYTES_TIMED = 200, 20 * 10**9  # the most per timing, if the model does not have more matrices of a shape
+_WARPS = 2  # with 4, the compiler for Hopper would choose products that read x from shared memory only
 
 
 def _plane(shift: int) -> list[str]:
-    """One byte of each of the 16 values, four to a register."""
+    """One byte of each of the 16 values, four per register."""
     bytes_ = (VALUES.view(torch.int16).int() >> shift & 255).tolist()
     return [f"0x{int.from_bytes(bytes(bytes_[at : at + 4]), 'little'):08x}" for at in range(0, 16, 4)]
 
 
 def _decoder() -> str:
-    """PTX from 4 bytes ($4) to their upper halves' values ($0, $1) and their lower halves' ($2, $3), by byte permutation.
+    """PTX from 4 bytes ($4) to the values of their upper halves ($0, $1) and lower halves ($2, $3), by byte permutation.
 
-    A permutation looks four 3-bit numbers up among 8 bytes. So each half of the table is looked up by the lower 3 bits of
-    four numbers; their fourth bits choose between the two. Once for each byte of a bfloat16.
+    One permutation looks up four 3-bit numbers among 8 bytes. So each half of the table is looked up by the lower 3 bits of
+    four numbers, and their fourth bits choose between the two. This is done once for each byte of a bfloat16.
     """
     lines = [
         "{ .reg .b32 low, pick, a, b, l, h;",
@@ -108,7 +108,9 @@ def _finish(found, BIAS, OUT, row, token, rows, m, BIASED: tl.constexpr, INTERPR
     tl.store(OUT + token[None, :] * rows + row[:, None], found.to(OUT.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["m", "per"])  # one kernel for all of them
+@triton.jit(
+    do_not_specialize=["m", "per"]
+)  # one kernel for all their values. Longer than 60 lines: it shares 20 locals
 def _nf4(
     X, PACKED, ABSMAX, CODES, CODE, STARTS, OFFSETS, VALUES, BIAS, OUT, PARTS, ARRIVED,
     m, rows, pairs, per, shrink,
@@ -125,7 +127,7 @@ def _nf4(
 
     sums, packed_at, scale_at, starts, offsets, ahead = (), (), (), (), (), ()
     for half in tl.static_range(HALVES):
-        # rows past the end are read as the last one and not written
+        # rows past the end read the last row and are not written
         row = tl.minimum((tile * HALVES + half) * _HALF + tl.arange(0, _HALF), rows - 1)
         sums = sums + (tl.zeros((_HALF, TOKENS), tl.float32),)
         packed_at = packed_at + (PACKED + row[:, None].to(tl.int64) * pairs + byte[None, :],)
@@ -137,7 +139,7 @@ def _nf4(
             ahead = ahead + (tl.load(scale_at[half] + tl.minimum(first + j, groups - 1)),)
 
     for start in range(first, last, GROUPS):
-        # scales of the next turn are asked for now: nothing waits for them then
+        # load the next iteration's scales now, so that nothing waits for them later
         scales, ahead = ahead, ()
         for half in tl.static_range(HALVES):
             for j in tl.static_range(GROUPS):
@@ -157,7 +159,7 @@ def _nf4(
                 dot = tl.dot(lower, odd, tl.dot(upper, even))
                 scale = scales[half * GROUPS + j]
                 if IS_NESTED:
-                    # where turns come out even, all of one lie in the same 256
+                    # in whole iterations, all groups of one share an outer scale
                     outer = outers[half] if EVEN else tl.load(ABSMAX + ((starts[half] + group) >> _SHIFT))
                     scale = tl.load(CODE + scale.to(tl.int32)) * outer + offsets[half]
                 if not EVEN:
@@ -173,7 +175,7 @@ def _nf4(
             tl.store(PARTS + (split * m + token[None, :]) * rows + row[:, None], sums[half], mask=mask)
     if SPLITS > 1:
         tl.debug_barrier()
-        # whoever comes last adds the parts up, always in the same order, and leaves the counter as it was
+        # the last program sums the parts, always in the same order, and resets the counter
         if tl.atomic_add(ARRIVED + tile, 1, sem="acq_rel") == SPLITS - 1:
             tl.store(ARRIVED + tile, 0)
             for half in tl.static_range(HALVES):
@@ -219,7 +221,7 @@ def _int8(
 def linear(x: torch.Tensor, weight: Nf4, bias: torch.Tensor | None = None) -> torch.Tensor:
     """[m, columns] -> [m, rows], both bfloat16, m from 1 to 16, summed in 32 bit. A CUDA graph may record it after a first call.
 
-    One stream at a time: programs that share a row count their arrivals in one place.
+    Use one stream at a time: programs that share a row use one counter.
     """
     return _linear(x, weight, bias, plan(weight.rows, weight.columns, isinstance(weight.scales, Nested)))
 
@@ -259,7 +261,7 @@ def int8_head(x: torch.Tensor, weights: torch.Tensor, scales: torch.Tensor) -> t
 
 
 def bytes_read(weight: Nf4) -> int:
-    """Of a matrix for one call, from memory: every byte once, whatever the number of tokens."""
+    """Bytes of one call: each byte of the matrix once, whatever the number of tokens."""
     scales = weight.scales
     parts = (
         (scales.codes, scales.code, scales.absmax, scales.starts, scales.offsets)
@@ -270,8 +272,8 @@ def bytes_read(weight: Nf4) -> int:
 
 
 def _timed(weights: Sequence[Nf4], cut: Plan) -> float:
-    """Milliseconds of a product, with these matrices in turn. Recorded as steps are: launches one by one would take longer
-    than small products do, and the times would be theirs."""
+    """Milliseconds per product over these matrices in turn. Recorded as a graph, like steps: single launches take longer than
+    small products, and would be what is timed."""
     assert weights[0].packed.is_cuda and not torch.cuda.is_current_stream_capturing()
     x = torch.ones((1, weights[0].columns), dtype=torch.bfloat16, device=weights[0].packed.device)
     _linear(x, weights[0], None, cut)  # compiles
@@ -295,10 +297,10 @@ def tune(
     until: float = math.inf,
     timed: Callable[[Sequence[Nf4], Plan], float] = _timed,
 ) -> Plan:
-    """Time some cuts on the device and keep the best for matrices of this shape. At load, never while a graph is recorded.
+    """Time some plans on the device and keep the best for matrices of this shape. At load, never while a graph is recorded.
 
-    others: more matrices of the shape, read in turn so that none is found in the cache; as many as the model has. until:
-    when `time.monotonic()` says this no other cut is tried; compiling one takes seconds.
+    others: the model's other matrices of the shape, read in turn so that none is in the cache. until: the `time.monotonic()`
+    after which no other plan is tried; compiling one takes seconds.
     """
     is_nested = isinstance(weight.scales, Nested)
     best = math.inf, plan(weight.rows, weight.columns, is_nested)
@@ -306,10 +308,10 @@ def tune(
         if time.monotonic() >= until:
             break
         try:
-            found = timed([weight, *others], cut)
-        except OutOfResources:  # a program of this device has not that much shared memory
+            spent = timed([weight, *others], cut)
+        except OutOfResources:  # this device has too little shared memory per program
             continue
-        best = min(best, (found, cut), key=lambda pair: pair[0])
+        best = min(best, (spent, cut), key=lambda pair: pair[0])
     keep(weight.rows, weight.columns, is_nested, best[1])
     return best[1]
 
@@ -331,5 +333,5 @@ def _values(device: torch.device) -> torch.Tensor:
 
 @cache
 def _arrived(device: torch.device) -> torch.Tensor:
-    """Counters that every call leaves at zero. Made before a graph is recorded, by the call that compiles."""
+    """Counters that each call leaves at zero. Allocated before a graph is recorded, by the call that compiles."""
     return torch.zeros(ARRIVALS, dtype=torch.int32, device=device)

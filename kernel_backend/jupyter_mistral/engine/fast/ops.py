@@ -1,4 +1,4 @@
-"""What a decode step is made of: the reference in plain torch, and Triton's kernels, with the same arguments."""
+"""The operations of a decode step: a reference in plain torch, and Triton's kernels with the same arguments."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .tuning import Tune
 
 
 class Ops(Protocol):
-    """m tokens of a step, 1 to 16; all tensors in bfloat16 on one device unless said."""
+    """m is the number of tokens of a step, 1 to 16. Tensors are bfloat16 on one device unless noted."""
 
     def linear(self, x: Tensor, weight: Nf4, bias: Tensor | None) -> Tensor:
-        """[m, columns] to [m, rows], added up in 32 bit."""
+        """[m, columns] to [m, rows], summed in 32 bit."""
 
     def dense(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """As `linear`, of weights [rows, columns] in 16 bit."""
+        """Like `linear`, with weights [rows, columns] in 16 bit."""
 
     def int8(self, x: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
-        """As `linear`, of weights int8 [rows, columns] times scales bfloat16 [rows]."""
+        """Like `linear`, with weights int8 [rows, columns] times scales bfloat16 [rows]."""
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """[n, size], each row for itself, in 32 bit within."""
+        """[n, size], each row separately, computed in 32 bit."""
 
     def add_rms_norm(self, x: Tensor, delta: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         """x + delta, and its norm."""
@@ -36,11 +36,11 @@ class Ops(Protocol):
     def rotate_and_append(
         self, qkv: Tensor, cos: Tensor, sin: Tensor, slots: Slots, layer: int, norms: Norms | None = None
     ) -> Tensor:
-        """qkv [m, (heads + 2 kv_heads) * size] to the rotated queries [m, heads, size]; rotated keys, and values, are
-        written to the sequences at their positions. cos, sin: [m, size]. norms: of each head's query and key, before."""
+        """qkv [m, (heads + 2 kv_heads) * size] to the rotated queries [m, heads, size]. Writes rotated keys, and values, to
+        the sequences. cos, sin: [m, size]. norms: applied to each head's query and key before the rotation."""
 
     def attend(self, q: Tensor, slots: Slots, layer: int, scale: float) -> Tensor:
-        """[m, heads, size] to [m, heads * size]; each token sees its sequence up to and with itself."""
+        """[m, heads, size] to [m, heads * size]; each token attends to its sequence up to itself."""
 
     def silu_mul(self, gate_up: Tensor) -> Tensor:
         """[m, 2 n] to silu of the first half times the second."""
@@ -60,7 +60,7 @@ class Reference:
 
 
 def triton() -> Ops:
-    """Triton's kernels. Raises ImportError where there is no Triton."""
+    """Triton's kernels. Raises ImportError without Triton."""
     from . import attention_triton, nf4_triton, small_triton
 
     class Triton:
@@ -77,7 +77,7 @@ def triton() -> Ops:
 
 
 def tuner(device: torch.device) -> Tune | None:
-    """What chooses cuts for Triton's kernels; None where times tell nothing: on the CPU, and under Triton's interpreter."""
+    """Tunes Triton's kernels; None where timings mean nothing: on the CPU and under Triton's interpreter."""
     from . import nf4_triton, small_triton
 
     return nf4_triton.tune if device.type == "cuda" and not small_triton.INTERPRETED else None

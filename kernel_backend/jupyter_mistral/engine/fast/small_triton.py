@@ -1,4 +1,4 @@
-"""Kernels of what a decode step does beside its matrices; `small.py` says what each computes. One program for each row."""
+"""Kernels for a decode step besides its matrices; `small.py` is their reference. One program per row."""
 
 # Triton's kernels are another language in Python's syntax:
 # mypy: allow-untyped-defs, allow-untyped-decorators, allow-untyped-calls, disable-error-code="no-any-return, assignment"
@@ -15,14 +15,14 @@ from ..kv.sequence import BLOCK
 from .slots import FIELDS, Slots
 from .small import Norms
 
-# Triton's interpreter stores bfloat16 as integers: it cannot compute with them, and cuts where a GPU rounds
+# Triton's interpreter stores bfloat16 as integers: it cannot compute with them, and truncates where a GPU rounds
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-_CHUNK = 1024  # of a row of silu_mul
+_CHUNK = 1024  # columns per program of silu_mul
 
 
 @triton.jit
 def rounded(x, INTERPRETED: tl.constexpr):
-    """32-bit numbers as the nearest that bfloat16 has, still in 32 bit."""
+    """32-bit numbers rounded to bfloat16, still in 32 bit."""
     if INTERPRETED:
         bits = x.to(tl.uint32, bitcast=True)
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
@@ -33,15 +33,15 @@ def rounded(x, INTERPRETED: tl.constexpr):
 
 
 @triton.jit
-def address(places, layer, field: tl.constexpr, token, MOST: tl.constexpr, FIELDS: tl.constexpr):
-    """A field of `kv.Place`."""
-    return tl.multiple_of(tl.load(places + (layer * FIELDS + field) * MOST + token), 16)
+def address(addresses, layer, field: tl.constexpr, token, MOST: tl.constexpr, FIELDS: tl.constexpr):
+    """A field of a `LayerAddress`."""
+    return tl.multiple_of(tl.load(addresses + (layer * FIELDS + field) * MOST + token), 16)
 
 
 @triton.jit
 def pointer(number, TYPE: tl.constexpr):
-    """Of an address. Tells the compiler that it is a multiple of 16, so that as many bytes are read and written at once:
-    of what comes out of memory it knows nothing. All buffers begin so, and heads are a multiple of 16 numbers."""
+    """The pointer of an address. Tells the compiler that it is a multiple of 16, so that 16 bytes are read or written at once: the
+    compiler knows nothing about addresses from memory. All buffers are aligned so, and heads are a multiple of 16 numbers."""
     return tl.multiple_of(number.to(tl.pointer_type(TYPE)), 16)
 
 
@@ -95,10 +95,10 @@ def _normed(
 
 
 @triton.jit
-def _turned(
+def _rotated(
     row, weight, cos, sin, eps, NORM: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, INTERPRETED: tl.constexpr
 ):
-    """One head of one token, normed if asked for, and rotated."""
+    """One head of one token, normalized if requested, and rotated."""
     at = tl.arange(0, WIDTH)
     mask = at < SIZE
     other = tl.where(at < SIZE // 2, at + SIZE // 2, at - SIZE // 2)
@@ -118,7 +118,7 @@ def _turned(
 
 @triton.jit
 def _append(
-    QKV, COS, SIN, Q_NORM, K_NORM, POSITIONS, PLACES, QUERY, layer, heads, eps,
+    QKV, COS, SIN, Q_NORM, K_NORM, POSITIONS, ADDRESSES, QUERY, layer, heads, eps,
     MOST: tl.constexpr, FIELDS: tl.constexpr, KV_HEADS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr,
     BLOCK: tl.constexpr, PACKED: tl.constexpr, NORM: tl.constexpr, INTERPRETED: tl.constexpr,
 ):  # fmt: skip
@@ -128,21 +128,21 @@ def _append(
     at = tl.arange(0, WIDTH)
     mask = at < SIZE
     if head < heads:
-        x = _turned(row, Q_NORM, cos, sin, eps, NORM, SIZE, WIDTH, INTERPRETED)
+        x = _rotated(row, Q_NORM, cos, sin, eps, NORM, SIZE, WIDTH, INTERPRETED)
         tl.store(QUERY + (token * heads + head) * SIZE + at, x, mask=mask)
     else:
-        place = tl.load(POSITIONS + token)
+        at_token = tl.load(POSITIONS + token)
         if PACKED:
-            place = place % BLOCK
-        stride = address(PLACES, layer, 2, token, MOST, FIELDS)
+            at_token = at_token % BLOCK
+        stride = address(ADDRESSES, layer, 2, token, MOST, FIELDS)
         if head < heads + KV_HEADS:
-            x = _turned(row, K_NORM, cos, sin, eps, NORM, SIZE, WIDTH, INTERPRETED)
-            to = pointer(address(PLACES, layer, 0, token, MOST, FIELDS), tl.bfloat16)
-            tl.store(to + (head - heads) * stride + place * SIZE + at, x, mask=mask)
+            x = _rotated(row, K_NORM, cos, sin, eps, NORM, SIZE, WIDTH, INTERPRETED)
+            to = pointer(address(ADDRESSES, layer, 0, token, MOST, FIELDS), tl.bfloat16)
+            tl.store(to + (head - heads) * stride + at_token * SIZE + at, x, mask=mask)
         else:
-            to = pointer(address(PLACES, layer, 1, token, MOST, FIELDS), tl.bfloat16)
+            to = pointer(address(ADDRESSES, layer, 1, token, MOST, FIELDS), tl.bfloat16)
             x = tl.load(row + at, mask=mask)
-            tl.store(to + (head - heads - KV_HEADS) * stride + place * SIZE + at, x, mask=mask)
+            tl.store(to + (head - heads - KV_HEADS) * stride + at_token * SIZE + at, x, mask=mask)
 
 
 def rotate_and_append(
@@ -159,7 +159,7 @@ def rotate_and_append(
         q_norm,
         k_norm,
         slots.positions,
-        slots.places,
+        slots.addresses,
         query,
         layer,
         heads,

@@ -1,7 +1,7 @@
-"""One decode step of a plain transformer: a few tokens of a few sequences in, their scores out.
+"""One decode step of a plain transformer: from a few tokens of a few sequences to their scores.
 
-Takes the layers of a transformers model as they are. Its weights stay where the model has them: what a step reads at once is
-laid out side by side, and the model's own parameters become views of that. Knows neither graphs nor requests.
+Uses the layers of a transformers model without copying them: weights that a step reads together are joined, and the model's own
+parameters become views of the joint buffer. Knows neither graphs nor requests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bitsandbytes.nn.modules import Linear4bit
 from torch import Tensor, nn
 
 from ..decode.head import NarrowHead
-from ..load.adapters import Adapted
+from ..decode.lora import LoraLayer
 from . import nf4
 from .nf4 import Nf4, Unfit
 from .ops import Ops
@@ -24,12 +24,12 @@ from .small import Norms
 MODELS = {"llama", "mistral", "ministral3", "qwen2", "qwen3", "smollm3"}
 _SLICE = 8192  # rows of a head that are quantized at a time
 # these choose their frequencies by the longest position of a call, which a recorded step cannot
-_LOOKING_ROTARY = {"dynamic", "longrope"}
+_LENGTH_DEPENDENT_ROTARY = {"dynamic", "longrope"}
 
 
 @dataclass(frozen=True)
 class Int8:
-    """A matrix in 8 bit, each row with a scale; for the head, which has no bias."""
+    """An 8-bit matrix with a scale per row; for the head, which has no bias."""
 
     weight: Tensor  # int8 [rows, columns]
     scales: Tensor  # bfloat16 [rows]
@@ -49,14 +49,14 @@ Part = tuple["Nf4 | Int8 | Tensor", "Tensor | None"]  # a matrix and its bias
 
 
 class Linear:
-    """Linear layers of the same input, their outputs side by side."""
+    """Linear layers with the same input, their outputs side by side."""
 
     def __init__(self, parts: list[Part]) -> None:
         self._parts = parts
 
     @classmethod
     def of(cls, *layers: Any) -> Linear:
-        """One matrix where they are stored alike, else one after the other."""
+        """One matrix if they are stored alike, else one after the other."""
         plain = [_plain(layer) for layer in layers]
         together = [plain] if len({type(layer) for layer in plain}) == 1 else [[layer] for layer in plain]
         return cls([(_fused(part), _biases(part)) for part in together])
@@ -66,8 +66,8 @@ class Linear:
         return [weight for weight, _ in self._parts if isinstance(weight, Nf4)]
 
     def __call__(self, ops: Ops, x: Tensor) -> Tensor:
-        found = [_product(ops, x, weight, bias) for weight, bias in self._parts]
-        return found[0] if len(found) == 1 else torch.cat(found, 1)
+        outputs = [_product(ops, x, weight, bias) for weight, bias in self._parts]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
 
 
 def _product(ops: Ops, x: Tensor, weight: Nf4 | Int8 | Tensor, bias: Tensor | None) -> Tensor:
@@ -88,7 +88,7 @@ class Norm:
     @classmethod
     def of(cls, module: Any) -> Norm:
         if not type(module).__name__.endswith("RMSNorm") or not hasattr(module, "variance_epsilon"):
-            raise Unfit(f"{type(module).__name__} is not a norm that is known")
+            raise Unfit(f"{type(module).__name__} is an unknown norm")
         return cls(module.weight.data, float(module.variance_epsilon))
 
 
@@ -106,10 +106,10 @@ class Layer:
 
 
 class FastModel:
-    """The decode step of a model of transformers on its device. Raises `Unfit` for one that it does not know. head: bf16, or
-    int8 for half of its bytes, with scores that are not quite the same.
+    """The decode step of a transformers model on its device. Raises `Unfit` for models that it does not support.
 
-    To be made before the model's first forward: on some CPUs bitsandbytes packs the weights anew then.
+    head: bf16, or int8 for half the bytes and slightly different scores. Build it before the model's first forward: on some CPUs
+    bitsandbytes repacks the weights then.
     """
 
     def __init__(self, model: Any, ops: Ops, head: str = "bf16") -> None:
@@ -124,7 +124,7 @@ class FastModel:
         self._rotary, self._beta, self._original = text.rotary_emb, *_query_scale(config)
         modules = text.layers[: config.num_hidden_layers]
         if getattr(model, "spilled_layers", 0):
-            raise Unfit("some of its layers rest in host memory")
+            raise Unfit("some of its layers stay in host memory")
         self.layers = [_layer(module) for module in modules]
         self._norm = Norm.of(text.norm)
         self._head = _head(model.get_output_embeddings(), head)
@@ -136,12 +136,12 @@ class FastModel:
 
     @property
     def matrices(self) -> list[Nf4]:
-        """Those in 4 bit, as steps read them: what is side by side is one."""
+        """The 4-bit matrices as steps read them; joined layers are one."""
         linears = [part for layer in self.layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
         return [matrix for linear in [*linears, self._head] for matrix in linear.matrices]
 
     def forward(self, ids: Tensor, slots: Slots) -> Tensor:
-        """Scores [m, vocabulary] of tokens ids [m], int64, which are appended to the sequences in `slots`."""
+        """Append tokens ids [m], int64, to the sequences in `slots`. Returns their scores [m, vocabulary]."""
         ops = self._ops
         x = self._embeddings[ids]
         cos, sin = (part[0] for part in self._rotary(x[None], slots.positions[None]))
@@ -158,39 +158,39 @@ class FastModel:
             q = ops.rotate_and_append(qkv, turn, shift, slots, number, layer.norms)
             if scales is not None:
                 q = q * scales
-            seen = ops.attend(q, slots, number, layer.scale)
-            x, states = ops.add_rms_norm(x, layer.out(ops, seen), layer.between.weight, layer.between.eps)
+            attended = ops.attend(q, slots, number, layer.scale)
+            x, states = ops.add_rms_norm(x, layer.out(ops, attended), layer.between.weight, layer.between.eps)
             delta = layer.down(ops, ops.silu_mul(layer.gate_up(ops, states)))
         assert delta is not None, "a model has layers"
         _, states = ops.add_rms_norm(x, delta, self._norm.weight, self._norm.eps)
         return self._head(ops, states)
 
     def _scales(self, positions: Tensor) -> Tensor | None:
-        """What Ministral 3 multiplies the queries of far positions by (`get_llama_4_attn_scale` of transformers), [m, 1, 1]."""
+        """Ministral 3's factor for queries at far positions, [m, 1, 1] (transformers' `get_llama_4_attn_scale`)."""
         if not self._beta:
             return None
-        found = 1 + self._beta * torch.log(1 + torch.floor(positions / self._original))
-        return found[:, None, None].to(torch.bfloat16)
+        scales = 1 + self._beta * torch.log(1 + torch.floor(positions / self._original))
+        return scales[:, None, None].to(torch.bfloat16)
 
 
 def _refuse(config: Any) -> None:
     if config.model_type not in MODELS:
-        raise Unfit(f"no steps for {config.model_type}")
+        raise Unfit(f"{config.model_type} is not supported")
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"} or getattr(config, "sliding_window", None):
-        raise Unfit("its attention looks at a window")
+        raise Unfit("its attention has a sliding window")
     if config.hidden_act != "silu":
         raise Unfit(f"its activation is {config.hidden_act}")
     kind = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if kind in _LOOKING_ROTARY:
+    if kind in _LENGTH_DEPENDENT_ROTARY:
         raise Unfit(f"its rotary kind {kind} depends on the length")
 
 
 def _query_scale(config: Any) -> tuple[float, float]:
-    told = getattr(config, "rope_parameters", None) or {}
+    rope = getattr(config, "rope_parameters", None) or {}
     if config.model_type != "ministral3":
         return 0.0, 1.0
-    return float(told.get("llama_4_scaling_beta") or 0.0), float(told.get("original_max_position_embeddings") or 1.0)
+    return float(rope.get("llama_4_scaling_beta") or 0.0), float(rope.get("original_max_position_embeddings") or 1.0)
 
 
 def _layer(module: Any) -> Layer:
@@ -219,12 +219,12 @@ def _norms(attention: Any) -> Norms | None:
 
 
 def _plain(layer: Any) -> nn.Linear:
-    """The model's own layer, without what an adapter adds; the fast path is off while one is in use."""
-    plain: Any = layer.layer if isinstance(layer, Adapted) else layer
+    """The model's own layer without adapters; the fast path is paused while one is in use."""
+    plain: Any = layer.layer if isinstance(layer, LoraLayer) else layer
     if type(plain) not in (nn.Linear, Linear4bit):
-        raise Unfit(f"{type(plain).__name__} is not a linear layer that is known")
-    found: nn.Linear = plain
-    return found
+        raise Unfit(f"{type(plain).__name__} is an unknown linear layer")
+    linear: nn.Linear = plain
+    return linear
 
 
 def _fused(layers: list[nn.Linear]) -> Nf4 | Tensor:

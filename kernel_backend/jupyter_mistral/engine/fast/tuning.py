@@ -1,4 +1,4 @@
-"""Once, at load: how a model's 4-bit matrices are cut is chosen by timing, shape by shape. Knows no kernel."""
+"""Chooses by timing, once at load, how a model's 4-bit matrices are tiled, shape by shape. Knows no kernel."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from .nf4 import Nested, Nf4
 from .nf4_plan import Plan
 
-# the best cut for a matrix, with the others of its shape, found until `time.monotonic()` says so; it is used from then on
+# (a matrix, others of its shape, the `time.monotonic()` of the deadline) to the best plan, which is used from then on
 Tune = Callable[[Nf4, Sequence[Nf4], float], Plan]
 Shape = tuple[int, int, bool]  # rows, columns, and whether the scales are nested
 
-# for all shapes. A kernel that is compiled meanwhile is finished first, and is there at the next load
+# for all shapes. A kernel being compiled at the end is finished, and cached for the next load
 _SECONDS = 2.0
 
 
 def tuned(matrices: Iterable[Nf4], tune: Tune, seconds: float = _SECONDS) -> Iterator[tuple[Shape, Plan]]:
-    """What was found for each shape; those of most weights come first, each has an equal share of the time that is left."""
+    """The best plan of each shape. Shapes with most weights come first; each gets an equal share of the time left."""
     alike: dict[Shape, list[Nf4]] = {}
     for weight in matrices:
         alike.setdefault((weight.rows, weight.columns, isinstance(weight.scales, Nested)), []).append(weight)

@@ -1,7 +1,7 @@
-"""Prefix memory: keys and values of what was read, in blocks of 64 tokens, found again by a hash chain over the tokens.
+"""Prefix memory: the KV cache of earlier prompts in blocks of 64 tokens, looked up by a chain of hashes over the tokens.
 
-Blocks lie in host memory and, unless switched off, on disk (`parking.py`). A block's key folds in all before it, the
-model, and the salt of the user, so equal keys mean equal state and one user never finds another's. Knows no text.
+Blocks are kept in host memory and, unless switched off, on disk (`prefix_disk.py`). A block's key hashes all tokens up to
+its end, the model and the user's salt: equal keys mean equal state, and no user gets another user's blocks. Knows no text.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from collections import OrderedDict
 import numpy as np
 import torch
 
-from ..decode.prompt import Units
-from .prefix_disk import Parking
+from ..prompt import Units
+from .prefix_disk import PrefixDisk
 from .sequence import BLOCK, Sequence
 
 
-def common(a: Units, b: Units) -> int:
-    """How many leading units two sequences share."""
+def common_length(a: Units, b: Units) -> int:
+    """How many leading units are equal."""
     n = min(len(a), len(b))
-    differs = np.flatnonzero(a[:n] != b[:n])
-    return int(differs[0]) if len(differs) else n
+    different = np.flatnonzero(a[:n] != b[:n])
+    return int(different[0]) if len(different) else n
 
 
 class PrefixMemory:
-    """`root` tells the model apart from others; `budget` bytes of host memory; least recently used blocks go first."""
+    """`root` identifies the model. `budget`: bytes of host memory; the least recently used blocks are evicted first."""
 
-    def __init__(self, root: str, budget: int, parking: Parking | None) -> None:
-        self._root, self._budget, self._parking = root, budget, parking
+    def __init__(self, root: str, budget: int, disk: PrefixDisk | None) -> None:
+        self._root, self._budget, self._disk = root, budget, disk
         self._variant = ""
         self._blocks: OrderedDict[str, torch.Tensor] = OrderedDict()
         self.nbytes = 0
 
-    def tell_apart(self, variant: str) -> None:
-        """From now on keep what this variant of the model reads for itself; "" is the model alone."""
+    def use_variant(self, variant: str) -> None:
+        """Keep blocks of this variant of the model (an adapter's hash) apart from now on; "" is the model alone."""
         self._variant = variant
 
     def keys(self, units: Units, salt: str) -> list[str]:
-        """One key for each whole block of the sequence."""
+        """One key for each whole block."""
         root = f"{self._root}+{self._variant}" if self._variant else self._root
         chain = hashlib.blake2b(f"{root}\0{salt}".encode("utf-8", "replace"), digest_size=16)
         keys = []
@@ -47,46 +47,46 @@ class PrefixMemory:
             keys.append(chain.hexdigest())
         return keys
 
-    def known(self, keys: list[str]) -> int:
-        """How many leading blocks are here, in memory or on disk."""
-        for n, key in enumerate(keys):
-            if key not in self._blocks and not (self._parking and key in self._parking):
-                return n
-        return len(keys)
+    def count_cached(self, keys: list[str]) -> int:
+        """How many leading blocks are in memory or on disk."""
+        return next((n for n, key in enumerate(keys) if key not in self), len(keys))
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._blocks or (self._disk is not None and key in self._disk)
 
     def restore(self, keys: list[str], sequence: Sequence) -> int:
-        """Append these blocks to the sequence; stops at the first that cannot be read. Returns how many came."""
-        came = 0
+        """Append these blocks to the sequence up to the first that cannot be read. Returns how many were appended."""
+        count = 0
         for key in keys:
             block = self._blocks.get(key)
             if block is None:
-                block = self._parking.take(key) if self._parking else None
+                block = self._disk.read(key) if self._disk else None
                 if block is None:
                     break
                 self._put(key, block)
             sequence.copy_in(block)
-            came += 1
-        self._make_room(keys[:came])
-        return came
+            count += 1
+        self._evict(keys[:count])
+        return count
 
-    def keep(self, keys: list[str], sequence: Sequence) -> None:
-        """Take over the sequence's whole blocks that are not here yet, as many from its start as the budget holds."""
+    def store(self, keys: list[str], sequence: Sequence) -> None:
+        """Copy the sequence's whole blocks that are not stored yet, as many from its start as fit the budget."""
         keys = keys[: sequence.length // BLOCK][: self._budget // max(1, sequence.block_bytes)]
         new = {}
         for n, key in enumerate(keys):
-            if key not in self._blocks and not (self._parking and key in self._parking):
+            if key not in self:
                 new[key] = sequence.copy_out(n)
                 self._put(key, new[key])
-        self._make_room(keys)
-        if new and self._parking:
-            self._parking.park(new)
+        self._evict(keys)
+        if new and self._disk:
+            self._disk.write(new)
 
     def _put(self, key: str, block: torch.Tensor) -> None:
         self._blocks[key] = block
         self.nbytes += block.nbytes
 
-    def _make_room(self, used: list[str]) -> None:
-        """A block is of no use without those before it: the first of a sequence counts as used last."""
+    def _evict(self, used: list[str]) -> None:
+        """A block is useless without those before it, so the first block of a sequence counts as the last one used."""
         for key in reversed(used):
             if key in self._blocks:
                 self._blocks.move_to_end(key)
@@ -94,5 +94,5 @@ class PrefixMemory:
             self.nbytes -= self._blocks.popitem(last=False)[1].nbytes
 
     def close(self) -> None:
-        if self._parking:
-            self._parking.close()
+        if self._disk:
+            self._disk.close()

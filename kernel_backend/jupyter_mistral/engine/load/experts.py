@@ -1,8 +1,7 @@
-"""Experts in 4 bit: transformers fuses those of a layer into one tensor, which bitsandbytes' linear layers do not know.
+"""Mixture-of-experts layers in 4 bit. transformers fuses a layer's experts into one tensor, which bitsandbytes cannot quantize.
 
-Here each expert's two matrices are quantized for themselves, written to a file of their own, and take the place of the fused
-tensors when a model is loaded. The fused ones are never made: the model is built with experts of width one, which are
-thrown away.
+Here each expert's two matrices are quantized separately, written to a file of their own, and replace the fused tensors at
+load. The fused tensors are never allocated: the model is built with experts of width one, which are then dropped.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from safetensors import safe_open
 from torch.nn import functional
 
 from ..decode import wide
-from .folder import ShardWriter, Tell
+from .folder import Report, ShardWriter
 
 FILE = "experts.safetensors"
-# the setting that tells an expert's width, by architecture
+# the setting for an expert's width, by architecture
 _WIDTH = {"mixtral": "intermediate_size", "qwen3_moe": "moe_intermediate_size"}
 _NAME = re.compile(r"(.*layers\.\d+)\.\w+\.experts\.(\d+)\.(w1|w2|w3|gate_proj|up_proj|down_proj)\.weight")
 _ROLE = {"w1": "gate", "w3": "up", "w2": "down", "gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
@@ -36,15 +35,15 @@ def has_experts(config: Any) -> bool:
     return config.model_type in _WIDTH
 
 
-def narrowed(config: Any) -> Any:
-    """A copy of the configuration whose experts take no room."""
+def with_narrow_experts(config: Any) -> Any:
+    """A copy of the configuration with experts of width one, which need no memory."""
     config = copy.deepcopy(config)
     setattr(config, _WIDTH[config.model_type], 1)
     return config
 
 
 class Experts(torch.nn.Module):
-    """One layer's experts; takes the place of transformers' module, with the same forward."""
+    """One layer's experts; replaces transformers' module, with the same forward."""
 
     def __init__(self, activation: Any, gate_up: list[Any], down: list[Any]) -> None:
         super().__init__()
@@ -52,38 +51,37 @@ class Experts(torch.nn.Module):
         self.gate_up, self.down = torch.nn.ParameterList(gate_up), torch.nn.ParameterList(down)
 
     def forward(self, states: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """states [tokens, size]; chosen and weights [tokens, experts a token]."""
-        answer = torch.zeros_like(states)
+        """states [tokens, size]; chosen and weights [tokens, experts per token]."""
+        output = torch.zeros_like(states)
         for number in sorted(set(chosen.flatten().tolist())):
-            token, place = torch.where(chosen == number)
+            token, rank = torch.where(chosen == number)
             gate, up = _linear(states[token], self.gate_up[number]).chunk(2, dim=-1)
-            found = _linear(self._activation(gate) * up, self.down[number])
-            answer.index_add_(0, token, (found * weights[token, place, None]).to(answer.dtype))
-        return answer
+            result = _linear(self._activation(gate) * up, self.down[number])
+            output.index_add_(0, token, (result * weights[token, rank, None]).to(output.dtype))
+        return output
 
 
 def _linear(states: torch.Tensor, packed: Any) -> torch.Tensor:
-    if (
-        states.device.type == "cpu" and not wide.install()
-    ):  # unpacked, so that the bits do not depend on how many tokens come at once
+    if states.device.type == "cpu" and not wide.install():
+        # unpacked, so that the bits do not depend on the number of tokens
         return functional.linear(states, dequantize_4bit(packed, packed.quant_state).to(states.dtype))
-    found: torch.Tensor = matmul_4bit(states, packed.t(), quant_state=packed.quant_state)
-    return found
+    output: torch.Tensor = matmul_4bit(states, packed.t(), quant_state=packed.quant_state)
+    return output
 
 
 # ---------------------------------------------------------------------------------------------- writing
 
 
-def quantize_experts(source: Path, folder: Path, tell: Tell) -> None:
+def quantize_experts(source: Path, folder: Path, report: Report) -> None:
     """Write `FILE`, one expert in memory at a time."""
-    where: dict[tuple[str, int], dict[str, tuple[Path, str]]] = {}
+    experts: dict[tuple[str, int], dict[str, tuple[Path, str]]] = {}
     for path in sorted(source.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118  # not a mapping
                 if match := _NAME.fullmatch(name):
-                    where.setdefault((match[1], int(match[2])), {})[_ROLE[match[3]]] = path, name
-    shard, begin = ShardWriter(folder / FILE, names=2 * 6 * len(where) + 1), time.monotonic()
-    for done, ((layer, number), parts) in enumerate(sorted(where.items()), 1):
+                    experts.setdefault((match[1], int(match[2])), {})[_ROLE[match[3]]] = path, name
+    shard, begin = ShardWriter(folder / FILE, names=2 * 6 * len(experts) + 1), time.monotonic()
+    for done, ((layer, number), parts) in enumerate(sorted(experts.items()), 1):
         weights = {role: _tensor(*parts[role]) for role in ("gate", "up", "down")}
         for role, weight in (("gate_up", torch.cat([weights["gate"], weights["up"]])), ("down", weights["down"])):
             packed, state = quantize_4bit(
@@ -92,19 +90,19 @@ def quantize_experts(source: Path, folder: Path, tell: Tell) -> None:
             shard.add(f"{layer}.{number}.{role}", packed)
             for key, value in state.as_dict(packed=True).items():
                 shard.add(f"{layer}.{number}.{role}.{key}", value)
-        left = (time.monotonic() - begin) / done * (len(where) - done)
-        tell("quantize", 0.7 * done / len(where), f"{done} of {len(where)} experts", left)
+        left = (time.monotonic() - begin) / done * (len(experts) - done)
+        report("quantize", 0.7 * done / len(experts), f"{done} of {len(experts)} experts", left)
     shard.close()
 
 
 def _tensor(path: Path, name: str) -> torch.Tensor:
     with safe_open(path, "pt") as file:
-        found: torch.Tensor = file.get_tensor(name)
-    return found
+        tensor: torch.Tensor = file.get_tensor(name)
+    return tensor
 
 
-def without(model: Any) -> None:
-    """Take the experts of width one out, before the rest of the model is saved."""
+def remove_experts(model: Any) -> None:
+    """Remove the experts of width one before the rest of the model is saved."""
     for _, block in _blocks(model):
         block.experts = torch.nn.Identity()
 
@@ -112,8 +110,8 @@ def without(model: Any) -> None:
 # ---------------------------------------------------------------------------------------------- reading
 
 
-def put_into(model: Any, config: Any, folder: Path, device: str) -> None:
-    """Give a model, made with the `narrowed` configuration, the experts of `folder` and the true `config`."""
+def insert_experts(model: Any, config: Any, folder: Path, device: str) -> None:
+    """Give a model built `with_narrow_experts` the experts of `folder` and the real `config`."""
     with safe_open(folder / FILE, "pt") as file:
         for layer, block in _blocks(model):
             count = len(block.experts.gate_up_proj)
@@ -131,7 +129,7 @@ def _packed(file: Any, name: str, device: str) -> Any:
 
 
 def _blocks(model: Any) -> Iterator[tuple[str, Any]]:
-    """Each layer's name as in the checkpoint, and the module that holds its experts."""
+    """Each layer's name in the checkpoint, and the module with its experts."""
     for number, layer in enumerate(model.model.layers):
         if hasattr(layer.mlp, "experts"):
             yield f"model.layers.{number}", layer.mlp

@@ -1,6 +1,6 @@
-"""A model folder's weight files: whether they are whole, and how new ones are written without holding them in memory.
+"""A model folder's weight files: checked for completeness, and written without holding them in memory.
 
-Manifests, hashes and the refusal of code are `models.store`'s business.
+Manifests, hashes and the refusal of code are in `models.store`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 HASH_ALWAYS = (
     4 * 2**30
-)  # folders up to this size are hashed at every load (about 0.5 s a GB), larger ones by size alone
+)  # folders up to this size are hashed at every load (about 0.5 s per GB); of larger ones only sizes
 _MAX_HEADER = 100 * 2**20
 
-Tell = Callable[[str, float | None, str, float | None], None]  # stage, fraction, detail, seconds left
+Report = Callable[[str, float | None, str, float | None], None]  # stage, fraction, detail, seconds left
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
-    """Refuse what could run code and weights that are not whole, naming the file; gives the configuration."""
+    """Refuse folders with code or incomplete weights, naming the file. Returns the configuration."""
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
     except FileNotFoundError:
         raise Failure(
-            "corrupt_model", f"{folder} holds no config.json.", "Name the folder that holds config.json."
+            "corrupt_model", f"{folder} contains no config.json.", "Give the folder that contains config.json."
         ) from None
     except ValueError:
         raise store.corrupt(folder / "config.json", "is not JSON") from None
@@ -48,22 +48,22 @@ def check_folder(folder: Path) -> dict[str, Any]:
 
 
 def check_shard(path: Path) -> None:
-    """A safetensors file must have a sane header and exactly the length that its header tells."""
+    """A safetensors file must have a valid header and exactly the length that the header implies."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
         if length > min(size - 8, _MAX_HEADER):
-            raise store.corrupt(path, "is cut off in its header")
+            raise store.corrupt(path, "is truncated in its header")
         try:
             header = json.loads(file.read(length))
             spans = [entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"]
-            sane = all(0 <= start <= end for start, end in spans)
-            told = 8 + length + max((end for _, end in spans), default=0)
+            is_valid = all(0 <= start <= end for start, end in spans)
+            expected = 8 + length + max((end for _, end in spans), default=0)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            raise store.corrupt(path, "has a header that makes no sense") from None
-    if not sane or told != size:
-        raise store.corrupt(path, f"has {size:,} bytes where its header tells {told:,}")
+            raise store.corrupt(path, "has a malformed header") from None
+    if not is_valid or expected != size:
+        raise store.corrupt(path, f"has {size:,} bytes, but its header describes {expected:,}")
 
 
 def _check_index(folder: Path) -> None:
@@ -71,7 +71,7 @@ def _check_index(folder: Path) -> None:
     try:
         names = set(json.loads(index.read_bytes())["weight_map"].values()) if index.is_file() else set()
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise store.corrupt(index, "makes no sense") from None
+        raise store.corrupt(index, "is malformed") from None
     for name in sorted(names):
         if not (folder / Path(name).name).is_file():
             raise store.corrupt(folder / name, "is missing")
@@ -81,8 +81,8 @@ def _check_index(folder: Path) -> None:
 
 
 @contextmanager
-def whole(out: Path) -> Iterator[Path]:
-    """A private folder to write into; it becomes `out` only if the block ends without an error."""
+def write_folder(out: Path) -> Iterator[Path]:
+    """A private folder to write into, renamed to `out` only if the block ends without an error."""
     store.private_folder(out.parent)
     partial = out.parent / f".{out.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -95,14 +95,16 @@ def whole(out: Path) -> Iterator[Path]:
         partial.rename(out)
     except OSError as error:
         raise Failure(
-            "internal", f"{out} could not be written: {error.strerror}.", "Free space on that disk, then load again."
+            "internal",
+            f"{out} could not be written: {error.strerror}.",
+            "Free space on that disk, then load the model again.",
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 class ShardWriter:
-    """Writes a safetensors file tensor by tensor; the header, whose length is bounded by `names`, is filled in at the end."""
+    """Writes a safetensors file tensor by tensor. The header is written last; `names` bounds its length."""
 
     def __init__(self, path: Path, names: int) -> None:
         self._reserved = 1024 + names * 512
@@ -113,9 +115,9 @@ class ShardWriter:
 
     def add(self, name: str, tensor: torch.Tensor) -> None:
         data = tensor.detach().cpu().contiguous().view(-1).view(_bytes()).numpy().data
-        kind = {"bfloat16": "BF16", "float32": "F32", "uint8": "U8", "float16": "F16"}[str(tensor.dtype)[6:]]
+        dtype = {"bfloat16": "BF16", "float32": "F32", "uint8": "U8", "float16": "F16"}[str(tensor.dtype)[6:]]
         span = [self._end, self._end + data.nbytes]
-        self._header[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": span}
+        self._header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": span}
         self._file.write(data)
         self._end = span[1]
 

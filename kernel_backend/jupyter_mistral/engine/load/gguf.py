@@ -1,7 +1,7 @@
-"""A GGUF file (llama or qwen layout) -> a folder of NF4 safetensors, tensor by tensor, so that the whole model is never in memory.
+"""Converts a GGUF file (llama or qwen layout) to a folder of NF4 safetensors, tensor by tensor: it never fills the memory.
 
-Weights are unpacked in slices, quantized by bitsandbytes as `from_pretrained` would do it, and written under the names
-that transformers uses. Configuration, tokenizer and chat template come from the file itself by transformers' readers.
+Weights are unpacked in slices, quantized by bitsandbytes as `from_pretrained` would, and written under the names that
+transformers uses. Configuration, tokenizer and chat template are read from the file by transformers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoTokenizer
 from ...models import store
 from ...protocol.failures import Failure
 from ..text.vocabulary import write_text_tokenizer
-from .folder import ShardWriter, Tell, whole
+from .folder import Report, ShardWriter, write_folder
 from .quantize import NF4
 
 _LAYOUTS = {"llama", "mistral", "qwen2", "qwen3"}
@@ -50,24 +50,24 @@ _SLICE = 1 << 22  # weights unpacked to float32 at a time
 _SAME = 0.1  # relative difference below which embedding and head are one matrix, stored at two precisions
 
 
-def convert(source: Path, out: Path, tell: Tell) -> None:
-    """Write the folder `out`. Raises `Failure` for a file that is not a whole GGUF or whose layout is not known."""
+def convert(source: Path, out: Path, report: Report) -> None:
+    """Write the folder `out`. Raises `Failure` for an incomplete GGUF file or an unknown layout."""
     facts, tensors = _read(source)
-    with whole(out) as folder:
-        tell("quantize", 0.0, "reading the tokenizer", None)
+    with write_folder(out) as folder:
+        report("quantize", 0.0, "reading the tokenizer", None)
         config = AutoConfig.from_pretrained(source.parent, gguf_file=source.name)
         _write_tokenizer(source, facts, folder)
-        config.tie_word_embeddings = _drop_twin(tensors)
+        config.tie_word_embeddings = _drop_duplicate_head(tensors)
         config.dtype = torch.bfloat16
         config.quantization_config = NF4.to_dict() | {"llm_int8_skip_modules": ["lm_head"]}
         config.save_pretrained(folder)
-        _write_weights(tensors, config, folder, tell)
+        _write_weights(tensors, config, folder, report)
         (folder / "generation_config.json").write_text(json.dumps(facts["generation"]))
         store.write_manifest(folder, {"quantization": "nf4", "source": source.name})
 
 
 def _read(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The few facts needed and the tensors by name. The reader's own fields, one array a word, take more than the weights."""
+    """The few facts needed, and the tensors by name. The reader's own fields, one array per word, need more memory than the weights."""
     try:
         reader = gguf.GGUFReader(source)
         facts = {name: _field(reader, name) for name in _FACTS}
@@ -77,12 +77,12 @@ def _read(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         facts, ends = {}, []
     if max(ends, default=1 << 62) > source.stat().st_size:
         raise Failure(
-            "corrupt_model", f"{source.name} is not a whole GGUF file.", "Delete it and download the model again."
+            "corrupt_model", f"{source.name} is not a complete GGUF file.", "Delete it and download the model again."
         )
     if facts["general.architecture"] not in _LAYOUTS:
         raise Failure(
             "unsupported",
-            f"{source.name} has the layout {facts['general.architecture']}, which is not converted.",
+            f"{source.name} has the layout {facts['general.architecture']}, which cannot be converted.",
             "Load the model's safetensors version.",
         )
     tensors = {tensor.name: tensor for tensor in reader.tensors}
@@ -98,17 +98,17 @@ def _field(reader: Any, name: str) -> Any:
 
 
 def _generation(reader: Any) -> dict[str, Any]:
-    """The end tokens: the one the file names, and those of its control tokens that are known to end a turn or a text."""
+    """The end tokens: the file's own, and those of its control tokens that are known to end a turn or a text."""
     names, kinds = (_field(reader, f"tokenizer.ggml.{what}") or [] for what in ("tokens", "token_type"))
     pairs = enumerate(zip(names, kinds, strict=True))
     ends = {i for i, (name, kind) in pairs if name in _ENDS and kind == gguf.TokenType.CONTROL}
     eos, bos = (_field(reader, f"tokenizer.ggml.{what}_token_id") for what in ("eos", "bos"))
-    found: dict[str, Any] = {"eos_token_id": sorted(ends | ({int(eos)} if eos is not None else set()))}
-    return found if bos is None else found | {"bos_token_id": int(bos)}
+    settings: dict[str, Any] = {"eos_token_id": sorted(ends | ({int(eos)} if eos is not None else set()))}
+    return settings if bos is None else settings | {"bos_token_id": int(bos)}
 
 
-def _drop_twin(tensors: dict[str, Any]) -> bool:
-    """Whether embedding and head are one matrix; of two copies the one stored with more bits stays, as the embedding."""
+def _drop_duplicate_head(tensors: dict[str, Any]) -> bool:
+    """Whether embedding and head are one matrix. Of two copies, the one with more bits is kept, as the embedding."""
     if "output.weight" not in tensors:
         return True
     embedding, head = tensors["token_embd.weight"], tensors["output.weight"]
@@ -121,25 +121,25 @@ def _drop_twin(tensors: dict[str, Any]) -> bool:
     return True
 
 
-def _write_weights(tensors: dict[str, Any], config: Any, folder: Path, tell: Tell) -> None:
+def _write_weights(tensors: dict[str, Any], config: Any, folder: Path, report: Report) -> None:
     shard = ShardWriter(folder / "model.safetensors", names=6 * len(tensors))
     total, done, start = sum(int(t.n_elements) for t in tensors.values()), 0, time.monotonic()
     for source_name, tensor in tensors.items():
-        name, weight = _name(source_name), _whole(tensor)
+        name, weight = _name(source_name), _unpack_whole(tensor)
         if config.model_type in ("llama", "mistral"):
             weight = _unpermuted(weight, name, config)
         if name.startswith("model.layers.") and weight.dim() == 2:
-            packed, how = bitsandbytes.functional.quantize_4bit(
+            packed, state = bitsandbytes.functional.quantize_4bit(
                 weight, blocksize=64, compress_statistics=True, quant_type="nf4"
             )
             shard.add(name, packed)
-            for key, value in how.as_dict(packed=True).items():
+            for key, value in state.as_dict(packed=True).items():
                 shard.add(f"{name}.{key}", value)
         else:
             shard.add(name, weight)
         done += int(tensor.n_elements)
         left = (time.monotonic() - start) / done * (total - done)
-        tell("quantize", 0.1 + 0.9 * done / total, f"{done / 1e6:,.0f} of {total / 1e6:,.0f} M weights", left)
+        report("quantize", 0.1 + 0.9 * done / total, f"{done / 1e6:,.0f} of {total / 1e6:,.0f} M weights", left)
     shard.close()
 
 
@@ -148,11 +148,11 @@ def _name(name: str) -> str:
         return _OUTER[name]
     parts = name.split(".")
     if len(parts) != 4 or parts[0] != "blk" or parts[2] not in _MODULES:
-        raise Failure("unsupported", f"The GGUF tensor {name} is not known.", "Load the model's safetensors version.")
+        raise Failure("unsupported", f"The GGUF tensor {name} is unknown.", "Load the model's safetensors version.")
     return f"model.layers.{parts[1]}.{_MODULES[parts[2]]}.{parts[3]}"
 
 
-def _whole(tensor: Any) -> torch.Tensor:
+def _unpack_whole(tensor: Any) -> torch.Tensor:
     weight = torch.empty([int(n) for n in reversed(tensor.shape)], dtype=torch.bfloat16)
     start = 0
     for piece in _unpacked(tensor):
@@ -186,7 +186,7 @@ def _unpermuted(weight: torch.Tensor, name: str, config: Any) -> torch.Tensor:
 def _write_tokenizer(source: Path, facts: dict[str, Any], folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     if facts["tokenizer.ggml.pre"] == "smollm":
-        # transformers' reader takes GPT-2's splitting for all; SmolLM's splits digits one by one
+        # transformers' reader assumes GPT-2's splitting; SmolLM's splits digits one by one
         from tokenizers import pre_tokenizers as pre
 
         tokenizer.backend_tokenizer.pre_tokenizer = pre.Sequence(

@@ -1,4 +1,4 @@
-"""Turns the progress bars that transformers would draw while it loads weights into loading events."""
+"""Turns the progress bars of transformers into loading events."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 from transformers.utils import logging
 
-from .folder import Tell
+from .folder import Report
 
 
 @contextmanager
-def told(tell: Tell, stage: str, low: float, high: float, detail: str) -> Iterator[None]:
-    """Within the block, each bar's way from 0 to its end is told as `low` to `high` of the stage."""
+def report_progress(report: Report, stage: str, low: float, high: float, detail: str) -> Iterator[None]:
+    """Within the block, each bar's progress from 0 to 1 is reported as `low` to `high` of the stage."""
 
-    def bar(factory: Any, given: tuple[Any, ...], named: dict[str, Any]) -> _Bar:
-        return _Bar(given[0] if given else named.get("iterable"), tell, stage, low, high, detail)
+    def bar(factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Bar:
+        return _Bar(args[0] if args else kwargs.get("iterable"), report, stage, low, high, detail)
 
-    tell(stage, low, detail, None)
+    report(stage, low, detail, None)
     before = logging.set_tqdm_hook(bar)
     try:
         yield
@@ -28,18 +28,18 @@ def told(tell: Tell, stage: str, low: float, high: float, detail: str) -> Iterat
 
 
 class _Bar:
-    """As much of tqdm as transformers uses: iteration, and methods whose answers nobody reads."""
+    """As much of tqdm as transformers uses: iteration, and methods whose results are ignored."""
 
-    def __init__(self, items: Any, tell: Tell, stage: str, low: float, high: float, detail: str) -> None:
+    def __init__(self, items: Any, report: Report, stage: str, low: float, high: float, detail: str) -> None:
         self._items = list(items or [])
-        self._tell, self._stage, self._low, self._high, self._detail = tell, stage, low, high, detail
+        self._report, self._stage, self._low, self._high, self._detail = report, stage, low, high, detail
 
     def __iter__(self) -> Iterator[Any]:
         start, total = time.monotonic(), len(self._items)
         for n, item in enumerate(self._items, 1):
             yield item
             left = (time.monotonic() - start) / n * (total - n)
-            self._tell(self._stage, self._low + (self._high - self._low) * n / total, self._detail, left)
+            self._report(self._stage, self._low + (self._high - self._low) * n / total, self._detail, left)
 
     def __enter__(self) -> _Bar:
         return self

@@ -1,4 +1,4 @@
-"""A Hugging Face folder in bf16 or fp16 -> the same model in NF4, saved as safetensors, so that the next load only copies."""
+"""Quantizes a Hugging Face folder in bf16 or fp16 to NF4 and saves it as safetensors, so that the next load only copies."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from transformers import (
 from ...models import store
 from ..text.vocabulary import write_text_tokenizer
 from . import experts
-from .folder import Tell, whole
-from .progress import told
+from .folder import Report, write_folder
+from .progress import report_progress
 
 NF4 = BitsAndBytesConfig(
     load_in_4bit=True,
@@ -29,7 +29,7 @@ NF4 = BitsAndBytesConfig(
     bnb_4bit_compute_dtype=torch.bfloat16,
     bnb_4bit_quant_storage=torch.uint8,
 )
-# kept in bf16; by full name, since a bare "vision_tower" matches nothing in transformers 5
+# stay in bf16; by full name too, since a bare "vision_tower" matches nothing in transformers 5
 KEPT = ["lm_head", "model.vision_tower", "model.multi_modal_projector", "vision_tower", "multi_modal_projector"]
 _PASSED_ON = (
     "tekken.json",
@@ -42,34 +42,34 @@ _PASSED_ON = (
 
 
 def model_class(config: Any) -> Any:
-    """The transformers class that reads text, and pictures where the model has eyes."""
+    """The transformers class for text, or for text and images where the model has vision."""
     return AutoModelForImageTextToText if hasattr(config, "vision_config") else AutoModelForCausalLM
 
 
-def quantize(source: Path, out: Path, device: str, tell: Tell) -> None:
-    """Write the folder `out`. The model is thrown away after: bitsandbytes may save only what has never run, and a fresh load
-    frees the memory that quantizing took."""
+def quantize(source: Path, out: Path, device: str, report: Report) -> None:
+    """Write the folder `out`. The model is then dropped: bitsandbytes can only save a model that has never run, and loading it
+    again frees the memory that quantizing took."""
     config = AutoConfig.from_pretrained(source)
-    how = BitsAndBytesConfig(**{k: v for k, v in NF4.to_dict().items() if not k.startswith(("_", "quant_method"))})
-    how.llm_int8_skip_modules = KEPT
-    with whole(out) as folder:
+    settings = BitsAndBytesConfig(**{k: v for k, v in NF4.to_dict().items() if not k.startswith(("_", "quant_method"))})
+    settings.llm_int8_skip_modules = KEPT
+    with write_folder(out) as folder:
         built, start = config, 0.0
         if experts.has_experts(config):
-            experts.quantize_experts(source, folder, tell)
-            built, start = experts.narrowed(config), 0.7
-        with told(tell, "quantize", start, 0.8, "making the weights 4 bit"):
+            experts.quantize_experts(source, folder, report)
+            built, start = experts.with_narrow_experts(config), 0.7
+        with report_progress(report, "quantize", start, 0.8, "quantizing to 4-bit"):
             model = model_class(config).from_pretrained(
                 source,
                 config=built,
-                quantization_config=how,
+                quantization_config=settings,
                 dtype=torch.bfloat16,
                 device_map={"": device},
                 use_safetensors=True,
                 ignore_mismatched_sizes=built is not config,
             )
-        with told(tell, "quantize", 0.8, 0.95, "writing the 4-bit weights"):
+        with report_progress(report, "quantize", 0.8, 0.95, "writing the 4-bit weights"):
             if built is not config:
-                experts.without(model)
+                experts.remove_experts(model)
             model.save_pretrained(folder, max_shard_size="4GB")
         _write_config(folder, config)
         del model
@@ -83,9 +83,9 @@ def quantize(source: Path, out: Path, device: str, tell: Tell) -> None:
 
 
 def _write_config(folder: Path, config: Any) -> None:
-    """What is told of the model itself, where it was built with other settings."""
+    """Restore the model's own settings where it was built with narrow experts."""
     if not experts.has_experts(config):
         return
-    told = json.loads((folder / "config.json").read_text())
-    true = {k: v for k, v in config.to_dict().items() if k in told and k != "quantization_config"}
-    (folder / "config.json").write_text(json.dumps(told | true, indent=2))
+    written = json.loads((folder / "config.json").read_text())
+    own = {k: v for k, v in config.to_dict().items() if k in written and k != "quantization_config"}
+    (folder / "config.json").write_text(json.dumps(written | own, indent=2))

@@ -1,7 +1,7 @@
-"""A model larger than its device: the last layers stay in host memory, and each is copied to the device just before its turn.
+"""A model larger than its device: the last layers stay in host memory, and each is copied to the device just before it runs.
 
-Two buffers on the device take turns: while one layer computes, the next is copied into the other on a stream of its own. The
-bytes are those of the checkpoint, so the answers are the same bits. Knows no requests.
+Two buffers on the device alternate: while one layer computes, the next is copied into the other on its own stream. The bytes
+are those of the checkpoint, so answers are the same to the bit. Knows no requests.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ import torch
 from bitsandbytes.nn.modules import Linear4bit
 
 from ...protocol.failures import Failure
-from . import memory
+from ..device import memory
 
-CONTEXT = 8192  # tokens to make room for where none are asked for: each more keeps another layer from the device
-_ALIGN = 256  # bytes; what CUDA's own allocator gives
+CONTEXT = 8192  # tokens to leave room for by default: a longer context would keep more layers off the device
+_ALIGN = 256  # bytes; the alignment of CUDA's allocator
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 _STATES = ("absmax", "code", "offset")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """count: of the last layers, which stay in host memory. device: bytes of weights and buffers on the device; host: of the
-    layers that stay, which every step copies."""
+    """How many of the last layers stay in host memory.
+
+    device: bytes of weights and buffers on the device. host: bytes of the layers in host memory, copied in each step.
+    """
 
     count: int
     device: int
@@ -38,21 +40,21 @@ class Plan:
 
     @classmethod
     def of(cls, layers: Sequence[int], others: int, count: int) -> Plan:
-        """layers: bytes of each, first to last. others: of what is never spilled."""
+        """layers: bytes of each. others: bytes of everything that is never spilled."""
         count = min(count, len(layers))
-        here, away = layers[: len(layers) - count], layers[len(layers) - count :]
-        buffers = min(2, count) * max(away, default=0)
-        return cls(count, others + sum(here) + buffers, sum(away))
+        resident, spilled = layers[: len(layers) - count], layers[len(layers) - count :]
+        buffers = min(2, count) * max(spilled, default=0)
+        return cls(count, others + sum(resident) + buffers, sum(spilled))
 
     @classmethod
     def within(cls, layers: Sequence[int], others: int, room: int) -> Plan | None:
-        """The fewest layers that must stay away for the rest to fit into `room` bytes; None where even all are too few."""
+        """Spill the fewest layers that make the rest fit into `room` bytes; None if even all are not enough."""
         plans = (cls.of(layers, others, count) for count in range(len(layers) + 1))
         return next((plan for plan in plans if plan.device <= room), None)
 
 
-def sizes(folder: Path) -> tuple[list[int], int]:
-    """Bytes of each layer of the text model and of all else, as a checked folder's headers tell."""
+def layer_sizes(folder: Path) -> tuple[list[int], int]:
+    """Bytes of each layer of the text model, and of everything else, from the headers of a checked folder."""
     layers: dict[int, int] = {}
     others = 0
     for path in folder.glob("*.safetensors"):
@@ -60,15 +62,15 @@ def sizes(folder: Path) -> tuple[list[int], int]:
             header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
         for name, entry in header.items():
             start, end = entry["data_offsets"] if name != "__metadata__" else (0, 0)
-            found = None if "vision" in name else _LAYER.search(name)
-            if found:
-                layers[int(found[1])] = layers.get(int(found[1]), 0) + end - start
+            match = None if "vision" in name else _LAYER.search(name)
+            if match:
+                layers[int(match[1])] = layers.get(int(match[1]), 0) + end - start
             else:
                 others += end - start
     return [layers[number] for number in sorted(layers)], others
 
 
-def planned(
+def plan_spill(
     order: Mapping[str, Any],
     folder: Path,
     longest: int,
@@ -76,14 +78,14 @@ def planned(
     device: str,
     free_bytes: Callable[[str], tuple[int, int]] = memory.free_bytes,
 ) -> Plan | None:
-    """What stays in host memory, None where nothing has to. Raises `Failure("no_memory")` with the numbers.
+    """Which layers stay in host memory; None if all fit. Raises `Failure("no_memory")` with the numbers.
 
-    The order's `spill` asks for it where the weights do not fit; `spill_layers` says how many, on any device.
+    The order's `spill` allows it where the weights do not fit; `spill_layers` forces a number of layers, on any device.
     """
     forced = int(order.get("spill_layers") or 0)
     if not forced and (not order.get("spill") or device == "cpu"):  # the CPU's memory is the host's
         return None
-    layers, others = sizes(folder)
+    layers, others = layer_sizes(folder)
     context = min(order.get("context_length") or CONTEXT, longest)
     free, _ = free_bytes(device)
     room = free - memory.margin(device) - per_token * context
@@ -92,80 +94,79 @@ def planned(
         need = Plan.of(layers, others, len(layers)).device + free - room
         raise Failure(
             "no_memory",
-            f"Even with all {len(layers)} layers in host memory the model needs {memory.size(need)} with {context:,} tokens "
-            f"of context, {memory.size(free)} are free on {device}.",
-            "Load it with a shorter context, or a smaller model.",
+            f"Even with all {len(layers)} layers in host memory, the model needs {memory.format_bytes(need)} with {context:,} "
+            f"tokens of context, but only {memory.format_bytes(free)} are free on {device}.",
+            "Load it with a shorter context, or load a smaller model.",
         )
     whole, (host, _) = others + sum(layers), free_bytes("cpu")
     if plan.count and device != "cpu" and whole > host:
         raise Failure(
             "no_memory",
-            f"{plan.count} of {len(layers)} layers would stay in host memory, where the model is read first: that needs "
-            f"{memory.size(whole)}, {memory.size(host)} are free.",
+            f"{plan.count} of {len(layers)} layers would stay in host memory, where the model is read first. That needs "
+            f"{memory.format_bytes(whole)}, but only {memory.format_bytes(host)} are free.",
             "Close other programs, or load a smaller model.",
         )
     return plan if plan.count else None
 
 
 class Spill:
-    """Keeps layers of a model that was loaded into host memory there, and sees to it that each is on the device when it runs."""
+    """Keeps the last layers of a model in host memory, where it was loaded, and copies each to the device when it runs."""
 
     def __init__(self, model: Any, count: int, device: str) -> None:
         layers = list(model.get_decoder().layers)
-        away = layers[len(layers) - count :]
+        spilled = layers[len(layers) - count :]
         self._device = device
-        self._modules = {id(module) for layer in away for module in layer.modules()}
+        self._modules = {id(module) for layer in spilled for module in layer.modules()}
         self._stream = torch.cuda.Stream() if device != "cpu" else None  # type: ignore[no-untyped-call]  # torch's own
         self._ready: list[Any] = [None, None]
         self._buffers: list[torch.Tensor] = []
-        self._homes = [_Home(layer, is_pinned=self._stream is not None) for layer in away]
-        model.spilled_layers = count  # who runs layers past their modules must not
+        self._host_layers = [_HostLayer(layer, is_pinned=self._stream is not None) for layer in spilled]
+        model.spilled_layers = count  # for code that bypasses the modules, which would find no weights
         layers[0].register_forward_pre_hook(lambda *_: self._begin())
-        for number, layer in enumerate(away):
+        for number, layer in enumerate(spilled):
             layer.register_forward_pre_hook(lambda *_, n=number: self._await(n))
             layer.register_forward_hook(lambda *_, n=number: self._fetch(n + 2))
-        self.bring()
+        self.allocate_buffers()
 
     @property
     def host_bytes(self) -> int:
-        return sum(home.block.nbytes for home in self._homes)
+        return sum(layer.block.nbytes for layer in self._host_layers)
 
     @property
     def device_bytes(self) -> int:
         return sum(buffer.nbytes for buffer in self._buffers)
 
     def resident(self, model: Any) -> list[Any]:
-        """The modules whose weights lie on the device for good."""
+        """The modules whose weights stay on the device."""
         return [module for module in model.modules() if id(module) not in self._modules]
 
-    def bring(self) -> None:
-        """Make the buffers; each layer's weights are those in its buffer from now on."""
-        size = max(home.block.nbytes for home in self._homes)
-        blank = [torch.empty(size, dtype=torch.uint8, device=self._device) for _ in self._homes[:2]]
-        self._buffers = blank
-        for number, home in enumerate(self._homes):
-            home.show(blank[number % 2])
+    def allocate_buffers(self) -> None:
+        """Allocate the buffers, from where the spilled layers read their weights from now on."""
+        size = max(layer.block.nbytes for layer in self._host_layers)
+        self._buffers = [torch.empty(size, dtype=torch.uint8, device=self._device) for _ in self._host_layers[:2]]
+        for number, layer in enumerate(self._host_layers):
+            layer.use_block(self._buffers[number % 2])
 
-    def release(self) -> None:
-        """Give the buffers back; no forward may follow before `bring`."""
+    def free_buffers(self) -> None:
+        """Free the buffers; no forward may follow before `allocate_buffers`."""
         if self._stream is not None:
             self._stream.synchronize()
-        for home in self._homes:
-            home.show(home.block)
+        for layer in self._host_layers:
+            layer.use_block(layer.block)
         self._buffers = []
 
     # ------------------------------------------------------------------------------------------ in a step
 
     def _begin(self) -> None:
-        """The last step, whole or broken off, has no more need of the buffers."""
+        """Fetch the first layers; the last step, finished or failed, no longer needs the buffers."""
         for number in range(len(self._buffers)):
             self._fetch(number)
 
     def _fetch(self, number: int) -> None:
-        """Copy a layer into its buffer, once the layer that it takes the place of has computed."""
-        if number >= len(self._homes):
+        """Copy a layer into its buffer, after the layer that used it has computed."""
+        if number >= len(self._host_layers):
             return
-        source = self._homes[number].block
+        source = self._host_layers[number].block
         target = self._buffers[number % 2][: len(source)]
         if self._stream is None:
             target.copy_(source)
@@ -180,34 +181,34 @@ class Spill:
             torch.cuda.current_stream().wait_event(self._ready[number % 2])
 
 
-class _Home:
-    """One layer's bytes in host memory, in one piece."""
+class _HostLayer:
+    """One layer's bytes in host memory, in one block."""
 
     def __init__(self, layer: Any, is_pinned: bool) -> None:
         if not is_pinned:
             _repack(layer)
-        self._places: list[tuple[Any, str, int, torch.Tensor]] = []
+        self._views: list[tuple[Any, str, int, torch.Tensor]] = []
         end = 0
         for owner, name, tensor in _tensors(layer):
-            self._places.append((owner, name, end, tensor))
+            self._views.append((owner, name, end, tensor))
             end += -(-tensor.nbytes // _ALIGN) * _ALIGN
         self.block = torch.empty(end, dtype=torch.uint8)
-        for _, _, start, tensor in self._places:
+        for _, _, start, tensor in self._views:
             _view(self.block, start, tensor).copy_(tensor)
-        # the shape and the kind are all that is still needed; the bytes are given back here, layer by layer
-        self._places = [(owner, name, at, tensor.to("meta")) for owner, name, at, tensor in self._places]
-        self.show(self.block)
+        # only shape and dtype are needed from here on; this frees the bytes, layer by layer
+        self._views = [(owner, name, at, tensor.to("meta")) for owner, name, at, tensor in self._views]
+        self.use_block(self.block)
         if is_pinned:
             _pin(self.block)
 
-    def show(self, block: torch.Tensor) -> None:
-        """Have the layer's tensors lie in this block."""
-        for owner, name, start, like in self._places:
+    def use_block(self, block: torch.Tensor) -> None:
+        """Make the layer's tensors views of this block."""
+        for owner, name, start, like in self._views:
             setattr(owner, name, _view(block, start, like))
 
 
 def _tensors(layer: Any) -> Iterator[tuple[Any, str, torch.Tensor]]:
-    """(owner, attribute, tensor) of all that a layer's computing reads, the parts of 4-bit weights' states too."""
+    """(owner, attribute, tensor) of everything a layer reads, including the quantization state of 4-bit weights."""
     for module in layer.modules():
         for name, buffer in module._buffers.items():
             if buffer is not None:
@@ -229,7 +230,7 @@ def _view(block: torch.Tensor, start: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def _repack(layer: Any) -> None:
-    """bitsandbytes gives 4-bit weights another form at their first use on some CPUs, which must not happen in a buffer."""
+    """On some CPUs bitsandbytes repacks 4-bit weights at their first use, which must not happen in a buffer."""
     for linear in layer.modules():
         if isinstance(linear, Linear4bit):
             with torch.inference_mode():
@@ -237,11 +238,11 @@ def _repack(layer: Any) -> None:
 
 
 def _pin(block: torch.Tensor) -> None:
-    """In place: torch's own allocator of pinned memory rounds up to a power of two."""
+    """Pin in place: torch's allocator of pinned memory rounds up to a power of two."""
     runtime, address = torch.cuda.cudart(), block.data_ptr()  # type: ignore[no-untyped-call]  # torch's own
     try:
         torch.cuda.check_error(int(runtime.cudaHostRegister(address, block.nbytes, 0)))
     except RuntimeError as error:
-        what = f"{memory.size(block.nbytes)} of host memory could not be locked for copies to the device."
-        raise Failure("no_memory", what, "Close other programs, or load a smaller model.") from error
+        message = f"{memory.format_bytes(block.nbytes)} of host memory could not be pinned for copies to the device."
+        raise Failure("no_memory", message, "Close other programs, or load a smaller model.") from error
     weakref.finalize(block, runtime.cudaHostUnregister, address)

@@ -1,7 +1,7 @@
-"""Imports bitsandbytes without torch's compiler, which is a third of the time that a worker takes to start.
+"""Imports bitsandbytes without torch's compiler, which would take a third of a worker's start-up time.
 
-bitsandbytes hands `torch.compile` its optimizers and a way to unpack odd shapes, none of which answers a question; the
-mere call imports dynamo and inductor. To be imported before whatever else imports bitsandbytes. The functions stay as they are.
+bitsandbytes passes optimizers and an unpacking function to `torch.compile`, none of which inference uses; the call alone
+imports dynamo and inductor. Import this before anything else that imports bitsandbytes. The functions stay uncompiled.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 
-def _as_it_is(model: Any = None, **options: Any) -> Any:
-    return model if model is not None else lambda given: given
+def _leave_uncompiled(model: Any = None, **options: Any) -> Any:
+    return model if model is not None else lambda function: function
 
 
 _compile = torch.compile
-torch.compile = _as_it_is
+torch.compile = _leave_uncompiled
 try:
     import bitsandbytes  # noqa: F401
 finally:

@@ -1,6 +1,6 @@
-"""How a model writes function calls: found out from its own chat template, and the grammar that holds it to that. Knows no torch.
+"""How a model writes function calls, derived from its chat template, and the grammar that enforces it. Knows no torch.
 
-Three ways are known. `tagged`: one JSON object between <tool_call> tags (Hermes, Qwen). `array`: [TOOL_CALLS] and one JSON
+Three dialects are known. `tagged`: one JSON object between <tool_call> tags (Hermes, Qwen). `array`: [TOOL_CALLS] and one JSON
 array (Mistral's tokenizers up to v7). `named`: [TOOL_CALLS] name [ARGS] JSON, with [CALL_ID] id before [ARGS] in v11, without in v13.
 """
 
@@ -17,7 +17,7 @@ from ...protocol.requests import Calling
 OPEN, CLOSE, CALLS, CALL_ID, ARGS = "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"
 MARKS = (OPEN, CLOSE, CALLS, CALL_ID, ARGS)
 PROBE_NAME = "probe"
-# as templates write JSON; a model goes on best in the form that it has read
+# as templates write JSON; a model continues best in the form that it has read
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
@@ -35,7 +35,7 @@ class Dialect:
 
 
 def dialect_of(rendered: str) -> Dialect | None:
-    """The dialect of a template that wrote one call of the function `PROBE_NAME` like this; None where it knows no calls."""
+    """The dialect of a template that rendered a call of the function `PROBE_NAME` like this; None if it supports no calls."""
     if PROBE_NAME not in rendered:
         return None
     if CALLS in rendered:
@@ -46,20 +46,20 @@ def dialect_of(rendered: str) -> Dialect | None:
 def grammar(
     dialect: Dialect, calling: Calling, ids: Mapping[str, int], form: Mapping[str, Any] | None, is_begun: bool
 ) -> str:
-    """A Lark grammar of llguidance for an answer that must be calls (or JSON of the schema `form`, where that is given).
+    """An llguidance grammar in Lark syntax for an answer of calls only (or JSON of the schema `form`, if there is one).
 
-    ids: the control tokens among the marks. is_begun: the opening mark is written already, and one round of calls follows.
+    ids: the control tokens among the marks. is_begun: the opening mark is already written, and one round of calls follows.
     """
     tools = [tool for tool in calling.tools if calling.only in ("", tool.name)]
     several = calling.parallel and not calling.only
     writer = _Writer(dialect, ids)
     rules = [line for i, tool in enumerate(tools) for line in writer.rules(i, tool)]
-    one = "one: " + " | ".join(f"f{i}" for i in range(len(tools)))
+    alternatives = "one: " + " | ".join(f"f{i}" for i in range(len(tools)))
     start = f"start: {writer.round(several)}" if is_begun else f"start: {writer.rounds(several)}"
     if form is not None:
         start += " | whole"
         rules.append(f"whole: {_json(form)}")
-    return "\n".join([start, one, *rules])
+    return "\n".join([start, alternatives, *rules])
 
 
 class _Writer:
@@ -95,5 +95,5 @@ class _Writer:
 
 
 def _json(schema: Mapping[str, Any]) -> str:
-    whole = {"type": "object", **schema} if "type" not in schema and "anyOf" not in schema else schema
-    return "%json " + json.dumps({"x-guidance": _SPACING, **whole})
+    full = {"type": "object", **schema} if "type" not in schema and "anyOf" not in schema else schema
+    return "%json " + json.dumps({"x-guidance": _SPACING, **full})

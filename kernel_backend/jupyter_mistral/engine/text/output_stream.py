@@ -1,4 +1,4 @@
-"""Tokens in, pieces of the answer out: whole characters, stop strings held back, calls taken out of the text. Knows no model."""
+"""Turns tokens into pieces of the answer: whole characters, without stop strings, calls apart from text. Knows no model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .tool_calls import CallParser
 from .vocabulary import Detokenizer, Vocabulary
 
 
-class Speaker:
-    """One answer. dialect: how calls are written, None where none may come; bare: see `CallParser`."""
+class OutputStream:
+    """One answer. dialect: how calls are written, None if none may come; bare: see `CallParser`."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Speaker:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether a stop string has come."""
+        """Whether a stop string was met."""
         return self._stops.is_met
 
     @property
@@ -43,73 +43,73 @@ class Speaker:
         if entry is not None:
             self._logprobs.append((entry, len(text)))
         if self._calls is None:
-            yield from self._told([self._stops.add(text)])
+            yield from self._events([self._stops.add(text)])
             return
         if mark is not None:
-            yield from self._told(self._calls.text(self._stops.finish(text) if not self._calls.is_calling else text))
+            yield from self._events(self._calls.text(self._stops.finish(text) if not self._calls.is_calling else text))
             self._stops.forget()
-            yield from self._told(self._calls.mark(mark))
+            yield from self._events(self._calls.mark(mark))
         else:
-            yield from self._told(self._calls.text(text if self._calls.is_calling else self._stops.add(text)))
+            yield from self._events(self._calls.text(text if self._calls.is_calling else self._stops.add(text)))
 
     def finish(self) -> Iterator[Delta | CallPiece]:
         text = self._text.finish()
         if self._calls is None:
-            yield from self._told([self._stops.finish(text)])
+            yield from self._events([self._stops.finish(text)])
             return
         is_calling = self._calls.is_calling
-        yield from self._told(self._calls.text(text if is_calling else self._stops.finish(text)))
-        yield from self._told(self._calls.finish())
+        yield from self._events(self._calls.text(text if is_calling else self._stops.finish(text)))
+        yield from self._events(self._calls.finish())
 
-    def _told(self, pieces: Iterable[str | CallPiece]) -> Iterator[Delta | CallPiece]:
+    def _events(self, pieces: Iterable[str | CallPiece]) -> Iterator[Delta | CallPiece]:
         for piece in pieces:
             if isinstance(piece, CallPiece):
-                self._logprobs.clear()  # of words that are no content
+                self._logprobs.clear()  # those of call tokens, which are not part of the text
                 yield piece
             elif piece:
                 yield Delta(piece, self._logprobs_of(len(piece)))
 
     def _logprobs_of(self, length: int) -> tuple[TokenLogprob, ...]:
-        """Of the tokens that make up the next so many characters; one that reaches beyond them comes along."""
-        found = []
+        """Of the tokens that make up the next `length` characters, including one that extends beyond them."""
+        entries = []
         while self._logprobs and length > 0:
             entry, size = self._logprobs.popleft()
-            found.append(entry)
+            entries.append(entry)
             length -= size
-        return tuple(found)
+        return tuple(entries)
 
 
 class Stops:
-    """Holds back text that may be the start of a stop string; a stop string itself is never shown."""
+    """Holds back text that may be the start of a stop string, and drops the stop string."""
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = [stop for stop in stops if stop]
-        self._held = ""
+        self._pending = ""
         self.is_met = False
 
     def add(self, text: str) -> str:
-        """What may be shown now."""
+        """The text that may be shown now."""
         if self.is_met:
             return ""
-        self._held += text
-        places = [place for place in map(self._held.find, self._stops) if place >= 0]
-        if places:
+        self._pending += text
+        starts = [start for start in map(self._pending.find, self._stops) if start >= 0]
+        if starts:
             self.is_met = True
-            shown, self._held = self._held[: min(places)], ""
+            shown, self._pending = self._pending[: min(starts)], ""
             return shown
-        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
-        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        keep = max((_overlap(self._pending, stop) for stop in self._stops), default=0)
+        shown, self._pending = self._pending[: len(self._pending) - keep], self._pending[len(self._pending) - keep :]
         return shown
 
     def finish(self, text: str) -> str:
         shown = self.add(text)
-        return shown if self.is_met else shown + self._held
+        return shown if self.is_met else shown + self._pending
 
     def forget(self) -> None:
-        """What was held has been shown."""
-        self._held = ""
+        """Call when the held text was shown."""
+        self._pending = ""
 
 
 def _overlap(text: str, stop: str) -> int:
-    """How much of the end of `text` could be the start of `stop`."""
+    """How many characters at the end of `text` could be the start of `stop`."""
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

@@ -1,7 +1,7 @@
-"""Messages -> token ids, by the chat template in the model folder.
+"""Turns messages into token ids with the model's chat template.
 
-Control tokens come from the template's own text. What users wrote is inserted afterwards and tokenized as plain text, so it
-can never end a message or start one.
+Control tokens come from the template alone. What users wrote is inserted afterwards and tokenized as plain text, so it can
+never end or start a message.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from ...protocol.conversation import ToolCall
 from ...protocol.failures import Failure
 from ...tokenizer.chat_template import NO_ID, PLACEHOLDER, ChatTemplate, Rendered, Turn
-from ..decode.prompt import Picture, Prompt
+from ..prompt import PreparedImage, Prompt
 from .dialect import PROBE_NAME, Dialect, dialect_of
 from .vocabulary import Vocabulary
 
@@ -27,22 +27,24 @@ class PromptTokenizer:
         self._template = ChatTemplate(folder, vocabulary.controls)
 
     def prompt(
-        self, messages: Sequence[Turn | tuple[str, Sequence[str | Picture]]], tools: Sequence[Mapping[str, Any]] = ()
+        self,
+        messages: Sequence[Turn | tuple[str, Sequence[str | PreparedImage]]],
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> Prompt:
-        """The prompt up to where the answer starts. Raises `Failure` for a conversation that the template refuses.
+        """The prompt up to where the answer starts. Raises `Failure` for a conversation that the template rejects.
 
-        If the last message is the assistant's, the answer continues it, as in Mistral's own API.
+        If the last message is the assistant's, the answer continues it, as in Mistral's API.
         """
         turns = [Turn(*message) for message in messages]
         if len(turns) > 1 and turns[-1].role == "assistant" and not turns[-1].calls:
             prompt = self.prompt(turns[:-1], tools)
             start = "".join(part for part in turns[-1].content if isinstance(part, str))
-            return Prompt(prompt.ids + self._vocabulary.ids(start), prompt.pictures)
+            return Prompt(prompt.ids + self._vocabulary.ids(start), prompt.images)
         if tools and self.dialect is None:
             message = "The model's chat template does not support function calls."
             raise Failure("unsupported", message, "Load a model that does.", "tools")
-        pictures = [part for turn in turns for part in turn.content if isinstance(part, Picture)]
-        return self._tokenized(self._template.render(turns, tools), pictures)
+        images = [part for turn in turns for part in turn.content if isinstance(part, PreparedImage)]
+        return self._tokenized(self._template.render(turns, tools), images)
 
     @cached_property
     def dialect(self) -> Dialect | None:
@@ -65,10 +67,10 @@ class PromptTokenizer:
         closing = self._vocabulary.controls.search(tail)
         return self._vocabulary.control[closing.group()] if closing else None
 
-    def _tokenized(self, rendered: Rendered, pictures: list[Picture]) -> Prompt:
+    def _tokenized(self, rendered: Rendered, images: list[PreparedImage]) -> Prompt:
         ids: list[int] = []
-        placed: list[tuple[int, Picture]] = []
-        waiting, text = list(pictures), ""
+        placed: list[tuple[int, PreparedImage]] = []
+        waiting, text = list(images), ""
         for piece in self._vocabulary.controls.split(rendered.text):
             if piece not in self._vocabulary.control:
                 text += PLACEHOLDER.sub(lambda match: rendered.texts[int(match[1])], piece)

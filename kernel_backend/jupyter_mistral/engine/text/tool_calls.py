@@ -1,4 +1,4 @@
-"""Text back into function calls, piece by piece as it comes. What turns out to be no call is given back as the text it was."""
+"""Parses function calls out of streamed text. What turns out not to be a call is returned as text."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LONGEST_HEAD = 300
 
 
 def new_id() -> str:
-    """Nine letters and digits, as Mistral's models and templates have it."""
+    """Nine letters and digits, as Mistral's models and templates require."""
     return "".join(secrets.choice(_LETTERS) for _ in range(9))
 
 
 class Balance:
-    """Finds where a JSON value that begins with a bracket ends, however it is cut into pieces."""
+    """Finds the end of a JSON object or array that comes in pieces."""
 
     def __init__(self) -> None:
         self._depth = 0
@@ -63,25 +63,25 @@ class Balance:
 
 
 class CallParser:
-    """Takes text and marks (control tokens by name), gives text and pieces of calls. `calls` counts those that were begun.
+    """Takes text and marks (control tokens by name), yields text and pieces of calls. `calls` counts the calls so far.
 
-    bare: functions of which a call is understood at the start of an answer without its tags too, as small models write it.
+    bare: functions whose calls are also recognized without tags at the start of an answer, as small models write them.
     """
 
     def __init__(self, dialect: Dialect, bare: Collection[str] = ()) -> None:
         self._dialect, self._bare = dialect, bare if dialect.kind == "tagged" else ()
         self._is_bare = False
-        self._state: Callable[[str], Iterator[Piece]] = self._in_hope if self._bare else self._in_text
+        self._state: Callable[[str], Iterator[Piece]] = self._in_possible_call if self._bare else self._in_text
         self._waiting = ""  # text that may belong to a mark or to the head of a call
         self._space = ""  # white space that is dropped if a call follows or nothing
-        self._raw = ""  # the call under way as it was written, as long as it may turn out to be none
+        self._raw = ""  # the current call as written, while it may still turn out not to be one
         self._id = ""
         self._balance = Balance()
         self.calls = 0
 
     @property
     def is_calling(self) -> bool:
-        return self._state not in (self._in_text, self._in_hope)
+        return self._state not in (self._in_text, self._in_possible_call)
 
     def text(self, text: str) -> Iterator[Piece]:
         return self._state(text) if text else iter(())
@@ -103,7 +103,7 @@ class CallParser:
             self._state, self._balance = self._in_arguments, Balance()
 
     def finish(self) -> Iterator[Piece]:
-        """What is left when the answer ends, wherever that is."""
+        """The rest, when the answer ends."""
         if not self.is_calling:
             text, self._waiting = self._waiting, ""
             yield from self._shown(text if not self._is_bare else text.strip("`\n "))
@@ -112,10 +112,10 @@ class CallParser:
 
     # ------------------------------------------------------------------------------------------ states
 
-    def _in_hope(self, text: str) -> Iterator[Piece]:
-        """As long as what stands so far could be the head of a bare call."""
+    def _in_possible_call(self, text: str) -> Iterator[Piece]:
+        """While the text so far could be the head of a bare call."""
         self._waiting += text
-        rest = self._waiting[_FENCE.match(self._waiting).end() :]  # type: ignore[union-attr]  # it matches nothing too
+        rest = self._waiting[_FENCE.match(self._waiting).end() :]  # type: ignore[union-attr]  # it matches the empty text too
         named = _NAMED.match(rest)
         if named is not None and named[2] and named[1] in self._bare and (head := _HEAD.match(rest)) is not None:
             if len(rest) == head.end():
@@ -156,7 +156,7 @@ class CallParser:
         yield from self.text(rest)
 
     def _shown(self, text: str) -> Iterator[Piece]:
-        """White space is held back until more than that follows: around calls it is only layout."""
+        """Hold white space back until other text follows: around calls it is only layout."""
         core = text.rstrip()
         if core:
             yield self._space + core
@@ -171,7 +171,7 @@ class CallParser:
 
     def _in_name(self, text: str) -> Iterator[Piece]:
         self._waiting += text
-        if self._waiting.lstrip()[:1] in ("[", "{"):  # a model that writes the older way
+        if self._waiting.lstrip()[:1] in ("[", "{"):  # a model that uses the older dialect
             text, self._waiting, self._raw = self._waiting, "", CALLS
             self._state = self._in_object
             yield from self._in_object(text)
@@ -181,7 +181,7 @@ class CallParser:
         yield from ()
 
     def _in_object(self, text: str) -> Iterator[Piece]:
-        """Before and in the head of an object that holds name and arguments; of an array, one after the other."""
+        """Before and in the head of an object with name and arguments; an array has several."""
         self._waiting += text
         if self._waiting.lstrip("[, \t\r\n")[:1] not in ("", "{"):
             if self._waiting.lstrip("[, \t\r\n").startswith("]"):
@@ -210,13 +210,13 @@ class CallParser:
             yield from self.text(text[own:])
 
     def _after_arguments(self, text: str) -> Iterator[Piece]:
-        """Up to the next call or the end of them: an id that comes too late, brackets, a closing tag written as text."""
+        """Skip to the next call or the end: an id that comes too late, brackets, a closing tag written as text."""
         self._waiting += text
         if self._is_bare:
             if "}" in self._waiting:
                 rest = self._waiting.partition("}")[2]
                 self._leave()
-                self._state = self._in_hope
+                self._state = self._in_possible_call
                 yield from self.text(rest)
         elif self._dialect.kind == "tagged" and CLOSE in self._waiting:
             rest = self._waiting.partition(CLOSE)[2]
@@ -238,26 +238,26 @@ class CallParser:
         self._state, self._raw, self._waiting = self._in_text, "", ""
 
     def _end_of_call(self) -> Iterator[Piece]:
-        """The call is over: one whose head was never understood is read whole, or given back as text."""
+        """End the call. One whose head was not recognized is parsed as a whole, or returned as text."""
         state, raw, waiting = self._state, self._raw, self._waiting
         self._leave()
         if state != self._in_object or not waiting.strip("[], \t\r\n"):
             return
         body, closed, rest = waiting.partition(CLOSE)
-        found = _whole(body)
-        if found is None:
+        call = _parse_whole(body)
+        if call is None:
             if raw:
                 yield from self._shown(raw + waiting)
             return
-        name, arguments = found
+        name, arguments = call
         yield self._begin(name, "")
         yield CallPiece(self.calls - 1, arguments)
         if closed:
             yield from self.text(rest)
 
 
-def _whole(text: str) -> tuple[str, str] | None:
-    """Name and arguments of a call whose fields stand in another order."""
+def _parse_whole(text: str) -> tuple[str, str] | None:
+    """Name and arguments of a call whose fields are in another order."""
     try:
         data = json.loads(text.strip().strip("[],").strip(), strict=False)
     except (ValueError, RecursionError):

@@ -1,8 +1,8 @@
-"""Text <-> token ids of one model folder. Text never becomes a control token here; who wants one names it. Knows no torch.
+"""Converts between text and token ids of one model folder. Text never becomes a control token. Knows no torch.
 
-`tokenizer.json` is the model's whole tokenizer. `text_tokenizer.json`, written beside it, is the same without control
-tokens: whatever a user or a notebook says is cut by that one, so `<|im_end|>` in a cell is ten harmless characters. The
-server counts with it too.
+`tokenizer.json` is the model's whole tokenizer. `text_tokenizer.json`, written beside it, is the same without control tokens.
+It tokenizes everything that users and notebooks contain, so `<|im_end|>` in a cell is ten harmless characters. The server
+counts with it too.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from ...tokenizer.text_tokenizer import TEXT_TOKENIZER, control_pattern, is_cont
 
 
 def write_text_tokenizer(folder: Path) -> None:
-    """Write `tokenizer.json` (from tekken.json where that is there, Mistral's own format) and `text_tokenizer.json`."""
+    """Write `text_tokenizer.json`, and `tokenizer.json` if there is a tekken.json, Mistral's own format."""
     if (folder / "tekken.json").is_file():
-        _of_tekken(folder)
+        _convert_tekken(folder)
     if not (folder / "tokenizer.json").is_file():
-        raise Failure("unsupported", f"{folder.name} holds no tokenizer.json.", "Choose a model with a fast tokenizer.")
+        raise Failure(
+            "unsupported", f"{folder.name} contains no tokenizer.json.", "Choose a model with a fast tokenizer."
+        )
     whole = json.loads((folder / "tokenizer.json").read_bytes())
     (folder / TEXT_TOKENIZER).write_text(json.dumps(without_control(whole), ensure_ascii=False))
 
 
-def _of_tekken(folder: Path) -> None:
+def _convert_tekken(folder: Path) -> None:
     from transformers.integrations.mistral.tokenizer import convert_tekken_tokenizer
 
     convert_tekken_tokenizer(str(folder / "tekken.json")).save_pretrained(folder)
@@ -48,13 +50,13 @@ class Vocabulary:
         added = [token for token in whole["added_tokens"] if is_control(token)]
         self.control: dict[str, int] = {token["content"]: token["id"] for token in added}
         self._hidden = {token["id"] for token in added if token["special"]}
-        self._of_bytes = _byte_alphabet() if "ByteLevel" in _decoder_kinds(whole) else None
-        if self._of_bytes is None and not {"ByteFallback", "Metaspace"} & _decoder_kinds(whole):
-            raise Failure("unsupported", "The model's tokenizer is of an unknown kind.", "Choose another model.")
-        self._check()
+        self._byte_of = _byte_alphabet() if "ByteLevel" in _decoder_kinds(whole) else None
+        if self._byte_of is None and not {"ByteFallback", "Metaspace"} & _decoder_kinds(whole):
+            raise Failure("unsupported", "The type of the model's tokenizer is not supported.", "Choose another model.")
+        self._check_text_tokenizer()
 
-    def _check(self) -> None:
-        """Written out as text, no control token may come back as itself."""
+    def _check_text_tokenizer(self) -> None:
+        """Raise `Failure` if the text of a control token would be tokenized as that token."""
         ids = set(self.control.values())
         for name, encoding in zip(self.control, self._text.encode_batch(list(self.control), False), strict=True):
             if ids & set(encoding.ids):
@@ -66,7 +68,7 @@ class Vocabulary:
 
     @cached_property
     def first_ids(self) -> list[int]:
-        """What the tokenizer itself puts before any text, such as a beginning-of-text token."""
+        """What the tokenizer adds before any text, such as a beginning-of-text token."""
         return list(self._whole.encode("", add_special_tokens=True).ids)
 
     def ids(self, text: str) -> list[int]:
@@ -74,8 +76,8 @@ class Vocabulary:
         return list(self._text.encode(_clean(text), add_special_tokens=False).ids)
 
     def count(self, texts: list[str]) -> list[int]:
-        found = self._text.encode_batch([_clean(text) for text in texts], add_special_tokens=False)
-        return [len(encoding.ids) for encoding in found]
+        encodings = self._text.encode_batch([_clean(text) for text in texts], add_special_tokens=False)
+        return [len(encoding.ids) for encoding in encodings]
 
     def control_id(self, name: str) -> int:
         if name not in self.control:
@@ -88,7 +90,7 @@ class Vocabulary:
         return control_pattern(self.control)
 
     def piece(self, token: int) -> bytes:
-        """The bytes that a generated token adds; none for a control token that is marked as not for reading."""
+        """The bytes that a generated token adds; none for a control token that is marked as special."""
         if token in self._hidden:
             return b""
         name = self._whole.id_to_token(token)
@@ -96,20 +98,20 @@ class Vocabulary:
             return b""
         if name in self.control:
             return name.encode()
-        if self._of_bytes is not None:
-            return bytes(self._of_bytes.get(c, 63) for c in name)
+        if self._byte_of is not None:
+            return bytes(self._byte_of.get(c, 63) for c in name)
         if re.fullmatch("<0x[0-9A-F]{2}>", name):
             return bytes([int(name[3:5], 16)])
         return name.replace("▁", " ").encode()
 
     @property
     def starts_with_space(self) -> bool:
-        """Whether an answer's first token carries a space that is not meant (sentencepiece)."""
-        return self._of_bytes is None
+        """Whether the first token of an answer adds a space that is not part of it (sentencepiece)."""
+        return self._byte_of is None
 
 
 class Detokenizer:
-    """Tokens in, text out, never half a character."""
+    """Turns tokens into text, never half a character."""
 
     def __init__(self, vocabulary: Vocabulary, drop_first_space: bool) -> None:
         self._vocabulary = vocabulary
@@ -127,7 +129,7 @@ class Detokenizer:
 
 
 def _clean(text: str) -> str:
-    """Lone surrogates cannot be encoded."""
+    """Replace lone surrogates, which cannot be encoded."""
     return text.encode("utf-8", "replace").decode() if not text.isascii() else text
 
 

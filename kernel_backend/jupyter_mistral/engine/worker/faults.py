@@ -1,5 +1,7 @@
-"""Faults on demand in the real worker, for tests of what the server does about them. Needs two gates that no installed package
-has: a variable in the environment, and a file of the tests beside this package's source. Knows frames, not models."""
+"""Injects faults into the real worker, to test how the server handles them. Knows frames, not models.
+
+Needs two things that no installed package has: an environment variable, and a file of the tests beside this package's source.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +19,23 @@ from .link import Link
 
 SWITCH = "JUPYTER_MISTRAL_FAULT"
 _GATE = Path(__file__).parents[4] / "tests" / "faults" / "ALLOWED"
-# what happens, as which frame is about to be sent, and the how manieth of its kind
+# the fault, the type of frame before which it happens, and the frame's position among those of its type
 _FAULT = re.compile(r"(kill|stop|memory|garbage|half|huge|flood|mute)@(loading|ready|reading|delta|end):(\d+)")
 
 
-def link_of(fd: int, environ: Mapping[str, str]) -> Link:
-    """The worker's link; a faulty one where both gates are open. The variable holds faults like kill@delta:5, by commas."""
-    asked = environ.get(SWITCH)
-    if not asked or not _GATE.is_file():
+def make_link(fd: int, environ: Mapping[str, str]) -> Link:
+    """The worker's link; a faulty one if both gates are open. The variable lists faults such as kill@delta:5, by commas."""
+    setting = environ.get(SWITCH)
+    if not setting or not _GATE.is_file():
         return Link(fd)
-    found = [_FAULT.fullmatch(word) for word in asked.split(",")]
-    if None in found:
-        raise ValueError(f"{SWITCH}={asked} names no fault")
-    return FaultyLink(fd, [(one[1], one[2], int(one[3])) for one in found if one])
+    matches = [_FAULT.fullmatch(word) for word in setting.split(",")]
+    if None in matches:
+        raise ValueError(f"{SWITCH}={setting} is not a list of faults")
+    return FaultyLink(fd, [(match[1], match[2], int(match[3])) for match in matches if match])
 
 
 class FaultyLink(Link):
-    """Sends like any other, until it is time. faults: what happens, at which frame, at the how manieth of its kind."""
+    """Sends frames normally until a fault is due. faults: (fault, frame type, its position among frames of that type)."""
 
     def __init__(self, fd: int, faults: Sequence[tuple[str, str, int]]) -> None:
         super().__init__(fd)
@@ -55,7 +57,7 @@ class FaultyLink(Link):
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def _memory(self) -> None:
-        raise MemoryError("as if there were none left")
+        raise MemoryError("injected")
 
     def _garbage(self) -> None:
         self._socket.sendall(b"GET / HTTP/1.1\r\n\r\n" * 100)

@@ -1,4 +1,4 @@
-"""The worker's end of the socket: frames in on one thread, frames out from any. Knows nothing of models."""
+"""The worker's end of the socket: frames are read on one thread and sent from any. Knows nothing of models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Frame = tuple[dict[str, Any], bytes]
 
 
 class Link:
-    """`take` is called on the reading thread for every frame; the process ends when the server goes away or sends garbage."""
+    """Calls `take` on the reading thread for every frame. The process ends when the server goes away or sends garbage."""
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
@@ -25,7 +25,7 @@ class Link:
         threading.Thread(target=self._read, args=(take,), name="frames", daemon=True).start()
 
     def send(self, header: Mapping[str, Any], blob: bytes = b"") -> None:
-        """Blocks while the server does not read: an answer nobody takes is not worth computing."""
+        """Blocks while the server does not read: an answer that nobody takes need not be computed."""
         frame = to_frame(header, blob)
         try:
             with self._sending:
@@ -41,14 +41,14 @@ class Link:
                     take(header, blob)
         except ConnectionError:
             pass
-        except Exception as error:  # the edge: a frame that makes no sense means that the two ends disagree
-            leave(f"bad frame: {type(error).__name__}: {error}", 2)
-        # without the server there is nobody to answer: leave at once, in whatever state the other threads are
-        leave("", 0)
+        except Exception as error:  # a malformed frame means that the two ends disagree
+            exit_process(f"bad frame: {type(error).__name__}: {error}", 2)
+        # without the server there is nobody to answer: exit at once, whatever the other threads do
+        exit_process("", 0)
 
 
-def leave(why: str, code: int) -> None:
-    """End the process from any thread, with a line on stderr."""
+def exit_process(why: str, code: int) -> None:
+    """End the process from any thread, with a line on stderr if there is a reason."""
     if why:
         print(f"jupyter_mistral.engine: {why}", file=sys.stderr, flush=True)
     os._exit(code)

@@ -1,4 +1,4 @@
-"""Bytes: what a model needs on its device, and what is free there. Refuses before anything is put on the device."""
+"""Memory in bytes: what a model needs on its device and what is free there. Refuses a model before anything is copied."""
 
 from __future__ import annotations
 
@@ -13,71 +13,74 @@ import torch
 from ...models.memory import kv_bytes_per_head
 from ...protocol.failures import Failure
 from ...protocol.status import Memory
-from ..worker.gpu import Gpu
+from .gpu import Gpu
 
 LEAST_CONTEXT = 2048
 _MIB = 2**20
-# beside weights and KV: activations, the tokenizer, torch itself; on a GPU also its context and kernels
+# besides weights and KV cache: activations, tokenizer, torch itself; on a GPU also its context and kernels
 _MARGIN = {"cpu": 500 * _MIB, "cuda": 1800 * _MIB}
 
 
 def free_bytes(device: str) -> tuple[int, int]:
-    """(free, total) of the device; on the CPU inside the limits of the control group too."""
+    """(free, total) of the device; on the CPU within the limits of the control group."""
     if device == "cuda":
         free, total = torch.cuda.mem_get_info()
         return int(free), int(total)
-    found = psutil.virtual_memory()
-    free, total = int(found.available), int(found.total)
-    limit, used = _group()
+    machine = psutil.virtual_memory()
+    free, total = int(machine.available), int(machine.total)
+    limit, used = _control_group()
     return (min(free, limit - used), min(total, limit)) if limit else (free, total)
 
 
-def _group() -> tuple[int, int]:
-    """(limit, used without page cache) of the control group, zeros where there is none."""
+def _control_group() -> tuple[int, int]:
+    """(limit, bytes used without page cache) of the control group; zeros without one."""
     for limit, used, stat, cache in (
         ("memory.max", "memory.current", "memory.stat", "inactive_file"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
     ):
         root = Path("/sys/fs/cgroup")
         try:
-            found = int((root / limit).read_text())
-            told = dict(line.split() for line in (root / stat).read_text().splitlines())
-            return (found, int((root / used).read_text()) - int(told.get(cache, 0))) if found < 1 << 60 else (0, 0)
+            most = int((root / limit).read_text())
+            fields = dict(line.split() for line in (root / stat).read_text().splitlines())
+            return (most, int((root / used).read_text()) - int(fields.get(cache, 0))) if most < 1 << 60 else (0, 0)
         except (OSError, ValueError):
             continue
     return 0, 0
 
 
 def clear() -> None:
-    """Give back what a model loaded before has left."""
+    """Free what an earlier model has left behind."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def kv_bytes_per_token(config: Any, kv: str) -> int:
-    """Keys and values, from the text configuration."""
+    """Bytes of the KV cache per token, from the text configuration."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return math.ceil(int(config.num_hidden_layers) * int(heads) * kv_bytes_per_head(int(size), kv))
 
 
-def admit(weights: int, per_token: int, wanted: int | None, longest: int, free: int, device: str) -> tuple[int, int]:
-    """The context length to load with: `wanted`, else as much as fits; and the tokens that fit in all. Raises
-    `Failure("no_memory")` with the numbers."""
+def admit(weights: int, per_token: int, context: int | None, longest: int, free: int, device: str) -> tuple[int, int]:
+    """The context length to load with (`context`, else the longest that fits), and the tokens that fit in all.
+
+    Raises `Failure("no_memory")` with the numbers.
+    """
     room = free - weights - _MARGIN[device]
     fits = max(0, room // max(1, per_token))
-    least = min(wanted or LEAST_CONTEXT, longest)
+    least = min(context or LEAST_CONTEXT, longest)
     if fits >= least:
-        return least if wanted else min(longest, fits), fits
+        return least if context else min(longest, fits), fits
     need = weights + _MARGIN[device] + per_token * least
-    away = ", keep in host memory what does not fit (`%mistral load NAME --spill`)" if device == "cuda" else ""
-    todo = f"Close other programs{away}, or load a smaller model."
+    todo = "Close other programs, or load a smaller model."
+    if device == "cuda":
+        todo = "Close other programs, keep some layers in host memory (`%mistral load NAME --spill`), or load a smaller model."
     if fits >= LEAST_CONTEXT:
         todo = f"Load it with a context of at most {fits:,} tokens."
     raise Failure(
         "no_memory",
-        f"The model needs {size(need)} with {least:,} tokens of context, {size(free)} are free on {device}.",
+        f"The model needs {format_bytes(need)} with {least:,} tokens of context, but only {format_bytes(free)} are free on {device}.",
         todo,
     )
 
@@ -89,28 +92,28 @@ def out_of_memory(device: str) -> Failure:
     free, _ = free_bytes(device)
     return Failure(
         "no_memory",
-        f"The memory ran out ({size(free)} are free on {device}).",
-        "Ask with less of the notebook, or load the model with a shorter context, or a smaller model.",
+        f"Out of memory ({format_bytes(free)} free on {device}).",
+        "Ask with less context, load the model with a shorter context, or load a smaller model.",
     )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # neither torch's CPU allocator nor oneDNN has a type for it
+    # neither torch's CPU allocator nor oneDNN has an exception type for it
     return isinstance(error, RuntimeError) and ("allocate memory" in str(error) or str(error) in _ONEDNN_HAS_NO_MEMORY)
 
 
-def state(device: str, weights: int, kv: int, gpu: Gpu | None = None) -> Memory:
+def measure(device: str, weights: int, kv: int, gpu: Gpu | None = None) -> Memory:
     free, total = free_bytes(device)
-    found = Memory(device, weights, kv, free, total)
-    return gpu.figures(found, int(torch.cuda.memory_reserved())) if gpu is not None else found
+    measured = Memory(device, weights, kv, free, total)
+    return gpu.add_to(measured, int(torch.cuda.memory_reserved())) if gpu is not None else measured
 
 
 def margin(device: str) -> int:
-    """Bytes beside weights and KV."""
+    """Bytes needed besides weights and KV cache."""
     return _MARGIN[device]
 
 
-def size(count: int) -> str:
+def format_bytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,7 +1,7 @@
-"""What NVIDIA's management library (NVML) tells of the device: name, power, temperature, energy, the memory of other processes.
-Where the library, a driver or an answer is missing there is no figure, and no error. Knows no models.
+"""What NVIDIA's management library (NVML) reports about the GPU: name, power, temperature, energy, memory of other processes.
 
-It is opened in the sealed process, like CUDA: the seal takes sockets away, and NVML asks the driver through /dev/nvidia*.
+A missing library, driver or value means no figure, never an error. NVML runs in the sealed process, like CUDA: the seal takes
+sockets away, and NVML talks to the driver through /dev/nvidia*. Knows no models.
 """
 
 from __future__ import annotations
@@ -22,44 +22,43 @@ _THE_CHIP = 0  # NVML_TEMPERATURE_GPU
 
 
 class Gpu:
-    """One device or one MIG slice of it. context: bytes that this process holds there beside torch's, measured as it began."""
+    """One device, or one MIG slice. context: bytes this process uses besides torch's, measured when CUDA started."""
 
     def __init__(self, library: Any, handle: Any, context: int) -> None:
         self._library, self._handle, self._context = library, handle, context
         self.name = str(self._ask("nvmlDeviceGetName") or "")
 
-    def figures(self, memory: Memory, reserved: int) -> Memory:
-        """`memory` with what NVML tells beside it. reserved: bytes that torch holds on the device."""
-        power, warmth = self._ask("nvmlDeviceGetPowerUsage"), self._ask("nvmlDeviceGetTemperature", _THE_CHIP)
+    def add_to(self, memory: Memory, reserved: int) -> Memory:
+        """`memory` with NVML's figures added. reserved: bytes that torch has reserved on the device."""
+        power, temperature = self._ask("nvmlDeviceGetPowerUsage"), self._ask("nvmlDeviceGetTemperature", _THE_CHIP)
         watts = None if power is None else round(power / 1000, 1)
-        return replace(memory, gpu=self.name, others=self._others(reserved), power_w=watts, temperature_c=warmth)
+        return replace(memory, gpu=self.name, others=self._others(reserved), power_w=watts, temperature_c=temperature)
 
     def energy_mj(self) -> int | None:
-        """Millijoules since the driver was loaded (Volta and newer; not of a MIG slice). The whole device's, whoever uses it."""
-        found = self._ask("nvmlDeviceGetTotalEnergyConsumption")
-        return None if found is None else int(found)
+        """Millijoules since the driver was loaded, of the whole device (Volta and newer; not for a MIG slice)."""
+        energy = self._ask("nvmlDeviceGetTotalEnergyConsumption")
+        return None if energy is None else int(energy)
 
     def _others(self, reserved: int) -> int | None:
-        """Bytes in use less ours: what NVML lists for this process or, in a container that hides its number, torch's and the
+        """Bytes in use minus ours: what NVML lists for this process or, in a container that hides its pid, torch's and the
         context's."""
-        told = self._ask(
-            "nvmlDeviceGetMemoryInfo", self._library.nvmlMemory_v2
-        )  # its `used` leaves the driver's own out
-        if told is None:
+        # version 2's `used` excludes the driver's own memory
+        info = self._ask("nvmlDeviceGetMemoryInfo", self._library.nvmlMemory_v2)
+        if info is None:
             return None
         listed = self._ask("nvmlDeviceGetComputeRunningProcesses") or ()
         mine = next((one.usedGpuMemory for one in listed if one.pid == os.getpid()), None)
-        return max(0, int(told.used) - int(mine or reserved + self._context))
+        return max(0, int(info.used) - int(mine or reserved + self._context))
 
     def _ask(self, question: str, *about: Any) -> Any:
         return _ask(self._library, question, self._handle, *about)
 
 
 def find(begin: Begin) -> Gpu | None:
-    """The device that torch computes on, None where NVML does not know it.
+    """The device that torch computes on; None if NVML does not know it.
 
-    begin: starts the CUDA context; gives the device's UUID, which stays its own where CUDA_VISIBLE_DEVICES numbers anew, and
-    the bytes that torch holds there.
+    begin: starts the CUDA context and returns the device's UUID, which CUDA_VISIBLE_DEVICES does not change, and the bytes that
+    torch has reserved there.
     """
     library = _library()
     if library is None:
@@ -77,7 +76,7 @@ def find(begin: Begin) -> Gpu | None:
 
 @cache
 def current() -> Gpu | None:
-    """The GPU of this process, found once. Call before any weights are there."""
+    """The GPU of this process, looked up once. Call it before any weights are loaded."""
     return find(_begin)
 
 
@@ -94,18 +93,18 @@ def _library() -> Any:
         return None
     try:
         library.nvmlInit()
-    except library.NVMLError:  # no driver, or one of another version than its library
+    except library.NVMLError:  # no driver, or one whose version differs from the library
         return None
     return library
 
 
 def _used(library: Any, handle: Any) -> int:
-    told = _ask(library, "nvmlDeviceGetMemoryInfo", handle, library.nvmlMemory_v2)
-    return int(told.used) if told is not None else 0
+    info = _ask(library, "nvmlDeviceGetMemoryInfo", handle, library.nvmlMemory_v2)
+    return int(info.used) if info is not None else 0
 
 
 def _ask(library: Any, question: str, *about: Any) -> Any:
-    """None where this device or this driver has no answer."""
+    """None where this device or driver does not support the question."""
     try:
         return getattr(library, question)(*about)
     except library.NVMLError:
