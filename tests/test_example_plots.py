@@ -1,4 +1,4 @@
-"""The example about plots runs on the embedded model in 4 bit; what it says of its figures is exact whatever the model says."""
+"""The example about plots runs on the built-in model in 4-bit. Its numbers are exact, whatever the model says."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ with serving(folder, lab=False, log=folder / "server.log") as server:
 """
 
 
-# the first of these tests runs a whole notebook, on slow machines longer than any test may take
+# the first of these tests runs a whole notebook, which on slow machines takes longer than the default timeout
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
 def executed(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nbformat.NotebookNode]:
-    """The folder, and the notebook as its run left it."""
+    """Return the folder, and the notebook after its run."""
     folder = tmp_path_factory.mktemp("plots")
     home = folder / "home"
     home.mkdir(mode=0o700)
@@ -50,11 +50,11 @@ def executed(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 def answer(notebook: nbformat.NotebookNode, cell: str) -> str:
-    """The text of the cell's answer."""
+    """Return the text of the cell's answer."""
     outputs = next(c.outputs for c in notebook.cells if c.id == cell)
-    found = next(out for out in outputs if "jupyter_mistral" in out.get("metadata", {}))
-    assert "<p" in found.data["text/html"]
-    return str(found.data["text/plain"])
+    output = next(out for out in outputs if "jupyter_mistral" in out.get("metadata", {}))
+    assert "<p" in output.data["text/html"]
+    return str(output.data["text/plain"])
 
 
 def test_explanations_begin_with_exact_numbers(executed: tuple[Path, nbformat.NotebookNode]) -> None:
@@ -69,7 +69,9 @@ def test_explanations_begin_with_exact_numbers(executed: tuple[Path, nbformat.No
         assert text.partition("**In plain words:** The figure shows ")[2].strip(), "then the model's own words"
 
 
-def test_a_question_about_a_figure_says_that_it_was_not_seen(executed: tuple[Path, nbformat.NotebookNode]) -> None:
+def test_the_answer_about_a_figure_says_that_the_model_did_not_see_it(
+    executed: tuple[Path, nbformat.NotebookNode],
+) -> None:
     said = answer(executed[1], "plot-07")
     assert said.startswith("*From the figure's data (this model cannot see images).*\n\n")
 

@@ -15,6 +15,7 @@ from jupyter_mistral.kernel.figures import describe
 from jupyter_mistral.kernel.figures.words.headline import headline, unknown_numbers
 from jupyter_mistral.kernel.figures.words.summary import LIMIT, summarize
 from jupyter_mistral.kernel.figures.words.terms import num
+from matplotlib.figure import Figure
 
 from .figure_set import CASES, Truth
 
@@ -111,6 +112,16 @@ def test_a_rounded_number_is_known_and_an_invented_one_is_not() -> None:
     facts = [describe(CASES["line_with_labels"]().figure)]
     assert unknown_numbers("8 at 3, from 2.5; mean 4.0, r 0.63 or 63%, 3.15 to 3.2, and −0.15", facts) == []
     assert unknown_numbers("81 at 3.4, r 0.64, 1,800 or 2e5", facts) == ["81", "3.4", "0.64", "1,800", "2e5"]
+
+
+def test_a_part_of_a_number_of_the_figure_is_not_known() -> None:
+    figure = Figure()
+    figure.subplots().bar(["a", "b"], [2810, 1405])
+    assert unknown_numbers("It falls from 81 to 40 and 281, not from 2810 to 1405.", [describe(figure)]) == [
+        "81",
+        "40",
+        "281",
+    ]
 
 
 def png(figure: Any) -> bytes:

@@ -96,10 +96,10 @@ def test_explaining_the_plot_without_one_is_an_error(shell: Shell, peer: Peer) -
 
 def test_numbers_that_are_in_no_figure_are_reported(shell: Shell, peer: Peer) -> None:
     shell.run(PLOT)
-    peer.say("The peak of 5 is 77.5 above 2024-01-01, on average 2.67 and 2 in 123.")
+    peer.say("The peak of 5 is 77.5 above 2024-01-01, on average 2.67 and 2 in 123, not 12.")
     shown, error = shell.run("%mistral --see fig what is above 123?")
     assert error is None
-    assert "Check these numbers; they are not in the figure: 77.5, 2024." in shown
+    assert "Check these numbers; they are not in the figure: 77.5, 2024, 12." in shown
     peer.say("The peak is 5, the mean 2.67.")
     shown, _ = shell.run("%mistral explain")
     assert "Check these numbers" not in shown

@@ -10,7 +10,7 @@ from ...protocol.images import MAX_IMAGES, Image
 from ..errors import MistralError
 from ..host.client import Client
 from .references import NamedFigure
-from .words.headline import unknown_numbers
+from .words.headline import numbers_in, unknown_numbers
 from .words.summary import LIMIT, summarize
 
 EXPLAIN = (
@@ -96,7 +96,7 @@ def check_numbers(answer: str, question: str, figures: Sequence[NamedFigure]) ->
     facts = [figure.facts for figure in figures if figure.facts.has_numbers]
     if not facts or len(facts) < len(figures):  # an image without facts has no numbers to check against
         return ""
-    unknown = [n for n in unknown_numbers(answer, facts) if n not in question]
+    unknown = [n for n in unknown_numbers(answer, facts) if not numbers_in(n) <= numbers_in(question)]
     if not unknown:
         return ""
     more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""

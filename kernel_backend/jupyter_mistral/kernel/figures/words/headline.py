@@ -79,17 +79,27 @@ def unknown_numbers(text: str, facts: list[Facts]) -> list[str]:
     """Return the numbers in `text` that are in no figure, however rounded: the model made them up or computed them."""
     known = [abs(v) for each in facts for v in _values(each.to_dict())]
     facts_text = " ".join(str(each) for each in facts)
+    written = numbers_in(facts_text)
     unknown: list[str] = []
     for match in _NUMBER.finditer(_DATE.sub(lambda m: m[0] if m[0] not in facts_text else " ", text)):
-        stated = match[0].replace(",", "").replace("−", "-")
+        stated = _normalize(match[0])
         value = abs(float(stated))
-        if (value < SMALL and value.is_integer()) or stated in facts_text or match[0] in unknown:
+        if (value < SMALL and value.is_integer()) or stated in written or match[0] in unknown:
             continue
         digits = len(stated.partition("e")[0].partition(".")[2])
         step = 0.5000001 * 10.0**-digits * 10.0 ** int(stated.partition("e")[2] or 0)
         if not any(abs(value - v) <= step or abs(value - 100 * v) <= step for v in known):
             unknown.append(match[0])
     return unknown
+
+
+def numbers_in(text: str) -> set[str]:
+    """Return the numbers in a text, without thousands separators."""
+    return {_normalize(match[0]) for match in _NUMBER.finditer(text)}
+
+
+def _normalize(number: str) -> str:
+    return number.replace(",", "").replace("−", "-")
 
 
 def _values(data: Any) -> Iterator[float]:
