@@ -34,8 +34,6 @@ class SeriesFacts:
 def _to_plain(value: Any) -> Any:
     if isinstance(value, SeriesFacts):
         return value.to_dict()
-    if isinstance(value, Mapping):
-        return {key: _to_plain(each) for key, each in value.items()}
     return [_to_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
@@ -47,7 +45,10 @@ class Extent(SeriesFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class Spread(Extent):
-    """Extremes, mean and median. *_at: the position of the first such value, x and y for a field. *_times: how often it occurs."""
+    """Extremes, mean and median.
+
+    *_at: the position of the first such value, x and y for a field. *_times: how often it occurs.
+    """
 
     min_at: Place | tuple[Place, ...] | None = None
     max_at: Place | tuple[Place, ...] | None = None

@@ -1,4 +1,4 @@
-"""Converts the values of a JSON specification to positions on an axis of numbers, dates or categories. Imports no plotting library."""
+"""Converts values of a JSON specification to positions on an axis of numbers, dates or categories."""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ def find_pitfalls(figure: Figure) -> list[Pitfall]:
     for panel in figure.panels:
         # axes over empty axes, as in seaborn's pairplot, cannot be confused with anything
         if panel.twin_of is not None and panel.series and figure.panels[panel.twin_of - 1].series:
-            text = f"panels {panel.twin_of} and {panel.number} overlap and have separate axes: where their curves cross, or how they compare, depends on the two scales"
+            text = (
+                f"panels {panel.twin_of} and {panel.number} overlap and have separate axes: "
+                "where their curves cross, or how they compare, depends on the two scales"
+            )
             pitfalls.append(Pitfall("dual axes", text))
     return pitfalls + list(_unequal_limits(figure.panels))
 
@@ -84,7 +87,10 @@ def _of_bars(panel: Panel) -> Iterator[Pitfall]:
             continue
         if axis.scale == "linear" and _excludes_zero(axis):
             low, high = axis.limits or (0.0, 0.0)
-            text = f"the {name} axis of the bars runs from {low:.6g} to {high:.6g} and leaves out zero: their lengths exaggerate differences"
+            text = (
+                f"the {name} axis of the bars runs from {low:.6g} to {high:.6g} and leaves out zero: "
+                "their lengths exaggerate differences"
+            )
             yield Pitfall("truncated axis", text, panel.number)
         elif axis.scale in ("log", "symlog"):
             text = f"bars on a {axis.scale} {name} axis: their lengths are not proportional to their values"

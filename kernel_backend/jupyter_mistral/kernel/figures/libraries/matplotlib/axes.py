@@ -17,7 +17,7 @@ MAX_CATEGORIES = 200
 
 
 def read_axis(axes: Any, name: str) -> Axis:
-    """Read the axis `name` (x, y or z). Reading the limits applies pending autoscaling, as drawing would; nothing else changes."""
+    """Read the axis `name` (x, y or z). Reading the limits applies pending autoscaling, as drawing would."""
     mpl_axis = getattr(axes, f"{name}axis")
     low, high = (float(v) for v in getattr(axes, f"get_{name}lim")())
     axis = Axis(name, clean_text(mpl_axis.label.get_text()), clean_text(mpl_axis.get_scale(), 20), note=_note(mpl_axis))

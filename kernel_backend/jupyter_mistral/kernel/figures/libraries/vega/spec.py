@@ -129,8 +129,9 @@ def _read_view(spec: Spec, outer: _Inherited, named: Spec, panel: Panel, reading
         panel.series.append(Series(f"{clean_text(kind, 30)} mark", "", NoData(data="not in the specification")))
         return
     if len(rows) > MAX_ROWS:
-        panel.notes.append(f"{len(rows)} rows of data, of which every {-(-len(rows) // MAX_ROWS)}th was read")
-        rows = rows[:: -(-len(rows) // MAX_ROWS)]
+        step = -(-len(rows) // MAX_ROWS)
+        panel.notes.append(f"{len(rows)} rows of data, of which one in {step} was read")
+        rows = rows[::step]
     if len(panel.series) >= MAX_SERIES:
         panel.skip(clean_text(kind, 30))
         return

@@ -68,27 +68,23 @@ def aggregate_rows(view: View) -> Sequence[Row]:
     unknown = [str(a) for a in aggregates.values() if a not in _AGGREGATES]
     if unknown:
         raise ValueError(f"the aggregate {unknown[0][:40]} is computed by the browser")
-    by = list(
-        dict.fromkeys(
-            view.field(n) for n in ("x", "y", "theta", *GROUP_CHANNELS) if n not in aggregates and view.field(n)
-        )
-    )
+    channels = [n for n in ("x", "y", "theta", *GROUP_CHANNELS) if n not in aggregates]
+    by = list(dict.fromkeys(view.field(n) for n in channels if view.field(n)))
     parts: dict[tuple[Any, ...], list[Row]] = {}
     for row in view.rows:
         parts.setdefault(tuple(_hashable(row.get(field)) for field in by), []).append(row)
-    aggregated = []
-    for values, rows in parts.items():
-        made: dict[str, Any] = dict(zip(by, values, strict=True))
-        for name, aggregate in aggregates.items():
-            field = view.field(name)
-            numbers = (
-                [v for v in columns.to_floats(columns.to_column([r.get(field) for r in rows])) if v == v]
-                if field
-                else []
-            )
-            made[number_key(view, name)] = float(len(rows)) if aggregate == "count" else _AGGREGATES[aggregate](numbers)
-        aggregated.append(made)
-    return aggregated
+    return [
+        dict(zip(by, values, strict=True))
+        | {number_key(view, name): _aggregate(rows, view.field(name), how) for name, how in aggregates.items()}
+        for values, rows in parts.items()
+    ]
+
+
+def _aggregate(rows: Sequence[Row], field: str, aggregate: str) -> float | None:
+    if aggregate == "count":
+        return float(len(rows))
+    numbers = columns.to_floats(columns.to_column([row.get(field) for row in rows])) if field else []
+    return _AGGREGATES[aggregate]([v for v in numbers if v == v])
 
 
 def _hashable(value: Any) -> Any:
