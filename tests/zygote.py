@@ -228,6 +228,7 @@ def _import_engine() -> None:
     from jupyter_mistral.engine.load import uncompiled  # noqa: F401, I001  # before what it makes light
     from jupyter_mistral.engine import __main__  # noqa: F401
     from jupyter_mistral.engine.load import loader  # noqa: F401
+    from jupyter_mistral.engine.worker import jobs  # noqa: F401
 
 
 def _reap(reports: dict[int, socket.socket]) -> None:

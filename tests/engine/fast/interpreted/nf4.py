@@ -12,7 +12,7 @@ from effort import IS_ALL, first
 from jupyter_mistral.engine.fast import nf4, nf4_triton
 from jupyter_mistral.engine.fast.nf4_plan import Plan, plan
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from four_bit import layer
 

@@ -18,7 +18,6 @@ from jupyter_mistral.engine.fast import nf4
 from jupyter_mistral.engine.fast.nf4_plan import ARRIVALS, HALF, Plan, candidates, plan
 from safetensors.torch import save
 
-HERE = Path(__file__).parent
 BOTH = pytest.mark.parametrize("is_nested", [False, True], ids=["plain", "nested"])
 # Mistral Small 3.1, 24B: rows and columns of what a layer's step reads
 SHAPES = {"qkv": (6144, 5120), "o": (5120, 4096), "gate_up": (65536, 5120), "down": (5120, 32768)}

@@ -26,7 +26,7 @@ from jupyter_mistral.engine.text.vocabulary import Vocabulary
 from jupyter_mistral.models.memory import KV_KINDS
 from row_driver import answer
 
-HERE = Path(__file__).parent
+ENGINE_TESTS = Path(__file__).parents[1]
 
 # |fast - ordinary| / |ordinary| of a token's scores. Found with these models: up to 0.03; up to 0.06 with keys in 4 bit,
 # where a rounding that falls the other way moves a key by a whole step
@@ -160,7 +160,7 @@ def test_256_greedy_tokens_of_a_real_model_are_the_same(name: str, request: pyte
     attention.register()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation=attention.NAME)
     fast, decoder = fast_of(model.eval()), Decoder(model, 512, None)
-    ids = Vocabulary(folder).ids((HERE / "greedy" / f"{name}.txt").read_text())
+    ids = Vocabulary(folder).ids((ENGINE_TESTS / "greedy" / f"{name}.txt").read_text())
     prompt, said = ids[:-257], ids[-257:]
     known, tried = (decoder.take(torch.zeros(0).numpy(), "") for _ in range(2))
     for row in (known, tried):
@@ -259,7 +259,7 @@ print(fast.recorded, worst(Decoder(model, 64, None, "int8"), fast, [2]), sep="|"
 def test_tritons_kernels_give_the_same_scores_under_its_interpreter() -> None:
     """Whole steps: of each size in the check at load, of one size over packed keys and values."""
     pytest.importorskip("triton")
-    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(HERE)}
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(ENGINE_TESTS)}
     command = [sys.executable, "-c", _INTERPRETED]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1000)
     assert done.returncode == 0, done.stderr[-2000:]

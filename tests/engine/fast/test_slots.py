@@ -10,8 +10,8 @@ import pytest
 import torch
 from jupyter_mistral.engine.fast import small
 from jupyter_mistral.engine.fast.slots import Slots
-from jupyter_mistral.engine.kv.packed import new_sequence
 from jupyter_mistral.engine.kv.attention import packed_attention
+from jupyter_mistral.engine.kv.packed import new_sequence
 from jupyter_mistral.engine.kv.sequence import BLOCK, Pack, Sequence
 from jupyter_mistral.models.memory import KV_KINDS
 
