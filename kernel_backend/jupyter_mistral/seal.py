@@ -1,9 +1,9 @@
-"""Takes the network away from this process and its children, then tries it out. Standard library only: runs before torch.
+"""Blocks network access for this process and its children, then verifies it. Standard library only: it runs before torch.
 
-The worker that holds the model and the child that decodes pictures and documents both begin with it.
+The worker with the model and the child that decodes images and documents both start with it.
 
-Linux offers two ways: an empty network namespace (tried first) or a seccomp filter on socket(). Unix sockets and inherited
-descriptors keep working under both. Other systems have neither, and the seal says so.
+Linux offers two methods: an empty network namespace (tried first) or a seccomp filter on socket(). Unix sockets and inherited
+descriptors keep working with both. Other systems have neither, and the seal says so.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ SWITCH = "JUPYTER_MISTRAL_SEAL"
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
 _UNREACHABLE = {errno.ENETUNREACH, errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
-_ELSEWHERE = "192.0.2.1"  # TEST-NET-1 of RFC 5737: nobody's address
+_TEST_ADDRESS = "192.0.2.1"  # TEST-NET-1 of RFC 5737, which belongs to nobody
 
 
 def seal(is_quick: bool = False) -> Seal:
-    """Cut the network, measure the cut, and tell how it went. Must run while the process has a single thread.
+    """Block the network, verify it and report the result. Must run while the process has a single thread.
 
-    is_quick: for a process that lives for one picture: the way that costs least first, measured in less than a millisecond.
-    The environment of whoever administers the server chooses: JUPYTER_MISTRAL_SEAL=off leaves it out, =seccomp and
-    =namespace take only that way.
+    is_quick: for a process that decodes one image: try the cheapest method first and verify it in less than a millisecond.
+    Administrators choose with the environment: JUPYTER_MISTRAL_SEAL=off skips it, =seccomp or =namespace allows only that
+    method.
     """
-    wish = os.environ.get(SWITCH, "")
-    if wish == "off":
+    choice = os.environ.get(SWITCH, "")
+    if choice == "off":
         return Seal("none", False, f"{SWITCH}=off in the environment")
     if not sys.platform.startswith("linux"):
         return Seal("none", False, f"{platform.system()} has neither network namespaces nor seccomp")
     reasons = []
-    cuts = (("namespace", _enter_empty_namespace), ("seccomp", _filter_sockets))
-    for kind, cut in reversed(cuts) if is_quick else cuts:
-        if wish not in ("", kind):
+    methods = (("namespace", _enter_empty_namespace), ("seccomp", _filter_sockets))
+    for kind, block in reversed(methods) if is_quick else methods:
+        if choice not in ("", kind):
             continue
-        reason = cut()
+        reason = block()
         if reason is None:
             leak = find_leak(QUICK if is_quick else WAYS_OUT)
             return Seal(kind, leak is None, leak or "")  # type: ignore[arg-type]  # one of the two literals above
         reasons.append(f"{kind}: {reason}")
-    return Seal("none", False, "; ".join(reasons) or f"{SWITCH}={wish} is unknown")
+    return Seal("none", False, "; ".join(reasons) or f"{SWITCH}={choice} is unknown")
 
 
 def die_with_parent() -> None:
-    """SIGKILL for this process when the thread that started it ends (Linux). After `seal`: a new user namespace clears it."""
+    """Kill this process when the thread that started it ends (Linux). Call after `seal`: a new user namespace clears it."""
     if sys.platform.startswith("linux"):
         parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -68,7 +68,7 @@ def die_with_parent() -> None:
 
 
 def _enter_empty_namespace() -> str | None:
-    """None, or why not. Tried in a child first: half a user namespace cannot be left again."""
+    """None, or the reason why it failed. Tried in a child first: a half-made user namespace cannot be left."""
     for flags in (_CLONE_NEWNET, _CLONE_NEWUSER | _CLONE_NEWNET):
         reason = _in_child(lambda flags=flags: _unshare(flags))  # type: ignore[misc]  # mypy knows no default in lambda
         if reason is None:
@@ -119,7 +119,7 @@ class _Program(ctypes.Structure):
 
 
 def _filter_sockets() -> str | None:
-    """None, or why not. socket() is left for Unix sockets alone (netlink too beside an NVIDIA driver: it ends in the kernel)."""
+    """None, or the reason why it failed. Only Unix sockets remain (and netlink with an NVIDIA driver, which ends in the kernel)."""
     if platform.machine() not in _ARCHES:
         return f"no filter for {platform.machine()}"
     arch, socket_call = _ARCHES[platform.machine()]
@@ -140,7 +140,7 @@ def _filter_program(arch: int, socket_call: int, families: list[int]) -> bytes:
     """Classic BPF over struct seccomp_data (number at 0, architecture at 4, first argument at 16)."""
     load, equal, set_, ret = 0x20, 0x15, 0x45, 0x06
     n = len(families)
-    # (opcode, skip if true, skip if false, operand); the two returns stand last: refuse, allow
+    # (opcode, skip if true, skip if false, operand); the two returns are at the end: refuse, allow
     lines = [
         (load, 0, 0, 4),
         (equal, 0, 5 + n, arch),
@@ -156,18 +156,18 @@ def _filter_program(arch: int, socket_call: int, families: list[int]) -> bytes:
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
 
-# ---------------------------------------------------------------------------------------------- measured from inside
+# ---------------------------------------------------------------------------------------------- verification
 
 
 def find_leak(ways: Mapping[str, Callable[[], None]]) -> str | None:
-    """The first way out of this process that works, None when all are shut. Asks its own machine first: nothing leaves it."""
+    """The first way out of this process that works, or None. Tries loopback first, so that nothing leaves the machine."""
     for name, attempt in ways.items():
-        if not _is_shut(attempt):
-            return f"{name} is not shut"
+        if not _is_blocked(attempt):
+            return f"{name} is not blocked"
     return None
 
 
-def _is_shut(attempt: Callable[[], None]) -> bool:
+def _is_blocked(attempt: Callable[[], None]) -> bool:
     try:
         attempt()
     except OSError as error:
@@ -176,52 +176,52 @@ def _is_shut(attempt: Callable[[], None]) -> bool:
 
 
 def _by_loopback() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-        way.connect(("127.0.0.1", 9))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(("127.0.0.1", 9))
 
 
 def _by_python() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as way:
-        way.settimeout(0.2)
-        way.connect((_ELSEWHERE, 80))
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.settimeout(0.2)
+        sock.connect((_TEST_ADDRESS, 80))
 
 
 def _by_datagram() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-        way.sendto(b"", (_ELSEWHERE, 9))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"", (_TEST_ADDRESS, 9))
 
 
 def _by_version_6() -> None:
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as way:
-        way.connect(("::1", 9))
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.connect(("::1", 9))
 
 
 def _by_libc() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    way = libc.socket(socket.AF_INET, socket.SOCK_DGRAM, 0)
-    if way < 0:
+    sock = libc.socket(socket.AF_INET, socket.SOCK_DGRAM, 0)
+    if sock < 0:
         raise OSError(ctypes.get_errno(), "socket")
-    address = struct.pack("=H", socket.AF_INET) + struct.pack(">H", 9) + socket.inet_aton(_ELSEWHERE) + bytes(8)
-    failed, code = libc.connect(way, address, len(address)) != 0, ctypes.get_errno()
-    libc.close(way)
+    address = struct.pack("=H", socket.AF_INET) + struct.pack(">H", 9) + socket.inet_aton(_TEST_ADDRESS) + bytes(8)
+    failed, code = libc.connect(sock, address, len(address)) != 0, ctypes.get_errno()
+    libc.close(sock)
     if failed:
         raise OSError(code, "connect")
 
 
 def _by_name_lookup() -> None:
-    """A question to a name server, as the resolver of libc would send it; getaddrinfo would hide the error behind its own."""
+    """Send a query to a name server, like libc's resolver; getaddrinfo would replace the error with its own."""
     question = b"\x00\x07\x01\x00\x00\x01" + bytes(6) + b"\x07example\x07invalid\x00\x00\x01\x00\x01"
-    servers = [_ELSEWHERE]
+    servers = [_TEST_ADDRESS]
     try:
         lines = Path("/etc/resolv.conf").read_text().splitlines()
         servers += [words[1] for words in map(str.split, lines) if len(words) > 1 and words[0] == "nameserver"]
     except OSError:
         pass
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for server in servers:
             if ":" not in server:
                 try:
-                    way.sendto(question, (server, 53))
+                    sock.sendto(question, (server, 53))
                     return
                 except OSError as error:
                     last = error
@@ -231,7 +231,7 @@ def _by_name_lookup() -> None:
 _CHILD = f"""
 import socket, sys
 try:
-    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(({_ELSEWHERE!r}, 9))
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(({_TEST_ADDRESS!r}, 9))
 except OSError as error:
     sys.exit(error.errno)
 """

@@ -20,7 +20,7 @@ import json, sys
 from jupyter_mistral import seal
 told = seal.seal()
 print(json.dumps({"kind": told.kind, "measured": told.measured,
-                  "open": [name for name, way in seal.WAYS_OUT.items() if not seal._is_shut(way)]}))
+                  "open": [name for name, attempt in seal.WAYS_OUT.items() if not seal._is_blocked(attempt)]}))
 """
 
 
