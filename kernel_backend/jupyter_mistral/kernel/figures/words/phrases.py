@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ..facts import bars, boxes, fields, points, tables
 from ..facts.base import Sample, SeriesFacts
 from ..model import Axis, Series
-from . import bar_phrases, field_phrases, other_phrases, point_phrases, table_phrases
+from . import bar_phrases, field_phrases, other_phrases, point_phrases, rare_phrases, table_phrases
 
 
 def phrase(series: Series, axes: Mapping[str, Axis], items: int) -> str:
@@ -52,4 +52,5 @@ def _write(facts: SeriesFacts, items: int) -> list[str]:
             return other_phrases.write_violins(facts, items)
         case Sample():
             return other_phrases.write_sample(facts, items)
-    return other_phrases.write_reference(facts, items) or other_phrases.list_fields(facts, items)
+    written = other_phrases.write_reference(facts, items) or rare_phrases.write_rare(facts, items)
+    return written or other_phrases.list_fields(facts, items)
