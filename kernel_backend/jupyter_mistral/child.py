@@ -1,6 +1,6 @@
-"""The one way this package starts processes: a filtered environment, no modules from the working directory, a session of its own.
+"""The one way this package starts processes: with a filtered environment, and without modules from the working directory.
 
-`-I` is not used: it would hide a package that is installed for this user only or found through PYTHONPATH.
+Python's `-I` is not used: it would hide a package that is installed for one user or found through PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import IO, TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
 
-# where this package is installed: only installed modules are there. Python before 3.11 has no safe path and imports from it.
+# Where this package is installed: Python before 3.11 has no safe path and imports from the working directory, so that must have none but
+# installed modules.
 PACKAGES = Path(__file__).parents[1]
 MINIMAL = (
     *("PATH", "HOME", "LANG", "LC_*", "TMPDIR", "SYSTEMROOT"),
@@ -27,12 +28,13 @@ MINIMAL = (
 # what drivers, compilers and numeric libraries read
 ENGINE = (
     *MINIMAL,
-    *("JUPYTER_MISTRAL_*", "USER", "LOGNAME", "TZ", "TMP", "TEMP", "XDG_*", "CONDA_*", "LD_*", "DYLD_*", "CC", "CXX"),
+    *("JUPYTER_MISTRAL_*", "JUPYTER_*_DIR", "JUPYTER_PLATFORM_DIRS", "JUPYTER_PREFER_ENV_PATH"),  # where models are
+    *("USER", "LOGNAME", "TZ", "TMP", "TEMP", "XDG_*", "CONDA_*", "LD_*", "DYLD_*", "CC", "CXX"),
     *("CUDA_*", "NVIDIA_*", "NCCL_*", "CUBLAS_*", "CUDNN_*", "HIP_*", "ROCR_*", "ROCM_*", "HSA_*", "GPU_*"),
     *("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "MALLOC_*", "GLIBC_TUNABLES", "RAYON_*"),
     *("TORCH*", "PYTORCH_*", "TRITON_*", "BNB_*", "BITSANDBYTES_*", "HF_*", "TRANSFORMERS_*"),
 )
-# what downloads need, secrets among it: a token for the hub, a proxy's or a package index's password
+# what downloads need, including secrets: the token of the hub, the password of a proxy or a package index
 DOWNLOAD_SECRETS = ("HF_*", "HUGGING*FACE_*", "PIP_*", "*_PROXY", "*_proxy", "NETRC")
 DOWNLOAD = (
     *ENGINE,
@@ -40,7 +42,7 @@ DOWNLOAD = (
     *("SSL_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "OPENSSL_*"),
     *("APPDATA", "LOCALAPPDATA", "PROGRAMDATA", "USERPROFILE", "SYSTEMDRIVE", "COMSPEC", "PATHEXT"),
 )
-# names the server that a process belongs to, through a file with a token; only kernels need it
+# the path of a file with a token of the server, which only kernels need
 _NEVER = ("JUPYTER_MISTRAL_CONNECTION_FILE",)
 _SECRET_NAME = re.compile(
     r"TOKEN|SECRET|PASS|CREDENTIAL|COOKIE|API_?KEY|(?:^|_)(?:KEYS?|AUTH|DSN)(?:_|$)|^(?:DBUS_|DOCKER_)", re.IGNORECASE

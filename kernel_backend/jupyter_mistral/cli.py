@@ -6,11 +6,11 @@ import argparse
 import importlib
 import io
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
+from . import child
 from ._version import __version__
 from .protocol.failures import Failure
 from .protocol.status import KV
@@ -107,14 +107,9 @@ def _module(command: str) -> ModuleType:
 
 
 def _delegate(command: str, argv: list[str]) -> int:
-    if command != "serve":
-        return int(_module(command).main(argv))
-    # a process that is the host and nothing else
-    line = [sys.executable, "-m", "jupyter_mistral.server.standalone", *argv]
-    if os.name == "posix":
-        sys.stdout.flush()
-        os.execv(sys.executable, line)  # noqa: S606  # our own interpreter, a list
-    return subprocess.run(line, check=False).returncode
+    if command == "serve":  # in a process that is the host and nothing else
+        child.become(child.python("jupyter_mistral.server.standalone", *argv), env=child.full_environment(os.environ))
+    return int(_module(command).main(argv))
 
 
 def _models(function: str) -> Command:

@@ -1,4 +1,4 @@
-"""Where the model hosts of this user tell that they run: connection files in Jupyter's runtime folders. Opens no connection."""
+"""Finds this user's running model hosts by their connection files in Jupyter's runtime folders. Opens no connection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def runtime_dir() -> Path:
 
 
 def runtime_dirs(environ: Mapping[str, str]) -> list[Path]:
-    """Jupyter's folder for running things; those of this user's other environments too, unless one was named."""
+    """Jupyter's runtime folder, and those of this user's other environments unless JUPYTER_RUNTIME_DIR is set."""
     folders = [runtime_dir()]
     if not environ.get("JUPYTER_RUNTIME_DIR"):
         home = Path.home()
@@ -35,16 +35,16 @@ def runtime_dirs(environ: Mapping[str, str]) -> list[Path]:
 
 
 def newest(folder: Path) -> list[Path]:
-    """Connection files, the latest written first."""
-    dated = []
+    """Connection files in a folder, newest first."""
+    files = []
     for path in folder.glob(PATTERN):
-        with contextlib.suppress(OSError):  # removed by its host meanwhile
-            dated.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(dated, reverse=True)]
+        with contextlib.suppress(OSError):  # just removed by its host
+            files.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(files, reverse=True)]
 
 
 def candidates(environ: Mapping[str, str]) -> Iterator[Path]:
-    """The file of the server that started this process, then all others of this user."""
+    """The connection file of the server that started this process, then all others of this user."""
     if environ.get(CONNECTION_ENV):
         yield Path(environ[CONNECTION_ENV])
     for folder in runtime_dirs(environ):
@@ -52,18 +52,18 @@ def candidates(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def running(folder: Path) -> list[int]:
-    """Process ids of the hosts that have a file in this folder and live."""
-    found = []
+    """Process ids of the running hosts with a file in this folder."""
+    pids = []
     for path in newest(folder):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             pid = int(json.loads(path.read_text())["pid"])
             if is_alive(pid):
-                found.append(pid)
-    return found
+                pids.append(pid)
+    return pids
 
 
 def is_alive(pid: int) -> bool:
-    if os.name == "nt":  # os.kill(pid, 0) would end it there
+    if os.name == "nt":  # os.kill(pid, 0) would end the process
         return True
     try:
         os.kill(pid, 0)

@@ -2,7 +2,7 @@
 
 A model host with the small model runs in a process of its own and tells, at its end, how late its event loop was and which tasks
 it left behind. The model home is JUPYTER_MISTRAL_TEST_MODELS, else JUPYTER_MISTRAL_HOME. `--engine URL` measures instead what we
-add to an engine elsewhere: the same requests to it directly and through us, in turns.
+add to an external engine: the same requests to it directly and through us, in turns.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def report(seen: list[Seen], seconds: float, told: dict[str, Any], clients: int)
         )
 
 
-# ---------------------------------------------------------------------------------------------- overhead over an engine elsewhere
+# ---------------------------------------------------------------------------------------------- overhead over an external engine
 
 
 async def overhead(engine: str, runs: int, tokens: int) -> None:
@@ -246,7 +246,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2, help="requests of each client, one after the other")
     parser.add_argument("--tokens", type=int, default=8)
     parser.add_argument("--runs", type=int, default=15, help="pairs of requests for --engine")
-    parser.add_argument("--engine", default="", help="URL of an engine elsewhere: measure what we add to it")
+    parser.add_argument("--engine", default="", help="URL of an external engine: measure what we add to it")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:

@@ -77,11 +77,11 @@ async def test_a_notebook_its_metadata_and_its_folder_configure_nothing(
     assert not (folder / "touched").exists()
 
 
-# ---------------------------------------------------------------------------------------------- many, slow, gone
+# ---------------------------------------------------------------------------------------------- many, slow and lost clients
 
 
 @pytest.mark.threat("T25")
-async def test_three_hundred_who_never_finish_their_request_stop_nobody(own_host: Make) -> None:
+async def test_three_hundred_unfinished_requests_block_nobody(own_host: Make) -> None:
     own = own_host(Options(default_model=SMALL))
     slow = [await asyncio.open_unix_connection(own.peer.info["socket"]) for _ in range(300)]
     for i, (_, writer) in enumerate(slow):
@@ -98,7 +98,7 @@ async def test_three_hundred_who_never_finish_their_request_stop_nobody(own_host
 
 
 class Endless(Route):
-    """Tells of numbers for as long as somebody takes them."""
+    """Sends numbers as long as somebody reads them."""
 
     ended = asyncio.Event()
 
@@ -114,7 +114,7 @@ class Endless(Route):
 
 
 @pytest.mark.threat("T25")
-async def test_a_reader_that_never_reads_is_hung_up_on_and_frees_the_engine(
+async def test_a_client_that_never_reads_is_disconnected_and_frees_the_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jp_asyncio_loop: Any
 ) -> None:
     assert handler.SEND_TIMEOUT_S == 30
@@ -140,7 +140,7 @@ async def test_a_reader_that_never_reads_is_hung_up_on_and_frees_the_engine(
 
 
 @pytest.mark.threat("T30", "T9")
-async def test_a_second_user_opens_lists_and_connects_to_nothing(
+async def test_another_user_can_open_list_and_connect_to_nothing(
     own_host: Make, mistral_home: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     if os.geteuid() != 0:
@@ -175,7 +175,7 @@ async def test_a_second_user_opens_lists_and_connects_to_nothing(
 
 
 class Canaries:
-    """Words that stand nowhere else."""
+    """Words that occur nowhere else."""
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -187,7 +187,7 @@ class Canaries:
 
 @pytest.fixture
 def logged(models_home: Path, tmp_path: Path) -> Iterator[tuple[Client, Path]]:
-    """A host of its own that logs all it has to say, with its audit log on, and where its files are."""
+    """A separate host with verbose logging and its audit log enabled, and the folder of its files."""
     home, runtime, config = (tmp_path / name for name in ("home", "runtime", "config"))
     for folder in (home, runtime, config):
         folder.mkdir(mode=0o700)
@@ -226,7 +226,7 @@ def _post(client: Client, path: str, body: Any) -> Any:
 
 
 @pytest.mark.threat("T28", "T27", "T19")
-def test_of_forty_words_that_went_every_way_none_is_logged(logged: tuple[Client, Path]) -> None:
+def test_none_of_forty_words_sent_through_every_route_is_logged(logged: tuple[Client, Path]) -> None:
     client, place = logged
     word = Canaries()
     chat, complete, context = "/mistral/v1/chat/completions", "/mistral/v1/completions", "/mistral/api/context"
@@ -285,7 +285,7 @@ def test_of_forty_words_that_went_every_way_none_is_logged(logged: tuple[Client,
     made = _post(client, "/mistral/api/chats", {"title": word()})
     assert not isinstance(made, Failure)
     _post(client, f"/mistral/api/chats/{made['id']}/ask", {"content": word(), "model": SMALL, "max_tokens": 4})
-    # a worker that dies leaves its last words in the log
+    # the last output of a worker that dies is logged
     os.kill(int(client.get("/mistral/api/status")["worker_pid"]), signal.SIGKILL)
     while "the model process died" not in (place / "log").read_text(errors="replace"):
         time.sleep(0.05)
@@ -298,7 +298,7 @@ def test_of_forty_words_that_went_every_way_none_is_logged(logged: tuple[Client,
 
 
 @pytest.mark.threat("T28")
-def test_what_a_name_says_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_a_name_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     with caplog.at_level(logging.DEBUG):
         AuditLog(tmp_path / "audit").add({"model": 'a\n{"n": 99}\n\x1b]0;x\x07', "action": "chat"})
     raw = next((tmp_path / "audit").glob("*.jsonl")).read_bytes()

@@ -26,7 +26,7 @@ def test_each_threat_and_fault_has_a_test_or_a_reason(page: ModuleType) -> None:
         assert f"\n| {name} |" in text
 
 
-def test_a_row_without_test_and_reason_is_no_row(page: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_needs_a_test_or_a_reason(page: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "marked", dict)
     with pytest.raises(AssertionError, match="neither a test nor a reason"):
         page.page()

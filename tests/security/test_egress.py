@@ -1,4 +1,4 @@
-"""`doctor --egress` measures: our journey reaches nobody, and the same measurement does see what JupyterLab does as it comes."""
+"""`doctor --egress` measures: our session contacts nobody, and the same measurement sees what stock JupyterLab does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = "smollm2-135m"
 
 @pytest.mark.slow
 @pytest.mark.threat("T2", "T34")
-def test_nothing_of_ours_leaves_on_a_whole_journey_and_stock_jupyterlab_is_seen_to_call(mistral_home: Path) -> None:
+def test_a_whole_session_sends_nothing_while_stock_jupyterlab_is_seen_to_call(mistral_home: Path) -> None:
     command = [sys.executable, "-m", "jupyter_mistral.cli", "doctor", "--egress", "--json", "--model", SMALL]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -72,7 +72,7 @@ def tracer(tmp_path: Path) -> Tracer:
         ),
     ],
 )
-def test_a_call_that_reaches_out_is_an_attempt(tracer: Tracer, line: str, target: str) -> None:
+def test_a_call_to_another_machine_is_an_attempt(tracer: Tracer, line: str, target: str) -> None:
     tracer.take(line)
     assert [attempt.target for attempt in tracer.watched.attempts] == [target]
 
@@ -85,12 +85,12 @@ def test_a_call_that_reaches_out_is_an_attempt(tracer: Tracer, line: str, target
         '7<x> sendto(5, "GET / HTTP/1.1", 14, 0, NULL, 0) = 14',
     ],
 )
-def test_a_call_within_the_machine_is_counted_and_no_more(tracer: Tracer, line: str) -> None:
+def test_a_call_within_the_machine_is_only_counted(tracer: Tracer, line: str) -> None:
     tracer.take(line)
     assert (tracer.watched.calls, tracer.watched.attempts) == (1, [])
 
 
-def test_the_seals_own_tries_count_apart_only_while_they_are_refused(tracer: Tracer) -> None:
+def test_the_seals_own_attempts_count_separately_only_while_they_are_refused(tracer: Tracer) -> None:
     tried = '7<x> connect(5, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("192.0.2.1")}, 16) = '
     tracer.take(tried + "-1 ENETUNREACH (Network is unreachable)")
     assert (tracer.watched.seal_tests, tracer.watched.attempts) == (1, [])
@@ -98,7 +98,7 @@ def test_the_seals_own_tries_count_apart_only_while_they_are_refused(tracer: Tra
     assert len(tracer.watched.attempts) == 1
 
 
-def test_the_name_that_is_looked_up_is_told_and_a_split_line_is_put_together(tracer: Tracer) -> None:
+def test_the_name_of_a_lookup_is_reported_and_a_split_line_is_joined(tracer: Tracer) -> None:
     address = '{sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("10.0.0.2")}'
     tracer.take(f"7<x> connect(5, {address}, 16 <unfinished ...>")
     tracer.take('8<y> connect(5, {sa_family=AF_UNIX, sun_path="/run/x"}, 9) = 0')
@@ -109,28 +109,28 @@ def test_the_name_that_is_looked_up_is_told_and_a_split_line_is_put_together(tra
     assert [(a.process, a.target, a.names) for a in tracer.watched.attempts] == [("x", "a name server", ["pypi.org"])]
 
 
-def test_no_bytes_make_the_name_reader_stumble() -> None:
+def test_no_bytes_make_the_name_reader_fail() -> None:
     assert name_in(b"\0\7\1\0\0\1" + bytes(6) + b"\4pypi\3org\0\0\1\0\1") == "pypi.org"
     for size in range(40):
         assert name_in(os.urandom(size)) is not None
 
 
-def test_what_is_here_and_what_is_elsewhere() -> None:
+def test_local_and_remote_addresses_are_told_apart() -> None:
     assert all(map(is_here, ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "0.0.0.0"]))
     assert not any(map(is_here, ["8.8.8.8", "192.168.0.1", "::ffff:8.8.8.8", "fe80::1", "169.254.169.254"]))
 
 
-def test_neither_an_attempt_of_ours_nor_a_blind_control_passes_as_proof() -> None:
+def test_neither_an_attempt_nor_a_blind_control_passes_as_proof() -> None:
     told = {"attempts": 0, "calls": [], "calls_watched": 9, "seal_tests_refused": 0, "page": None, "steps": ["start"]}
     seen = {**told, "attempts": 2, "calls": [{"process": "p", "call": "connect", "target": "t", "names": ["n"]}] * 2}
     assert report.is_proven({"ours": told, "control": seen})
     assert not report.is_proven({"ours": seen, "control": seen})
     assert "2 × p -> t: n" in report.text_of({"ours": seen, "control": seen})
     assert not report.is_proven({"ours": told, "control": told})
-    assert "blind" in report.text_of({"ours": told, "control": told})
+    assert "the control shows nothing either" in report.text_of({"ours": told, "control": told})
 
 
-def test_without_strace_or_model_it_says_what_to_do(
+def test_without_strace_or_a_model_the_error_says_what_to_do(
     mistral_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(Failure, match="jupyter mistral pull"):

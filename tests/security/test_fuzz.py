@@ -1,5 +1,6 @@
-"""Bytes at random at every door that takes bytes, within a budget: a clear refusal or a sound result, never anything else.
-The reader of notebooks has its own in `tests/context/test_cells.py`.
+"""Random bytes at every entry that accepts bytes, within a budget: they are refused with a reason or read correctly.
+
+The fuzz test of the notebook reader is in `tests/context/test_cells.py`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def picture(kind: str) -> bytes:
 
 
 def pdf() -> bytes:
-    """One page, one line, written by hand."""
+    """A handwritten PDF with one line."""
     stream = b"BT /F1 24 Tf 40 100 Td (Hello) Tj ET"
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
@@ -54,7 +55,7 @@ def pdf() -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn, whole: list[bytes]) -> bytes:
-    """A good file with bytes changed, cut, doubled or put in; sometimes no file at all."""
+    """A valid file with bytes changed, removed, repeated or inserted; sometimes random bytes."""
     data = bytearray(draw(st.sampled_from(whole)))
     for _ in range(draw(st.integers(0, 6))):
         at = draw(st.integers(0, max(len(data) - 1, 0)))
@@ -80,7 +81,7 @@ def door() -> Iterator[tuple[Decoder, asyncio.AbstractEventLoop]]:
 
 
 @pytest.mark.threat("T18", "T19")
-def test_no_picture_is_anything_but_decoded_or_refused(door: tuple[Decoder, asyncio.AbstractEventLoop]) -> None:
+def test_every_image_is_either_decoded_or_refused(door: tuple[Decoder, asyncio.AbstractEventLoop]) -> None:
     decoder, loop = door
     seen = set()
 
@@ -101,7 +102,7 @@ def test_no_picture_is_anything_but_decoded_or_refused(door: tuple[Decoder, asyn
 
 
 @pytest.mark.threat("T20", "T19")
-def test_no_pdf_is_anything_but_read_or_refused(door: tuple[Decoder, asyncio.AbstractEventLoop]) -> None:
+def test_every_pdf_is_either_read_or_refused(door: tuple[Decoder, asyncio.AbstractEventLoop]) -> None:
     decoder, loop = door
     seen = set()
 
@@ -127,7 +128,7 @@ def test_no_pdf_is_anything_but_read_or_refused(door: tuple[Decoder, asyncio.Abs
 @pytest.mark.fault("F20")
 @MANY
 @given(damaged([to_frame({"type": "delta", "id": "1", "text": "héllo"}, b"blob") * 3]), st.integers(1, 50))
-def test_no_bytes_on_the_wire_raise_anything_but_value_error(data: bytes, size: int) -> None:
+def test_bytes_on_the_wire_raise_only_value_error(data: bytes, size: int) -> None:
     frames, count = FrameReader(), 0
     try:
         for at in range(0, len(data), size):
@@ -142,7 +143,7 @@ def test_no_bytes_on_the_wire_raise_anything_but_value_error(data: bytes, size: 
 @pytest.mark.threat("T22")
 @MANY
 @given(damaged([json.dumps({"messages": [{"role": "user", "content": "é" * 9}], "n": 1, "x": [1.5, None]}).encode()]))
-def test_no_body_raises_anything_but_a_failure(data: bytes) -> None:
+def test_bodies_raise_only_failures(data: bytes) -> None:
     try:
         value = read_json(data)
     except Failure as failure:

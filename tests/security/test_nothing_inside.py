@@ -1,4 +1,4 @@
-"""What our source must not hold: ways to unpickle, ways out to the network beyond the named ones, too many dependencies."""
+"""What the source must not contain: ways to unpickle, network access beyond the listed packages, too many dependencies."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ NETWORK = {
     "smtplib",
     "websocket",
 }
-# who may speak to what; whoever is not named here may speak to nobody
+# which package may open which connections; all others may open none
 SPEAKERS = {
-    "egress": "loopback only: the browser and the name server of a network of its own",
+    "egress": "loopback only: the browser, and the name server in a network namespace",
     "kernel": "the host's unix socket, or its loopback port",
     "notebook_runner.py": "our own Jupyter server on loopback",
-    "persona.py": "the host of this user, as a kernel does",
+    "persona.py": "this user's model host, like a kernel",
     "models": "the hub, when a user pulls a model",
-    "seal.py": "nobody: tries whether it could",
-    "server": "its own listeners, and the engine elsewhere that an admin named",
+    "seal.py": "none: tests whether it could",
+    "server": "its own listeners, and the external engine that an admin configured",
     "engine": "the inherited socket of its server",
     "documents": "the inherited socket of its server",
 }
@@ -53,7 +53,7 @@ def imports() -> Iterator[tuple[Path, str]]:
 
 
 @pytest.mark.threat("T31", "T15")
-def test_nothing_of_ours_can_unpickle() -> None:
+def test_the_package_cannot_unpickle() -> None:
     found = [f"{path.name}: {name}" for path, name in imports() if name.split(".")[0] in UNPICKLERS]
     assert found == []
     loads = [
@@ -63,18 +63,18 @@ def test_nothing_of_ours_can_unpickle() -> None:
 
 
 @pytest.mark.threat("T34", "T2")
-def test_only_the_named_rooms_speak_to_anybody() -> None:
+def test_only_the_listed_packages_open_connections() -> None:
     rooms = {
         path.relative_to(PACKAGE).parts[0]
         for path, name in imports()
-        # urllib.parse reads addresses and reaches nobody
+        # urllib.parse parses addresses and opens no connection
         if name.split(".")[0] in NETWORK and name != "urllib.parse"
     }
     assert rooms <= SPEAKERS.keys(), rooms - SPEAKERS.keys()
 
 
 @pytest.mark.threat("T34")
-def test_only_models_and_an_admins_engine_hold_a_remote_address() -> None:
+def test_only_models_and_an_admins_engine_have_a_remote_address() -> None:
     remote = re.compile(r"https?://(?!localhost|127\.0\.0\.1|\{|\[)[a-z0-9.-]+\.[a-z]{2,}", re.IGNORECASE)
     allowed = {"models", "NOTICE"}
     found = {}
@@ -100,13 +100,13 @@ def test_the_base_package_has_few_dependencies_and_none_that_routes_to_clouds() 
 
 
 @pytest.mark.threat("T33")
-def test_no_package_of_the_panel_runs_a_script_when_it_is_installed() -> None:
+def test_no_package_of_the_panel_runs_a_script_at_installation() -> None:
     lock = (ROOT / "extension" / "yarn.lock").read_text()
     assert "checksum:" in lock
     assert "enableScripts: false" in (ROOT / "extension" / ".yarnrc.yml").read_text()
 
 
 @pytest.mark.threat("T35")
-def test_a_body_cannot_say_who_asks() -> None:
+def test_a_body_cannot_choose_its_identity() -> None:
     body = {"messages": [{"role": "user", "content": "hi"}]}
     assert parse_chat({**body, "user": "somebody else"}) == parse_chat(body)

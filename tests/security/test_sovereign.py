@@ -1,4 +1,4 @@
-"""Sovereign mode without a browser: which answers carry the policy, and what it refuses."""
+"""Sovereign mode without a browser: which replies get the policy, and what it refuses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def policies(reply: HTTPResponse) -> list[str]:
 
 
 @pytest.mark.threat("T5", "T3")
-async def test_every_page_has_the_policy_beside_its_own_and_no_other_answer(app: Any, jp_root_dir: Path) -> None:
+async def test_every_page_and_nothing_else_gets_the_policy_in_addition_to_its_own(app: Any, jp_root_dir: Path) -> None:
     (jp_root_dir / "evil.html").write_text("<img src='http://elsewhere.test/x.png'>")
     (jp_root_dir / "evil.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     for path in ("lab", "doc", "tree", "login", "files/evil.html", "files/evil.svg", "nowhere"):
@@ -56,13 +56,13 @@ async def test_every_page_has_the_policy_beside_its_own_and_no_other_answer(app:
 
 
 @pytest.mark.threat("T5")
-async def test_the_inline_scripts_of_the_pages_are_allowed_by_their_hash_and_no_others(app: Any) -> None:
+async def test_only_the_pages_own_inline_scripts_are_allowed_by_their_hash(app: Any) -> None:
     found = next(one for one in policies(await get(app, "lab")) if "script-src" in one)
     script = next(part for part in found.split("; ") if part.startswith("script-src"))
     assert "'sha256-" in script and "'unsafe-inline'" not in script and "http" not in script
 
 
-def test_a_script_that_a_template_fills_in_is_not_allowed(tmp_path: Path) -> None:
+def test_a_script_with_template_code_is_not_allowed(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text(
         "<script>fixed()</script><script>x = '{{ name }}'</script><script src='x'></script>"
     )
@@ -71,13 +71,13 @@ def test_a_script_that_a_template_fills_in_is_not_allowed(tmp_path: Path) -> Non
 
 @pytest.mark.threat("T6")
 @pytest.mark.parametrize("host", ["a; script-src *", "evil.example *", "x\nY: z", ""])
-def test_a_host_name_writes_nothing_into_the_policy(host: str) -> None:
+def test_a_host_name_cannot_change_the_policy(host: str) -> None:
     assert "ws:" not in policy(host) and "*" not in policy(host) and "\n" not in policy(host)
     assert "connect-src 'self' data: blob: ws://localhost:8888 wss://localhost:8888" in policy("localhost:8888")
 
 
 @pytest.mark.threat("T2")
-def test_an_engine_on_another_machine_contradicts_it() -> None:
+def test_an_engine_on_another_machine_contradicts_sovereign_mode() -> None:
     for url in ("", "http://localhost:8000/v1", "http://127.0.0.1:1/v1", "http://[::1]:8000/v1"):
         refuse_remote_engine(url)
     for url in (

@@ -1,4 +1,4 @@
-"""A LoRA adapter of our home over HTTP: used, kept when the model is loaded anew, left."""
+"""A LoRA adapter over HTTP: used, kept when the model is loaded again, removed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def _answer(peer: Any) -> str:
     return "".join(c["choices"][0]["delta"].get("content", "") for c in chunks[:-1] if c["choices"])
 
 
-async def test_an_adapter_is_used_kept_and_left(own_host: Any, mistral_home: Path) -> None:
+async def test_an_adapter_is_used_kept_and_removed(own_host: Any, mistral_home: Path) -> None:
     _adapter(mistral_home / "adapters" / "odd")
     own = own_host(Options(default_model=SMALL))
     await own.load()

@@ -15,8 +15,8 @@ from jupyter_mistral.server.inference.base import Options
 from jupyter_mistral.server.inference.idle_work import IdleWork
 from jupyter_mistral.server.inference.prefix_salt import salt_of
 
+from .api.test_context import notebook
 from .conftest import SMALL, Own
-from .test_context import notebook
 
 LONG = 16
 

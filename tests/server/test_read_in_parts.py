@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .api.test_context import notebook
 from .conftest import SMALL, Peer
-from .test_context import notebook
 
 # small, so that notes are short
 BUDGET = 500

@@ -29,8 +29,6 @@ ELSEWHERE = {
     "notebook_runner.py": "a Jupyter server, which runs the user's notebooks and needs the user's environment",
     "egress/page.py": "a browser, which needs the user's environment",
     "egress/report.py": "the measurement in a network namespace, which starts a Jupyter server",
-    "commands/demo.py": "the command `pull` in the user's terminal",
-    "cli.py": "the model host in the user's terminal",
 }
 SECRETS = {
     "HF_TOKEN": "x",
@@ -111,6 +109,7 @@ def test_the_engine_keeps_what_drivers_and_libraries_read() -> None:
         "TRITON_CACHE_DIR": "/c",
         "HF_HOME": "https://example.org/a@b",
         "JUPYTER_MISTRAL_HOME": "/m",
+        "JUPYTER_DATA_DIR": "/d",  # models are in it if the one above is not set
     }
     assert kept.items() <= child.environment(kept, child.ENGINE).items()
     assert not kept.keys() & child.environment(kept).keys()

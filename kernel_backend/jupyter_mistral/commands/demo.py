@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
-import subprocess
-import sys
 import time
 import webbrowser
 from pathlib import Path
 
+from .. import child
 from ..notebook_runner import JupyterServer, NotebookRunner, serving
 from ..protocol.failures import Failure
 
@@ -85,8 +85,7 @@ def _has_lab() -> bool:
 
 def _pull() -> None:
     # in a process of its own, to show the same progress bar as `jupyter mistral pull`
-    done = subprocess.run([sys.executable, "-m", "jupyter_mistral.cli", "pull"], check=False)
-    if done.returncode:
+    if child.run(child.python("jupyter_mistral.cli", "pull"), env=child.full_environment(os.environ)):
         raise Failure("download_failed", "The default model could not be prepared.", "The lines above say why.")
 
 

@@ -15,7 +15,7 @@ CHAT = "/v1/chat/completions"
 
 @dataclass
 class Asked:
-    """A request that arrived. left: set once its client has closed the connection."""
+    """A received request. left: set once the client has closed the connection."""
 
     path: str
     headers: dict[str, str]
@@ -40,7 +40,7 @@ def say(status: int, body: Any, **headers: str) -> Act:
 
 
 def stream(*pieces: Any, then: str = "done") -> Act:
-    """Server-sent events, bytes as they are. then: done, end (without [DONE]), cut (in the middle of the body), hold."""
+    """Server-sent events; bytes are sent unchanged. then: done, end (without [DONE]), cut (in the middle of the body), hold."""
 
     async def act(writer: asyncio.StreamWriter, asked: Asked) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")

@@ -11,7 +11,7 @@ def main() -> None:
     parameters.model.path = sys.argv[1]
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    # two answers at once, each with half of it
+    # two parallel answers, each with half of the context
     parameters.n_ctx, parameters.n_parallel = 4096, 2
     parameters.cpuparams.n_threads = 2
     parameters.warmup = parameters.ui = False

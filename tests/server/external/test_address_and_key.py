@@ -26,7 +26,7 @@ from jupyter_mistral.server.external.http import KEY_ENV, Address, Key
         ("http://localhost.example:80/v1", "leaves this machine: localhost.example:80 (not encrypted)"),
     ],
 )
-def test_the_seal_says_where_text_goes(url: str, words: str) -> None:
+def test_the_seal_shows_where_text_is_sent(url: str, words: str) -> None:
     assert Address.of_url(url).words == words
 
 
@@ -42,7 +42,7 @@ def test_the_seal_says_where_text_goes(url: str, words: str) -> None:
         f"http://x/v1?key={KEY}",
     ],
 )
-def test_an_address_that_is_none_or_holds_a_key_is_refused_without_being_quoted(url: str) -> None:
+def test_an_address_that_is_invalid_or_contains_a_key_is_refused_without_being_quoted(url: str) -> None:
     with pytest.raises(Failure) as caught:
         Address.of_url(url)
     assert KEY not in str(caught.value)
@@ -50,7 +50,7 @@ def test_an_address_that_is_none_or_holds_a_key_is_refused_without_being_quoted(
 
 @pytest.mark.threat("T28")
 @pytest.mark.parametrize("status", [400, 401, 404, 500])
-async def test_the_key_is_in_nothing_that_is_told(
+async def test_the_key_is_in_no_message_log_or_status(
     broken_engine: BrokenEngine, make: Make, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -66,7 +66,7 @@ async def test_the_key_is_in_nothing_that_is_told(
     assert KEY not in caplog.text
 
 
-async def test_a_key_file_is_read_anew_and_its_absence_told(
+async def test_a_key_file_is_read_for_each_request_and_must_exist(
     broken_engine: BrokenEngine, make: Make, tmp_path: Path
 ) -> None:
     broken_engine.always[CHAT] = broken.stream(broken.text("x"), broken.END)
@@ -92,7 +92,7 @@ def test_the_key_leaves_the_environment_that_kernels_inherit() -> None:
 
 
 @pytest.mark.threat("T2")
-async def test_neither_a_proxy_nor_a_redirect_takes_a_prompt_elsewhere(
+async def test_neither_a_proxy_nor_a_redirect_sends_a_prompt_to_another_host(
     broken_engine: BrokenEngine, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     third = broken.BrokenEngine()

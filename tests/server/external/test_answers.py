@@ -47,7 +47,7 @@ async def test_text_call_and_end_may_come_in_one_chunk(broken_engine: BrokenEngi
     assert events[-1].reason == "tool_calls"  # type: ignore[union-attr]
 
 
-async def test_another_host_of_ours_tells_title_licence_and_seed(broken_engine: BrokenEngine, make: Make) -> None:
+async def test_another_jupyter_mistral_reports_title_licence_and_seed(broken_engine: BrokenEngine, make: Make) -> None:
     card = {"name": "big", "title": "Big 7B", "licence": "Apache-2.0", "can": ["text"], "context_length": 9000}
     broken_engine.always["/v1/models"] = broken.say(
         200, {"data": [{"id": "big", "owned_by": "local", "mistral": card}]}
@@ -61,7 +61,7 @@ async def test_another_host_of_ours_tells_title_licence_and_seed(broken_engine: 
     assert (known.title, known.licence) == ("Big 7B", "Apache-2.0")
 
 
-async def test_an_answer_without_usage_or_done_is_whole_and_its_tokens_estimated(
+async def test_an_answer_without_usage_or_done_is_complete_and_its_tokens_estimated(
     broken_engine: BrokenEngine, make: Make
 ) -> None:
     engine = make().engine
@@ -78,7 +78,7 @@ async def test_an_answer_without_usage_or_done_is_whole_and_its_tokens_estimated
 @pytest.mark.parametrize(
     "told", [{"prompt_tokens": "many"}, {"prompt_tokens_details": 5}, {"mistral": "x"}, {"completion_tokens": 1e999}]
 )
-async def test_counts_that_are_none_do_not_spoil_an_answer(
+async def test_invalid_counts_do_not_fail_an_answer(
     broken_engine: BrokenEngine, make: Make, told: dict[str, Any]
 ) -> None:
     broken_engine.always[CHAT] = broken.stream(broken.text("words"), broken.END, {"choices": [], "usage": told})

@@ -12,7 +12,7 @@ from jupyter_mistral.protocol.events import Loading
 from jupyter_mistral.protocol.requests import Extras
 
 
-async def test_a_busy_engine_is_asked_again_when_it_said(broken_engine: BrokenEngine, make: Make) -> None:
+async def test_a_busy_engine_is_retried_after_its_retry_after(broken_engine: BrokenEngine, make: Make) -> None:
     engine = make().engine
     await engine.target(None)
     broken_engine.script[CHAT].append(broken.say(429, {"error": {"message": "slow down"}}, Retry_After="1"))
@@ -26,7 +26,7 @@ async def test_a_busy_engine_is_asked_again_when_it_said(broken_engine: BrokenEn
     assert waits[0] >= 1
 
 
-async def test_who_does_not_want_to_wait_is_told_at_once(broken_engine: BrokenEngine, make: Make) -> None:
+async def test_a_request_that_must_not_wait_fails_at_once(broken_engine: BrokenEngine, make: Make) -> None:
     engine = make().engine
     await engine.target(None)
     broken_engine.asked.clear()
@@ -37,7 +37,7 @@ async def test_who_does_not_want_to_wait_is_told_at_once(broken_engine: BrokenEn
     assert len(broken_engine.of(CHAT)) == 1
 
 
-async def test_an_hour_is_not_waited_for(broken_engine: BrokenEngine, make: Make) -> None:
+async def test_a_retry_after_of_an_hour_is_not_waited_for(broken_engine: BrokenEngine, make: Make) -> None:
     engine = make().engine
     await engine.target(None)
     broken_engine.asked.clear()
@@ -47,7 +47,7 @@ async def test_an_hour_is_not_waited_for(broken_engine: BrokenEngine, make: Make
     assert len(broken_engine.of(CHAT)) == 1
 
 
-async def test_patience_ends(broken_engine: BrokenEngine, make: Make) -> None:
+async def test_retries_end(broken_engine: BrokenEngine, make: Make) -> None:
     engine = make().engine
     await engine.target(None)
     broken_engine.asked.clear()
@@ -58,7 +58,7 @@ async def test_patience_ends(broken_engine: BrokenEngine, make: Make) -> None:
     assert all(isinstance(event, Loading) for event in events)
 
 
-async def test_what_cannot_be_mended_is_not_asked_again(broken_engine: BrokenEngine, make: Make) -> None:
+async def test_permanent_errors_are_not_retried(broken_engine: BrokenEngine, make: Make) -> None:
     engine = make().engine
     await engine.target(None)
     broken_engine.asked.clear()
@@ -68,7 +68,7 @@ async def test_what_cannot_be_mended_is_not_asked_again(broken_engine: BrokenEng
     assert len(broken_engine.of(CHAT)) == 1
 
 
-async def test_no_more_are_under_way_than_an_admin_allows(broken_engine: BrokenEngine, make: Make) -> None:
+async def test_no_more_requests_run_than_an_admin_allows(broken_engine: BrokenEngine, make: Make) -> None:
     engine = make(max_queue=0).engine
     await engine.target(None)
     broken_engine.always[CHAT] = broken.stream(broken.text("one"), then="hold")

@@ -29,7 +29,7 @@ async def test_a_schema_that_the_engine_ignores_is_refused(broken_engine: Broken
     assert status.engine is not None and status.engine["json_schema"] is False
 
 
-async def test_pictures_go_only_to_an_engine_that_takes_them(broken_engine: BrokenEngine, make: Make) -> None:
+async def test_images_are_sent_only_to_an_engine_that_accepts_them(broken_engine: BrokenEngine, make: Make) -> None:
     picture = replace(ASK, messages=(Message("user", ("see", Image.of_url(f"data:image/png;base64,{IMAGE}", "x"))),))
     broken_engine.script[CHAT].append(broken.say(400, {"error": {"message": "is not a multimodal model"}}))
     engine = make().engine
@@ -45,7 +45,7 @@ async def test_pictures_go_only_to_an_engine_that_takes_them(broken_engine: Brok
 
 
 @pytest.mark.parametrize(("with_suffix", "can"), [(3, False), (17, True)])
-async def test_a_suffix_that_is_read_over_is_no_filling_in(
+async def test_an_engine_that_ignores_the_suffix_has_no_fill_in_the_middle(
     broken_engine: BrokenEngine, make: Make, with_suffix: int, can: bool
 ) -> None:
     for tokens in (3, with_suffix):
@@ -57,7 +57,7 @@ async def test_a_suffix_that_is_read_over_is_no_filling_in(
     assert (failure is None) == can
 
 
-async def test_ghost_text_goes_on_without_what_follows_where_nothing_can_be_filled_in(
+async def test_inline_suggestions_work_without_the_suffix_if_the_engine_has_no_fill_in_the_middle(
     broken_engine: BrokenEngine, make: Make
 ) -> None:
     whole = {"choices": [{"text": "x", "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}
@@ -68,7 +68,7 @@ async def test_ghost_text_goes_on_without_what_follows_where_nothing_can_be_fill
     assert "suffix" not in broken_engine.of("/v1/completions")[-1].body
 
 
-async def test_ollamas_context_is_what_it_runs_with(broken_engine: BrokenEngine, make: Make) -> None:
+async def test_ollamas_context_is_the_one_it_runs_with(broken_engine: BrokenEngine, make: Make) -> None:
     broken_engine.always["/v1/models"] = broken.say(200, {"data": [{"id": "tiny", "owned_by": "library"}]})
     broken_engine.always["/api/version"] = broken.say(200, {"version": "0.12"})
     shown = {"capabilities": ["completion", "insert"], "parameters": "num_ctx                        8192\nstop  x"}
@@ -104,9 +104,7 @@ async def test_text_that_is_only_counted_stays_on_this_machine(
     await away.close()
 
 
-async def test_names_that_the_engine_has_not_are_told_with_those_that_it_has(
-    broken_engine: BrokenEngine, make: Make
-) -> None:
+async def test_the_error_for_an_unknown_model_lists_the_known_ones(broken_engine: BrokenEngine, make: Make) -> None:
     parts = make()
     _, failure = await collect(parts.engine.stream(replace(ASK, model="huge")))
     assert failure is not None and failure.code == "unknown_model"

@@ -78,12 +78,12 @@ async def test_every_field_reaches_the_engine_as_it_was_sent(broken_engine: Brok
     assert broken_engine.of(broken.CHAT)[-1].body["tool_choice"] == named
 
 
-async def test_several_answers_are_asked_for_one_by_one_each_with_its_seed(
+async def test_several_answers_are_requested_one_by_one_each_with_its_seed(
     broken_engine: BrokenEngine, peer: Any
 ) -> None:
     for text in ("red", "blue", "green"):
         broken_engine.script[broken.CHAT].append(broken.stream(broken.text(text), broken.END, broken.USAGE))
-    # the probe for pictures of an engine that lists no modalities comes first
+    # comes first: the probe for images, as the engine reports no modalities
     broken_engine.script[broken.CHAT].appendleft(broken.say(400, {}))
     status, whole = await peer.ask("POST", OURS, _body(n=3, seed=5))
     assert status == 200, whole
@@ -104,7 +104,7 @@ async def test_several_answers_are_asked_for_one_by_one_each_with_its_seed(
     ],
     ids=["as OpenAI", "ids repeated", "no index, objects", "gaps, no ids"],
 )  # fmt: skip
-async def test_calls_come_back_whatever_way_the_engine_cuts_them(
+async def test_tool_calls_are_read_in_whatever_pieces_the_engine_sends(
     broken_engine: BrokenEngine, peer: Any, pieces: list[list[dict[str, Any]]]
 ) -> None:
     ended = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
@@ -125,7 +125,7 @@ async def test_calls_come_back_whatever_way_the_engine_cuts_them(
     assert [call["index"] for call in told if call.get("id")] == [0, 1]
 
 
-async def test_chances_come_back_with_the_text_they_belong_to(broken_engine: BrokenEngine, peer: Any) -> None:
+async def test_logprobs_come_back_with_their_text(broken_engine: BrokenEngine, peer: Any) -> None:
     rivals = [_chance("5"), _chance("6", -2.0)]
     first = {"choices": [{"delta": {"role": "assistant", "content": ""}, "logprobs": {"content": []}}]}
     # a character of two tokens: the first of them has no text yet
@@ -140,11 +140,11 @@ async def test_chances_come_back_with_the_text_they_belong_to(broken_engine: Bro
             ("\u00c3", -0.5, top),
             ("5", -0.5, top),
         ]
-        # asked for none, llama.cpp sends no chances at all
+        # for 0, llama.cpp sends no logprobs at all
         assert broken_engine.of(broken.CHAT)[-1].body["top_logprobs"] == max(1, top)
 
 
-async def test_the_older_completions_have_chances_and_stops_too(broken_engine: BrokenEngine, peer: Any) -> None:
+async def test_the_older_completions_have_logprobs_and_stops_too(broken_engine: BrokenEngine, peer: Any) -> None:
     lists = {"tokens": [" t", "wo"], "token_logprobs": [-0.1, -0.2], "top_logprobs": [{" t": -0.1}, {"wo": -0.2}]}
     rows = {"content": [_chance(" t", -0.1, top_logprobs=[_chance(" t", -0.1)]), _chance("wo", -0.2)]}
     sent = {"prompt": "one", "logprobs": 1, "stop": ["."], "seed": 3, "presence_penalty": 1.0}
@@ -163,7 +163,9 @@ async def test_the_older_completions_have_chances_and_stops_too(broken_engine: B
     assert {name: asked.get(name) for name in sent} == sent
 
 
-async def test_what_the_engine_leaves_out_is_refused_with_a_sentence(broken_engine: BrokenEngine, peer: Any) -> None:
+async def test_what_the_engine_does_not_support_is_refused_with_a_sentence(
+    broken_engine: BrokenEngine, peer: Any
+) -> None:
     broken_engine.always[broken.CHAT] = broken.stream(broken.text("5"), broken.END)
     broken_engine.always[TEXT] = broken.stream({"choices": [{"text": "5", "finish_reason": "stop"}]})
     for path, body, param, words in (
@@ -174,13 +176,15 @@ async def test_what_the_engine_leaves_out_is_refused_with_a_sentence(broken_engi
         status, told = await peer.ask("POST", path, body)
         assert (status, told["error"]["code"], told["error"]["param"]) == (400, "unsupported", param)
         assert words in told["error"]["message"]
-    # what it says itself is passed on
+    # the engine's own message is shown
     broken_engine.always[broken.CHAT] = broken.say(400, {"error": {"message": "big does not support tools"}})
     status, told = await peer.ask("POST", OURS, _body(tools=[ADD]))
     assert status == 400 and "does not support tools" in told["error"]["message"]
 
 
-async def test_embeddings_are_passed_on_to_an_engine_that_makes_them(broken_engine: BrokenEngine, peer: Any) -> None:
+async def test_embeddings_are_requested_from_an_engine_that_supports_them(
+    broken_engine: BrokenEngine, peer: Any
+) -> None:
     def rows(*vectors: list[Any]) -> Any:
         data = [{"index": i, "embedding": vector} for i, vector in enumerate(vectors)]
         return broken.say(200, {"object": "list", "data": data[::-1], "usage": {"prompt_tokens": 4}})
@@ -195,7 +199,7 @@ async def test_embeddings_are_passed_on_to_an_engine_that_makes_them(broken_engi
     assert broken_engine.of(path)[-1].body == {**sent, "encoding_format": "float"}
     status, told = await peer.ask("POST", f"/mistral{path}", {**sent, "encoding_format": "base64"})
     assert struct.unpack("<2f", base64.b64decode(told["data"][0]["embedding"])) == (1.0, -0.5)
-    # more texts than are asked for at once
+    # more texts than one batch
     broken_engine.script[path].append(rows(*([float(i)] for i in range(64))))
     broken_engine.script[path].append(rows([64.0]))
     status, told = await peer.ask("POST", f"/mistral{path}", {"input": ["x"] * 65})
@@ -212,9 +216,7 @@ async def test_embeddings_are_passed_on_to_an_engine_that_makes_them(broken_engi
         assert (status, told["error"]["code"]) == (503, "engine_refused"), told
 
 
-async def test_functions_and_calls_take_their_room_in_the_prompt_of_a_notebook(
-    broken_engine: BrokenEngine, peer: Any
-) -> None:
+async def test_tools_and_calls_are_counted_in_the_prompt_of_a_notebook(broken_engine: BrokenEngine, peer: Any) -> None:
     calls = [{"id": "a1b2c3d4e", "type": "function", "function": {"name": "add", "arguments": '{"a": 2}'}}]
     turns = [{"role": "assistant", "content": None, "tool_calls": calls}, {"role": "user", "content": "And 4?"}]
     cells = [{"cell_type": "code", "source": "price = 41", "metadata": {}, "outputs": [], "execution_count": 1}]
@@ -229,7 +231,7 @@ async def test_functions_and_calls_take_their_room_in_the_prompt_of_a_notebook(
     assert told[2] - told[1] == estimate(json.dumps(ADD))
 
 
-async def test_tokens_of_functions_are_not_called_exact_where_the_engine_counts(
+async def test_tokens_of_tools_do_not_count_as_exact_if_the_engine_counts(
     broken_engine: BrokenEngine, peer: Any
 ) -> None:
     broken_engine.always["/tokenize"] = broken.say(200, {"count": 3})
@@ -238,7 +240,7 @@ async def test_tokens_of_functions_are_not_called_exact_where_the_engine_counts(
 
 
 @pytest.mark.parametrize("status", [404, 501])
-async def test_an_engine_without_embeddings_says_so(broken_engine: BrokenEngine, peer: Any, status: int) -> None:
+async def test_an_engine_without_embeddings_refuses_them(broken_engine: BrokenEngine, peer: Any, status: int) -> None:
     broken_engine.always["/v1/embeddings"] = broken.say(status, {"error": {"message": "start it with --embeddings"}})
     found, told = await peer.ask("POST", "/mistral/v1/embeddings", {"input": "text"})
     assert (found, told["error"]["code"], told["error"]["param"]) == (400, "unsupported", "model")

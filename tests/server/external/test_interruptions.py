@@ -30,7 +30,7 @@ from jupyter_mistral.protocol.requests import Extras
     ids=["text", "list", "number", "choice", "call", "depth", "line", "error"],
 )
 @pytest.mark.parametrize("begun", [True, False])
-async def test_garbage_ends_in_one_failure_and_what_came_is_kept(
+async def test_garbage_ends_in_one_failure_and_the_text_so_far_is_kept(
     broken_engine: BrokenEngine, make: Make, pieces: list[Any], begun: bool
 ) -> None:
     broken_engine.always[CHAT] = broken.stream(*([broken.text("so far")] if begun else []), *pieces)
@@ -42,7 +42,7 @@ async def test_garbage_ends_in_one_failure_and_what_came_is_kept(
 
 
 @pytest.mark.parametrize("then", ["cut", "end", "done"])
-async def test_an_answer_that_breaks_off_keeps_its_text(broken_engine: BrokenEngine, make: Make, then: str) -> None:
+async def test_an_interrupted_answer_keeps_its_text(broken_engine: BrokenEngine, make: Make, then: str) -> None:
     engine = make().engine
     await engine.target(None)
     broken_engine.always[CHAT] = broken.stream(broken.text("so far"), then=then)
@@ -51,7 +51,7 @@ async def test_an_answer_that_breaks_off_keeps_its_text(broken_engine: BrokenEng
     assert failure is not None and failure.code == "engine_died"
 
 
-async def test_a_half_open_connection_is_found_out(broken_engine: BrokenEngine, make: Make) -> None:
+async def test_a_half_open_connection_is_detected(broken_engine: BrokenEngine, make: Make) -> None:
     engine = make().engine
     await engine.target(None)
     broken_engine.always[CHAT] = broken.be_silent
@@ -62,7 +62,7 @@ async def test_a_half_open_connection_is_found_out(broken_engine: BrokenEngine, 
     assert (await engine.status()).state == "failed"
 
 
-async def test_a_slow_engine_that_answers_other_questions_is_waited_for(
+async def test_a_slow_engine_that_answers_other_requests_is_not_given_up(
     broken_engine: BrokenEngine, make: Make
 ) -> None:
     engine = make().engine
@@ -83,7 +83,7 @@ async def test_a_slow_engine_that_answers_other_questions_is_waited_for(
     assert words(events) == "thought about it"
 
 
-async def test_leaving_closes_the_connection(broken_engine: BrokenEngine, make: Make) -> None:
+async def test_disconnecting_closes_the_connection(broken_engine: BrokenEngine, make: Make) -> None:
     engine = make().engine
     await engine.target(None)
     broken_engine.always[CHAT] = broken.stream(broken.text("one"), then="hold")
@@ -108,7 +108,7 @@ async def test_an_engine_that_comes_back_is_used_again(broken_engine: BrokenEngi
     assert (await engine.status()).state == "ready"
 
 
-async def test_an_engine_that_starts_just_now_is_waited_for(broken_engine: BrokenEngine, make: Make) -> None:
+async def test_a_request_waits_for_an_engine_that_is_starting(broken_engine: BrokenEngine, make: Make) -> None:
     broken_engine.script["/v1/models"].extend([broken.hang_up, broken.hang_up])
     broken_engine.always[CHAT] = broken.stream(broken.text("here"), broken.END)
     events, failure = await collect(make().engine.stream(ASK))

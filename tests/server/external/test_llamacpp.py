@@ -24,7 +24,7 @@ from jupyter_mistral.server.external.config import ExternalConfig
 from jupyter_mistral.server.external.engine import ExternalEngine
 from jupyter_mistral.server.inference.base import Options
 
-# the wheel exists for the platforms that CI runs on; elsewhere pytest's summary counts these tests as skipped, and says why
+# the wheel exists for the platforms of CI; on others, pytest's summary lists these tests as skipped with the reason
 pytestmark = [
     pytest.mark.slow,  # the other tests here have a scripted engine, test_sharing.py another model host
     pytest.mark.skipif(find_spec("xllamacpp") is None, reason="no wheel of llama.cpp's server for this platform"),
@@ -73,7 +73,7 @@ def chat(words: str, **more: Any) -> ChatRequest:
     return ChatRequest((Message("user", (words,)),), Sampling(0.0, max_tokens=16), **more)
 
 
-async def test_what_it_can_is_found_out(engine: ExternalEngine) -> None:
+async def test_its_capabilities_are_discovered(engine: ExternalEngine) -> None:
     async for _ in engine.load(None):
         pass
     status = await engine.status()
@@ -91,7 +91,7 @@ async def test_what_it_can_is_found_out(engine: ExternalEngine) -> None:
     )
 
 
-async def test_tokens_are_what_the_models_own_tokenizer_counts(engine: ExternalEngine, models_home: Path) -> None:
+async def test_token_counts_match_the_models_own_tokenizer(engine: ExternalEngine, models_home: Path) -> None:
     from tokenizers import Tokenizer
 
     texts = ["import pandas as pd\n", "سلام دنیا", "<|im_end|> is text", "x = 1\n\n\n" * 50, "🌬"]
@@ -101,7 +101,7 @@ async def test_tokens_are_what_the_models_own_tokenizer_counts(engine: ExternalE
     assert await target.count(texts) == [len(own.encode(text, add_special_tokens=False).ids) for text in texts]
 
 
-async def test_the_counted_prompt_is_the_read_prompt(engine: ExternalEngine) -> None:
+async def test_the_counted_prompt_tokens_are_those_of_the_engine(engine: ExternalEngine) -> None:
     target = await engine.target(None)
     assert target.render is not None
     request = chat("Name three colours.")
@@ -113,7 +113,7 @@ async def test_the_counted_prompt_is_the_read_prompt(engine: ExternalEngine) -> 
     assert status.engine is not None and status.engine["prefix"] == "told"
 
 
-async def test_answers_hold_to_a_schema(engine: ExternalEngine) -> None:
+async def test_answers_follow_a_schema(engine: ExternalEngine) -> None:
     schema = {
         "type": "object",
         "properties": {"colour": {"enum": ["zx-red", "zx-blue"]}},
@@ -125,7 +125,7 @@ async def test_answers_hold_to_a_schema(engine: ExternalEngine) -> None:
     assert (await engine.status()).engine["json_schema"] is True  # type: ignore[index]
 
 
-async def test_tools_chances_stops_and_several_answers_are_its_own(
+async def test_tools_logprobs_stops_and_several_answers_come_from_the_engine(
     engine_url: str, own_host: Callable[..., Any]
 ) -> None:
     peer = own_host(Options(), ExternalConfig(engine_url)).peer
@@ -140,7 +140,7 @@ async def test_tools_chances_stops_and_several_answers_are_its_own(
     call = {"id": "a1b2c3d4e", "type": "function", "function": {"name": "add", "arguments": '{"a": 2, "b": 3}'}}
     called = {"role": "assistant", "content": None, "tool_calls": [call]}
     result = {"role": "tool", "tool_call_id": "a1b2c3d4e", "content": "The sum is 5."}
-    # whether this model calls is its own affair; that it reads what may be called, and what came of it, is ours
+    # whether this model calls a tool does not matter; it must read the tools and the result
     plain = await ask("chat/completions", messages=[question])
     offered = await ask("chat/completions", messages=[question], tools=tools)
     whole = await ask("chat/completions", messages=[question, called, result], tools=tools)
@@ -161,7 +161,7 @@ async def test_tools_chances_stops_and_several_answers_are_its_own(
         assert choice["text"] and "".join(choice["logprobs"]["tokens"]).startswith(choice["text"])
 
 
-async def test_text_between_two_texts(engine: ExternalEngine) -> None:
+async def test_fill_in_the_middle(engine: ExternalEngine) -> None:
     request = CompletionRequest("def add(a, b):\n    return ", "\n\nprint(add(1, 2))\n", Sampling(0.0, max_tokens=8))
     text, end = await gathered(engine.complete(request))
     assert text
@@ -171,7 +171,7 @@ async def test_text_between_two_texts(engine: ExternalEngine) -> None:
     assert plain
 
 
-async def test_a_picture_is_refused_before_it_is_sent(engine: ExternalEngine) -> None:
+async def test_an_image_is_refused_before_it_is_sent(engine: ExternalEngine) -> None:
     from jupyter_mistral.server.external.probes import IMAGE
 
     picture = Message("user", ("see", Image.of_url(f"data:image/png;base64,{IMAGE}", "x")))
@@ -181,7 +181,7 @@ async def test_a_picture_is_refused_before_it_is_sent(engine: ExternalEngine) ->
 
 
 async def test_disconnecting_frees_the_engine(engine: ExternalEngine) -> None:
-    # it answers two at once: were the first three still written, the last would wait for all they have to say
+    # it runs two at once: if the first three were still running, the last would wait for their complete answers
     for _ in range(3):
         async with contextlib.aclosing(
             engine.stream(ChatRequest((Message("user", ("Count to 1000.",)),), LONG))
@@ -193,7 +193,7 @@ async def test_disconnecting_frees_the_engine(engine: ExternalEngine) -> None:
     assert not engine.is_busy
 
 
-async def test_the_panel_and_any_client_use_it_as_a_model_of_ours(
+async def test_the_panel_and_other_clients_use_it_like_a_local_model(
     engine_url: str, own_host: Callable[..., Any]
 ) -> None:
     peer = own_host(Options(), ExternalConfig(engine_url)).peer
@@ -207,7 +207,7 @@ async def test_the_panel_and_any_client_use_it_as_a_model_of_ours(
     chunks = [chunk async for chunk in reply.chunks()]
     assert chunks[-1] == "[DONE]", chunks
     usage = next(chunk["usage"] for chunk in chunks if isinstance(chunk, dict) and chunk.get("usage"))
-    # the ledger's count and what the engine says that it has read
+    # the ledger's count and the engine's own
     assert usage["prompt_tokens"] == ledger["tokens"]
     _, catalogue = await peer.ask("GET", "/mistral/api/models")
     assert [row["state"] for row in catalogue["models"]] == ["external"]
@@ -215,7 +215,7 @@ async def test_the_panel_and_any_client_use_it_as_a_model_of_ours(
     assert (status, refused["error"]["code"]) == (400, "unsupported")
 
 
-async def test_an_engine_killed_in_the_middle_leaves_its_text_and_one_error(
+async def test_an_engine_killed_during_an_answer_leaves_its_text_and_one_error(
     models_home: Path, own_host: Callable[..., Any]
 ) -> None:
     small = models_home / "models" / "smollm2-135m"
@@ -243,8 +243,8 @@ async def test_an_engine_killed_in_the_middle_leaves_its_text_and_one_error(
         engine.wait()
 
 
-async def test_magics_ask_it_without_torch(engine_url: str, tmp_path: Path) -> None:
-    """No server runs: the magic starts a model host, which reads the admin's settings and loads nothing."""
+async def test_magics_use_it_without_torch(engine_url: str, tmp_path: Path) -> None:
+    """Without a server, the magic starts a model host, which reads the admin's settings and loads nothing."""
     (tmp_path / "jupyter_server_config.json").write_text(json.dumps({"MistralExtension": {"engine_url": engine_url}}))
     runtime = tmp_path / "runtime"
     places = {

@@ -191,20 +191,8 @@ class Route(web.RequestHandler):
         last: Callable[[], Any] | None,
     ) -> None:
         async with contextlib.aclosing(events):
-            pending: asyncio.Task[T] = asyncio.ensure_future(events.__anext__())
             try:
-                while True:
-                    done, _ = await asyncio.wait({pending}, timeout=timeout)
-                    if not done:
-                        timeout = KEEP_ALIVE_S
-                        await self._send(KEEP_ALIVE)
-                        continue
-                    chunk = to_chunk(pending.result())
-                    if chunk is not None:
-                        timeout = KEEP_ALIVE_S
-                        await self._send(to_sse(chunk))
-                    pending = asyncio.ensure_future(events.__anext__())
-            except StopAsyncIteration:
+                await self._send_chunks(events, to_chunk, timeout)
                 if last is not None:
                     await self._send(to_sse(await last()))
                 await self._send(DONE)
@@ -215,11 +203,31 @@ class Route(web.RequestHandler):
                     raise
                 self.log_exception(type(error), error, error.__traceback__)
                 await self._send(to_sse({"error": self._to_error(failure_of(error)[1])}))
-            finally:
-                # also retrieves an event that arrived as the client left; otherwise asyncio logs a warning
-                pending.cancel()
-                await asyncio.gather(pending, return_exceptions=True)
         self.finish()
+
+    async def _send_chunks(
+        self, events: AsyncGenerator[T, None], to_chunk: Callable[[T], Mapping[str, Any] | None], timeout: float
+    ) -> None:
+        """Send all events, and keep-alive comments between them. timeout: until the first of those."""
+        pending: asyncio.Task[T] = asyncio.ensure_future(events.__anext__())
+        try:
+            while True:
+                done, _ = await asyncio.wait({pending}, timeout=timeout)
+                if not done:
+                    timeout = KEEP_ALIVE_S
+                    await self._send(KEEP_ALIVE)
+                    continue
+                chunk = to_chunk(pending.result())
+                if chunk is not None:
+                    timeout = KEEP_ALIVE_S
+                    await self._send(to_sse(chunk))
+                pending = asyncio.ensure_future(events.__anext__())
+        except StopAsyncIteration:
+            return
+        finally:
+            # also retrieves an event that arrived as the client left; otherwise asyncio logs a warning
+            pending.cancel()
+            await asyncio.gather(pending, return_exceptions=True)
 
     async def _send(self, data: bytes) -> None:
         if not self._headers_written:

@@ -1,5 +1,5 @@
-"""The channel for kernels and tools of this user: a unix socket (a loopback port on systems without) with a token of its own, which
-grants access to our routes and nothing else. Independent of Jupyter's login."""
+"""The channel for kernels and tools of this user: a unix socket (a loopback port on systems without) with its own token, which is
+valid for our routes only. Independent of Jupyter's login."""
 
 from __future__ import annotations
 
@@ -78,9 +78,7 @@ class OwnServer(HTTPServer):
 
 
 def _is_other_user(sock: socket.socket) -> bool:
-    option = getattr(
-        socket, "SO_PEERCRED", None
-    )  # Linux only; elsewhere the permissions of the socket's folder must suffice
+    option = getattr(socket, "SO_PEERCRED", None)  # Linux only; on other systems the folder's permissions must suffice
     if option is None or sock.family != socket.AF_UNIX:
         return False
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))

@@ -1,4 +1,4 @@
-"""Figures on Jupyter's own /metrics: they count what was done, and tell nothing of what was said or by whom."""
+"""Metrics on Jupyter's own /metrics: they count what was done, and contain neither text nor names."""
 
 from __future__ import annotations
 

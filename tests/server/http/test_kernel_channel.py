@@ -1,4 +1,4 @@
-"""The kernels' way in: files and sockets that only their owner opens, a token good for nothing else, nothing left behind."""
+"""The kernels' channel: only its owner can open its files and socket, its token is valid for nothing else, and it removes its files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _mode(path: str | Path) -> int:
 
 
 @pytest.mark.threat("T30")
-async def test_only_the_owner_can_open_socket_and_file(own_host: Make) -> None:
+async def test_only_the_owner_can_open_the_socket_and_the_file(own_host: Make) -> None:
     own = own_host(Options())
     info = own.peer.info
     assert info.keys() == {"pid", "socket", "token", "protocol"}
@@ -51,7 +51,7 @@ async def test_only_the_owner_can_open_socket_and_file(own_host: Make) -> None:
 
 @pytest.mark.threat("T30")
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
-async def test_another_user_is_hung_up_on_even_where_the_files_let_it_in(own_host: Make) -> None:
+async def test_another_user_is_disconnected_even_if_file_permissions_allow_access(own_host: Make) -> None:
     own = own_host(Options())
     path = own.peer.info["socket"]
     folder = Path(path).parent
@@ -78,7 +78,7 @@ async def test_another_user_is_hung_up_on_even_where_the_files_let_it_in(own_hos
     assert await answer() == "b''"
 
 
-async def test_stopping_leaves_nothing_behind(own_host: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stopping_removes_all_files(own_host: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CONNECTION_ENV, "/elsewhere")
     own = own_host(Options())
     await own.parts.channel.stop()
@@ -87,7 +87,7 @@ async def test_stopping_leaves_nothing_behind(own_host: Make, monkeypatch: pytes
     assert os.environ[CONNECTION_ENV] == "/elsewhere"
 
 
-def test_what_a_killed_server_left_is_swept(tmp_path: Path) -> None:
+def test_files_of_killed_servers_are_removed(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     folder = tmp_path / "jmistral-old"
@@ -109,7 +109,7 @@ def test_what_a_killed_server_left_is_swept(tmp_path: Path) -> None:
     assert elsewhere.exists()
 
 
-async def test_folders_of_killed_servers_are_swept_also_where_their_runtime_folder_is_gone(
+async def test_folders_of_killed_servers_are_removed_even_if_their_runtime_folder_is_gone(
     own_host: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -143,7 +143,7 @@ async def test_the_extension_opens_the_channel_once_the_server_runs(jp_serverapp
 
 
 @pytest.mark.threat("T9")
-async def test_the_channels_token_opens_nothing_of_jupyter(
+async def test_the_channels_token_is_not_valid_for_jupyter(
     jp_serverapp: Any, jp_fetch: Any, mistral_home: Path
 ) -> None:
     await jp_serverapp.extension_manager.start_all_extensions()

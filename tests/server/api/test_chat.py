@@ -1,4 +1,4 @@
-"""The standard addresses as any client meets them: calls, several answers, chances, usage, fill in the middle, models, health."""
+"""The standard routes as other clients use them: tool calls, several answers, logprobs, usage, fill in the middle, models, health."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def _streamed(peer: Any, path: str, body: dict[str, Any]) -> list[dict[str
     return chunks
 
 
-async def test_a_function_is_called_and_its_result_goes_on(own_host: Callable[..., Any]) -> None:
+async def test_a_tool_is_called_and_its_result_is_used(own_host: Callable[..., Any]) -> None:
     peer = own_host(Options(default_model=EMBEDDED)).peer
     named = {"type": "function", "function": {"name": "add"}}
     body = _chat("Add 2 and 3.", model=EMBEDDED, tools=[ADD], tool_choice=named, max_tokens=60)
@@ -70,7 +70,7 @@ async def test_a_function_is_called_and_its_result_goes_on(own_host: Callable[..
     status, whole = await peer.ask("POST", CHAT, _chat(model=EMBEDDED, messages=told, max_tokens=12))
     assert status == 200 and whole["choices"][0]["message"]["content"], whole
 
-    # what was said of the model is true of it
+    # the reported capabilities are true
     _, row = await peer.ask("GET", f"/mistral/v1/models/{EMBEDDED}")
     assert row["capabilities"]["function_calling"] and row["capabilities"]["completion_fim"]
     middle = {"prompt": "def add(a, b):\n    return ", "suffix": "\n", "temperature": 0, "max_tokens": 4}
@@ -82,7 +82,7 @@ async def test_a_function_is_called_and_its_result_goes_on(own_host: Callable[..
     assert chunks[-1]["usage"]["completion_tokens"] == fim["usage"]["completion_tokens"]
     _, plain = await peer.ask("POST", TEXT, {"model": EMBEDDED, **middle})
     assert plain["choices"][0]["text"] == written
-    # nothing said of what comes after: text that goes on, without the three tokens of a middle to fill in
+    # without a suffix it is a plain completion, without the three tokens of fill in the middle
     _, alone = await peer.ask("POST", TEXT, {"model": EMBEDDED, "prompt": "1, 2, 3,", "max_tokens": 1})
     _, at_the_end = await peer.ask(
         "POST", TEXT, {"model": EMBEDDED, "prompt": "1, 2, 3,", "suffix": "", "max_tokens": 1}
@@ -90,14 +90,14 @@ async def test_a_function_is_called_and_its_result_goes_on(own_host: Callable[..
     assert at_the_end["usage"]["prompt_tokens"] == alone["usage"]["prompt_tokens"] + 3
 
 
-async def test_a_model_without_calls_says_so(peer: Any) -> None:
+async def test_a_model_without_tool_calling_refuses_tools(peer: Any) -> None:
     status, body = await peer.ask("POST", CHAT, _chat(tools=[ADD]))
     assert (status, body["error"]["code"], body["error"]["param"]) == (400, "unsupported", "tools")
     status, body = await peer.ask("POST", CHAT, _chat(tools=[ADD], tool_choice="none"))
     assert status == 200, body
 
 
-async def test_a_json_object_is_an_object(peer: Any) -> None:
+async def test_a_json_response_is_a_json_object(peer: Any) -> None:
     asked = _chat("Say true, as JSON.", response_format={"type": "json_object"}, temperature=0.8)
     for seed in range(4):
         _, whole = await peer.ask("POST", CHAT, {**asked, "seed": seed})
@@ -107,7 +107,7 @@ async def test_a_json_object_is_an_object(peer: Any) -> None:
     assert whole["choices"][0]["message"]["content"]
 
 
-async def test_a_model_that_cannot_fill_in_the_middle_says_so(peer: Any) -> None:
+async def test_a_model_without_fill_in_the_middle_refuses_a_suffix(peer: Any) -> None:
     body = {
         "model": SMALL,
         "prompt": "def add(a, b):\n    return ",
@@ -118,13 +118,13 @@ async def test_a_model_that_cannot_fill_in_the_middle_says_so(peer: Any) -> None
         status, refused = await peer.ask("POST", path, body)
         assert (status, refused["error"]["code"], refused["error"]["param"]) == (400, "unsupported", "suffix"), path
         assert "completion_fim" in refused["error"]["todo"]
-    # ghost text goes on as well as it can
+    # inline suggestions continue without the suffix
     status, whole = await peer.ask("POST", TEXT, {**body, "mistral": {"if_busy": "refuse"}})
     assert status == 200, whole
 
 
-async def test_several_answers_share_the_reading_of_the_prompt(peer: Any) -> None:
-    # longer than one block of the prefix memory, so that what is shared shows
+async def test_several_answers_share_the_prefill_of_the_prompt(peer: Any) -> None:
+    # longer than one block of the prefix cache, so that the shared part is visible
     body = _chat("Name a colour. " * 40, n=3, temperature=1.5, seed=7, max_tokens=6)
     status, whole = await peer.ask("POST", CHAT, body)
     assert status == 200, whole
@@ -153,7 +153,7 @@ async def test_logprobs_are_those_of_the_tokens_in_the_answer(peer: Any) -> None
     for chance in told:
         assert bytes(chance["bytes"]).decode() == chance["token"]
         assert chance["logprob"] <= 0 and len(chance["top_logprobs"]) == 2
-        # greedy: others may be as likely, none likelier
+        # greedy: no other token is more likely, although some may be as likely
         assert chance["top_logprobs"][0]["logprob"] == chance["logprob"]
     chunks = await _streamed(peer, CHAT, _chat(logprobs=True))
     streamed = [c for chunk in chunks for c in (chunk["choices"][0].get("logprobs") or {}).get("content", ())]
@@ -163,7 +163,7 @@ async def test_logprobs_are_those_of_the_tokens_in_the_answer(peer: Any) -> None
     assert "logprobs" not in plain["choices"][0]
 
 
-async def test_the_older_completions_have_chances_in_lists(peer: Any) -> None:
+async def test_the_older_completions_have_logprobs_in_lists(peer: Any) -> None:
     body = {"model": SMALL, "prompt": "One, two,", "max_tokens": 5, "temperature": 0, "logprobs": 2}
     _, whole = await peer.ask("POST", TEXT, body)
     [choice] = whole["choices"]
@@ -175,7 +175,7 @@ async def test_the_older_completions_have_chances_in_lists(peer: Any) -> None:
     assert [token for c in chunks for token in (c["choices"][0]["logprobs"] or {}).get("tokens", ())] == told["tokens"]
 
 
-async def test_usage_comes_last_in_a_stream_where_it_was_asked_for(peer: Any) -> None:
+async def test_usage_is_the_last_chunk_of_a_stream_if_requested(peer: Any) -> None:
     for path, body in ((CHAT, _chat()), (TEXT, {"model": SMALL, "prompt": "One,", "max_tokens": 3})):
         chunks = await _streamed(peer, path, {**body, "stream_options": {"include_usage": True}})
         *before, last = chunks
@@ -185,7 +185,7 @@ async def test_usage_comes_last_in_a_stream_where_it_was_asked_for(peer: Any) ->
         assert not any("usage" in chunk for chunk in chunks) and chunks[-1]["choices"][0]["finish_reason"]
 
 
-async def test_stop_seed_and_max_completion_tokens_do_what_they_say(peer: Any) -> None:
+async def test_stop_seed_and_max_completion_tokens_take_effect(peer: Any) -> None:
     _, whole = await peer.ask("POST", CHAT, _chat(max_tokens=20))
     text = whole["choices"][0]["message"]["content"]
     word = text[len(text) // 2 :][:3]
@@ -231,6 +231,8 @@ async def test_models_health_and_embeddings(peer: Any) -> None:
         ({"unheard_of": 1}, "unheard_of"),
     ],
 )
-async def test_what_is_out_of_bounds_is_refused_as_openai_does(peer: Any, change: dict[str, Any], param: str) -> None:
+async def test_values_out_of_bounds_are_refused_in_openais_format(
+    peer: Any, change: dict[str, Any], param: str
+) -> None:
     status, body = await peer.ask("POST", CHAT, {**_chat(), **change})
     assert (status, body["error"]["type"], body["error"]["param"]) == (400, "invalid_request_error", param)

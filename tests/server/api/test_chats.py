@@ -1,4 +1,4 @@
-"""The addresses of chats on a real Jupyter server, up to a journey with the real engine: ask, reload, stop, restart."""
+"""The routes of chats on a real Jupyter server, including a session with the real engine: ask, reload, stop, restart."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def jp_server_config(mistral_home: Path) -> dict[str, Any]:
 
 
 class Api:
-    """Chats over HTTP, as a page asks for them."""
+    """A client of the chat routes, as a page uses them."""
 
     def __init__(self, fetch: Any, serverapp: Any) -> None:
         self._fetch, self._app = fetch, serverapp
@@ -58,7 +58,7 @@ class Api:
         return error.value.code, told["code"], told["message"]
 
     async def stream(self, method: str, path: str, body: Any = None) -> AsyncIterator[dict[str, Any]]:
-        """Chunks of a stream, the last of them {"done": true}; leaving the iteration drops the connection."""
+        """Chunks of a stream, the last one {"done": true}. Closing the iteration closes the connection."""
         data = json.dumps(body or {}).encode() if method == "POST" else b""
         reader, writer = await asyncio.open_connection("localhost", self._app.port)
         head = (
@@ -82,7 +82,7 @@ def api(jp_fetch: Any, jp_serverapp: Any) -> Api:
     return Api(jp_fetch, jp_serverapp)
 
 
-async def test_chats_are_made_named_found_and_deleted(api: Api) -> None:
+async def test_chats_are_created_renamed_found_and_deleted(api: Api) -> None:
     assert await api("GET") == {"chats": []}
     chat = await api("POST", "", {"title": "Trees", "notebook": "a/b c.ipynb"})
     assert (chat["title"], chat["notebook"], chat["messages"], chat["saved"]) == ("Trees", "a/b c.ipynb", [], True)
@@ -131,7 +131,7 @@ async def test_chats_are_made_named_found_and_deleted(api: Api) -> None:
         ("DELETE", f"ID/messages/{NOBODY}", None, 404, "no longer exists"),
     ],
 )
-async def test_bad_input_is_refused_in_words(
+async def test_invalid_input_is_refused_with_a_sentence(
     api: Api, method: str, path: str, body: Any, code: int, named: str
 ) -> None:
     chat = await api("POST")
@@ -161,7 +161,7 @@ async def test_queries_are_bounded(api: Api) -> None:
         ("DELETE", f"{NOBODY}/messages/{NOBODY}"),
     ],
 )
-async def test_strangers_see_no_chat(jp_serverapp: Any, jp_fetch: Any, method: str, path: str) -> None:
+async def test_clients_without_a_token_see_no_chat(jp_serverapp: Any, jp_fetch: Any, method: str, path: str) -> None:
     parts = ["mistral", "api", "chats", *filter(None, path.split("/"))]
     body = None if method in ("GET", "DELETE") else "{}"
     headers = {"Authorization": "", "Content-Type": "application/json"}
@@ -170,7 +170,7 @@ async def test_strangers_see_no_chat(jp_serverapp: Any, jp_fetch: Any, method: s
     assert error.value.code in (401, 403)
 
 
-async def test_a_question_is_kept_even_where_no_model_can_answer(api: Api) -> None:
+async def test_a_question_is_saved_even_if_no_model_can_answer(api: Api) -> None:
     chat = await api("POST")
     body = {"content": ["see", {"image_url": {"url": PICTURE}}], "model": "no-such-model"}
     chunks = [chunk async for chunk in api.stream("POST", f"{chat['id']}/ask", body)]

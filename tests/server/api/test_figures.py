@@ -1,4 +1,4 @@
-"""The numbers of a plot come out of its saved JSON, without a kernel, and what is no plot is said so."""
+"""Descriptions of plots from their saved JSON, without a kernel; everything else is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psutil
 import pytest
 from jupyter_mistral.server.inference.base import Options
 
-from .conftest import SMALL, Own, Peer
+from ..conftest import SMALL, Own, Peer
 
 ADDRESS = "/mistral/api/figure"
 PLOTLY = {
@@ -43,12 +43,12 @@ async def test_a_saved_plot_gives_its_numbers(host: Own, mime: str, spec: dict[s
     assert said in told["text"] and told["text"].startswith("<figure-facts>")
 
 
-async def test_a_picture_alone_has_none(host: Own) -> None:
+async def test_an_image_alone_has_no_numbers(host: Own) -> None:
     status, told = await host.peer.ask("POST", ADDRESS, {"data": {"image/png": "iVBORw0KGgo="}})
     assert (status, told["has_numbers"]) == (200, False)
 
 
-async def test_a_model_that_reads_no_pictures_says_so(peer: Peer) -> None:
+async def test_a_model_without_vision_refuses_images(peer: Peer) -> None:
     picture = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg=="
     content = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": "What is it?"}]
     body = {"model": SMALL, "messages": [{"role": "user", "content": content}], "max_tokens": 1}
@@ -58,12 +58,12 @@ async def test_a_model_that_reads_no_pictures_says_so(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"data": []}, {"data": {}}, {"data": PLOTLY, "more": 1}])
-async def test_what_is_no_output_is_refused(host: Own, body: dict[str, Any]) -> None:
+async def test_a_body_that_is_no_output_is_refused(host: Own, body: dict[str, Any]) -> None:
     status, told = await host.peer.ask("POST", ADDRESS, body)
     assert (status, told["error"]["code"]) == (400, "bad_request")
 
 
-async def test_a_description_made_to_tire_a_reader_ends_and_leaves_no_process(host: Own) -> None:
+async def test_a_hostile_figure_is_given_up_and_leaves_no_process(host: Own) -> None:
     deep: Any = {"mark": "line"}
     for _ in range(10):
         deep = {"layer": [deep, deep]}

@@ -1,4 +1,4 @@
-"""The OpenAPI file is what the host does: what it allows is answered, what it forbids is refused, no request makes it fail."""
+"""The OpenAPI file matches the host: what it allows is answered, what it forbids is refused, and no request makes the host fail."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL = "smollm2-135m"
 TEXT = files("jupyter_mistral").joinpath(openai.OPENAPI).read_text()
 FILE: dict[str, Any] = json.loads(TEXT)
 SCHEMAS = FILE["components"]["schemas"]
-# a GET of these addresses has nothing to get wrong
+# GET requests without parameters, which cannot be invalid
 TRIED = [
     (f"{method.upper()} {path}", is_good)
     for path, told in FILE["paths"].items()
@@ -35,7 +35,7 @@ TRIED = [
     for is_good in (True, False)
     if method in told and (is_good or method != "get")
 ]
-# what a request's body may be
+# the media type of request bodies
 BODIES = {
     f"POST {path}": Draft202012Validator(
         {**told["post"]["requestBody"]["content"]["application/json"]["schema"], "components": FILE["components"]}
@@ -48,7 +48,7 @@ TOOL = {"type": "function", "function": {"name": "add"}}
 
 @pytest.fixture(scope="module")
 def host(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
-    """A host on a loopback port with the small model loaded: its address, and the headers that open it."""
+    """A host on a loopback port with the small model loaded: its address, and headers with its token."""
     folder = tmp_path_factory.mktemp("api")
     (folder / "models").symlink_to(models_home / "models")
     environ = {**os.environ, HOME_ENV: str(folder), "JUPYTER_RUNTIME_DIR": str(folder)}
@@ -63,9 +63,9 @@ def host(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def _short(body: dict[str, Any]) -> dict[str, Any]:
-    """The same request of the loaded model and for few tokens: what is tried here is not how long it can talk.
+    """The same request for the loaded model and few tokens.
 
-    What no schema can say is corrected: a user says something, a prompt is not empty, and generated image data would be no image.
+    Corrects what a schema cannot express: there is a user message, a prompt is not empty, and generated image data is no image.
     """
     body = {k: v for k, v in body.items() if k not in ("max_completion_tokens", "model")} | {"max_tokens": 2}
     if "messages" in body:
@@ -131,7 +131,7 @@ def test_no_request_makes_the_host_fail(
         assert 200 in seen, f"nothing was answered: {seen}"
 
 
-def test_the_file_is_served_to_who_has_a_token(host: tuple[str, dict[str, str]]) -> None:
+def test_the_openapi_file_is_served_to_clients_with_a_token(host: tuple[str, dict[str, str]]) -> None:
     from urllib.request import Request, urlopen
 
     url, headers = host
@@ -142,18 +142,18 @@ def test_the_file_is_served_to_who_has_a_token(host: tuple[str, dict[str, str]])
 # ---------------------------------------------------------------------------------------------- the file and the code
 
 
-def test_every_standard_address_stands_in_the_file() -> None:
+def test_every_standard_route_is_in_the_openapi_file() -> None:
     table = {pattern.removeprefix("/mistral/v1") for pattern, _, _ in openai.table(None)}  # type: ignore[arg-type]
     told = {path.replace("{model}", "(.+)") for path in FILE["paths"]}
     assert table - {r"/mistral/(?:v1/)?health", r"/openapi\.json"} == told - {"/health", "/metrics"}
 
 
-def test_the_file_is_the_one_that_the_declarations_make() -> None:
+def test_the_openapi_file_matches_the_declarations() -> None:
     assert openapi_file.written() == TEXT, "run `python -m jupyter_mistral.protocol.openapi`"
 
 
 @pytest.mark.parametrize("name", ["ChatBody", "CompletionBody", "FimBody"])
-def test_every_sampling_number_has_its_bounds_in_the_file(name: str) -> None:
+def test_every_sampling_number_has_bounds_in_the_openapi_file(name: str) -> None:
     declared = SCHEMAS[name]["properties"]
     for field, (kind, least, most) in bodies.SAMPLING_BOUNDS.items():
         number = declared[field]["anyOf"][0]
@@ -192,7 +192,7 @@ NEVER = [
 
 
 def _probes(told: Any) -> list[Any]:
-    """Values beside every bound that a field's schema has, and things of all kinds."""
+    """Values on both sides of every bound in a field's schema, and values of all types."""
     found = list(NEVER)
     for part in [told, *told.get("anyOf", ())]:
         found += [part[k] + step for k, step in (("minimum", -1), ("maximum", 1), ("maximum", 0)) if k in part]
@@ -203,7 +203,7 @@ def _probes(told: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", VALID)
-def test_a_value_that_the_file_forbids_is_refused_and_one_that_it_allows_is_not(name: str) -> None:
+def test_exactly_the_values_that_the_openapi_file_forbids_are_refused(name: str) -> None:
     parse, body = VALID[name]
     validator = Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": FILE["components"]})
     parse(body)
@@ -217,7 +217,7 @@ def test_a_value_that_the_file_forbids_is_refused_and_one_that_it_allows_is_not(
                 assert is_valid, (field, value)
                 accepted += 1
             except Failure as failure:
-                # what no schema can say: names that must match, words that must be there
+                # what a schema cannot express: names that must match, text that must not be empty
                 assert not is_valid or (field, value) in MEANT or value in ("", [""]), (field, value, str(failure))
                 refused += 1
     assert refused > 30 and accepted > 30
@@ -234,7 +234,7 @@ MEANT: list[tuple[str, Any]] = [
 ]
 
 
-def test_limits_of_the_file_are_those_of_the_code() -> None:
+def test_limits_in_the_openapi_file_are_those_of_the_code() -> None:
     chat = SCHEMAS["ChatBody"]["properties"]
     assert chat["messages"]["maxItems"] == MAX_MESSAGES
     assert chat["tools"]["anyOf"][0]["maxItems"] == MAX_TOOLS

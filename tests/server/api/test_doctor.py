@@ -1,4 +1,4 @@
-"""The doctor's checks over HTTP: the same ones as on the command line, made once for all who ask at a time."""
+"""The doctor's checks over HTTP: the same as on the command line, run once for simultaneous requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def jp_server_config() -> dict[str, Any]:
     return {"ServerApp": {"jpserver_extensions": {"jupyter_mistral": True}}}
 
 
-async def test_the_route_gives_the_doctors_checks_with_what_to_do(jp_fetch: Any, mistral_home: Any) -> None:
+async def test_the_route_returns_the_doctors_checks_with_remedies(jp_fetch: Any, mistral_home: Any) -> None:
     told = json.loads((await jp_fetch("mistral", "api", "doctor")).body)
     found = {check["name"]: check for check in told["checks"]}
     wanted = [check.name for check in await asyncio.to_thread(lambda: list(health.examine()))]
@@ -26,7 +26,7 @@ async def test_the_route_gives_the_doctors_checks_with_what_to_do(jp_fetch: Any,
     assert told["ok"] is not any(check["state"] == "blocked" for check in told["checks"])
 
 
-async def test_the_model_that_the_admin_chose_is_the_one_that_is_looked_for(mistral_home: Any) -> None:
+async def test_the_model_that_the_admin_chose_is_checked(mistral_home: Any) -> None:
     for model, state, todo in (
         ("smollm2-135m", "ok", ""),
         ("mistral-small-3.2", "blocked", "jupyter mistral pull mistral-small-3.2"),
@@ -38,7 +38,7 @@ async def test_the_model_that_the_admin_chose_is_the_one_that_is_looked_for(mist
         assert ("memory" in checks) == (model != "no such model")
 
 
-async def test_who_asks_meanwhile_gets_the_same_checks_and_later_ones_are_new(
+async def test_simultaneous_requests_share_the_checks_and_later_ones_run_them_again(
     mistral_home: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = Health(fresh_s=3600)

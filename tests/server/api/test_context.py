@@ -1,4 +1,4 @@
-"""What a request's notebook becomes on its way to the model: the meter counts what is sent, large bodies are read elsewhere."""
+"""The notebook of a request: the context meter counts what is sent, and large bodies are parsed in a child process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from jupyter_mistral.server.http import large_body
 from jupyter_mistral.server.inference.base import Options
 
-from .conftest import SMALL, Own, Peer
+from ..conftest import SMALL, Own, Peer
 
 EMBEDDED, BUDGET = "qwen2.5-coder-0.5b", 800
 QUESTION = "What is value_3? <|im_end|>"
@@ -42,7 +42,7 @@ def asked(book: dict[str, Any] | None, question: str = QUESTION, **mistral: Any)
 
 
 async def metered(peer: Peer, body: dict[str, Any]) -> tuple[int, dict[str, Any], dict[str, Any]]:
-    """What the meter says, and the usage of the same request sent right after."""
+    """The reply of the context meter, and the usage of the same request sent right after."""
     status, meter = await peer.ask("POST", "/mistral/api/context", body)
     assert status == 200, meter
     status, answer = await peer.ask("POST", "/mistral/v1/chat/completions", body)
@@ -51,7 +51,7 @@ async def metered(peer: Peer, body: dict[str, Any]) -> tuple[int, dict[str, Any]
 
 
 def with_calls(body: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The same, with functions to call, and an earlier call of one with what it gave."""
+    """The same with tools, and an earlier call with its result."""
     number = {"type": "integer", "description": "A value <|im_end|>"}
     parameters = {"type": "object", "properties": {"a": number, "b": number}, "required": ["a"]}
     tools = [
@@ -68,7 +68,7 @@ def with_calls(body: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {**body, "model": EMBEDDED, "tools": tools, "messages": [*EARLIER, *turns, body["messages"][-1]], **more}
 
 
-async def test_functions_and_their_results_count_beside_a_notebook(own_host: Callable[..., Own]) -> None:
+async def test_tools_and_their_results_are_counted_with_a_notebook(own_host: Callable[..., Own]) -> None:
     peer = own_host(Options(default_model=EMBEDDED)).peer
     book, counts = notebook(3), []
     for body in (
@@ -81,11 +81,11 @@ async def test_functions_and_their_results_count_beside_a_notebook(own_host: Cal
         assert meter["counted"] == "exact"
         counts.append(tokens)
     assert counts[0] + 100 < counts[1]
-    # what has no room beside the functions goes from the notebook
+    # what does not fit beside the tools is left out of the notebook
     assert meter["left_out"] and BUDGET / 2 < counts[2] <= BUDGET
 
 
-async def test_the_meter_says_what_the_next_request_costs(peer: Peer) -> None:
+async def test_the_context_meter_shows_what_the_next_request_costs(peer: Peer) -> None:
     book = notebook(4)
     for body in (
         asked(book, focus=3, variables=[{"name": "x", "type": "int", "summary": "1"}]),
@@ -99,7 +99,7 @@ async def test_the_meter_says_what_the_next_request_costs(peer: Peer) -> None:
         assert meter["counted"] == "exact"
 
 
-async def test_the_meter_counts_before_the_model_is_loaded(own_host: Callable[[Options], Own]) -> None:
+async def test_the_context_meter_works_before_the_model_is_loaded(own_host: Callable[[Options], Own]) -> None:
     own = own_host(Options(default_model=SMALL))
     body = asked(notebook(3))
     _, meter = await own.peer.ask("POST", "/mistral/api/context", body)
@@ -109,7 +109,7 @@ async def test_the_meter_counts_before_the_model_is_loaded(own_host: Callable[[O
 
 
 def padded(book: dict[str, Any]) -> dict[str, Any]:
-    """The same notebook in a body that is too large to be parsed beside other requests."""
+    """The same notebook in a body so large that a child process parses it."""
     cells = [
         {**cell, "metadata": {"padding": "x" * (5 * large_body.LARGE_BYTES // len(book["cells"]))}}
         for cell in book["cells"]
@@ -118,7 +118,7 @@ def padded(book: dict[str, Any]) -> dict[str, Any]:
 
 
 def readers(pid: int) -> set[int]:
-    """Children of a host that read a large body."""
+    """Child processes of a host that parse a large body."""
     children = psutil.Process(pid).children()
     found = set()
     for child in children:
@@ -128,7 +128,7 @@ def readers(pid: int) -> set[int]:
     return found
 
 
-async def test_a_large_body_is_read_in_a_process_of_its_own_with_the_same_outcome(peer: Peer) -> None:
+async def test_a_large_body_is_parsed_in_a_child_process_with_the_same_result(peer: Peer) -> None:
     book = notebook(40)
     while readers(peer.info["pid"]):  # of earlier requests, which end now
         await asyncio.sleep(0.05)
@@ -161,13 +161,15 @@ async def test_a_large_body_is_read_in_a_process_of_its_own_with_the_same_outcom
     ],
     ids=["cut off", "unknown", "deep"],
 )
-async def test_a_large_body_that_is_wrong_is_told_like_a_small_one(peer: Peer, broken: bytes, sentence: str) -> None:
+async def test_an_invalid_large_body_gets_the_same_error_as_a_small_one(
+    peer: Peer, broken: bytes, sentence: str
+) -> None:
     status, answer = await peer.ask("POST", "/mistral/v1/chat/completions", raw=broken)
     assert status == 400
     assert sentence in answer["error"]["message"]
 
 
-async def test_a_reader_that_is_killed_fails_its_request_alone(peer: Peer) -> None:
+async def test_a_killed_child_process_fails_only_its_own_request(peer: Peer) -> None:
     status = 200
     while status == 200:  # it had read all before the blow fell: once more
         while readers(peer.info["pid"]):  # of earlier requests, which end now

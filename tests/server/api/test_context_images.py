@@ -1,20 +1,16 @@
-"""A picture's tokens are known before it is sent: the meter of a model that sees, over a real host and worker."""
+"""Tokens of images are known before they are sent: the context meter of a vision model, with a real host and worker."""
 
 from __future__ import annotations
 
 import base64
 import io
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from jupyter_mistral.server.inference.base import Options
 
-from .conftest import Own
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "engine"))
+from ..conftest import Own
 
 
 def picture(width: int, height: int, form: str = "PNG", turned: bool = False) -> str:
@@ -53,15 +49,17 @@ def requests() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def seeing(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny model with eyes, by its path."""
+    """A tiny vision model, by its path."""
     pytest.importorskip("mistral_common", reason="the extra [engine] brings it")
     import tiny_mistral3
 
     return str(tiny_mistral3.build(tmp_path_factory.mktemp("tiny") / "tiny"))
 
 
-async def test_the_panel_s_meter_is_what_its_chat_sends(own_host: Callable[[Options], Own], seeing: str) -> None:
-    """The system text that a chat begins with counts too, and the pictures of earlier questions."""
+async def test_the_panels_context_meter_matches_what_its_chat_sends(
+    own_host: Callable[[Options], Own], seeing: str
+) -> None:
+    """The chat's system prompt and the images of earlier questions are counted too."""
     own = own_host(Options(default_model=seeing))
     notebook = {"cells": [{"cell_type": "code", "source": "x = 1", "id": "a"}], "path": "a.ipynb", "language": "python"}
     mistral = {"client": "panel", "notebook": notebook, "focus": 0}
@@ -84,7 +82,7 @@ async def test_the_panel_s_meter_is_what_its_chat_sends(own_host: Callable[[Opti
     assert meter["tokens"] == usage["prompt_tokens"]
 
 
-async def test_the_meter_counts_pictures_exactly(own_host: Callable[[Options], Own], seeing: str) -> None:
+async def test_the_context_meter_counts_images_exactly(own_host: Callable[[Options], Own], seeing: str) -> None:
     own = own_host(Options(default_model=seeing))
     for body in requests():
         sent = {**body, "max_tokens": 1, "temperature": 0}

@@ -1,4 +1,4 @@
-"""Who may come in, checked on the real route table behind both doors, and what happens to bodies before and after that."""
+"""Access, checked on the real route table behind both doors, and how request bodies are handled before and after that check."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _rules(router: Any) -> Iterator[Any]:
 
 
 def _paths(app: Any) -> list[str]:
-    """A path for every rule of the application that is ours."""
+    """A path for every route of the package."""
     rules = _rules(app.web_app.default_router)
     patterns = [r.matcher.regex.pattern for r in rules if "jupyter_mistral" in getattr(r.target, "__module__", "")]
     paths = []
@@ -86,11 +86,11 @@ def _token(app: Any) -> dict[str, str]:
     return {"Authorization": f"token {app.identity_provider.token}"}
 
 
-# ---------------------------------------------------------------------------------------------- every address
+# ---------------------------------------------------------------------------------------------- every route
 
 
 @pytest.mark.threat("T8")
-async def test_no_address_answers_a_stranger(app: Any) -> None:
+async def test_no_route_answers_without_a_login(app: Any) -> None:
     paths = _paths(app)
     assert len(paths) >= 9
     for path in paths:
@@ -105,7 +105,7 @@ async def test_no_address_answers_a_stranger(app: Any) -> None:
 
 
 @pytest.mark.threat("T8")
-async def test_no_address_of_the_channel_answers_without_its_token(app: Any, own_host: Callable[..., Any]) -> None:
+async def test_no_route_of_the_channel_answers_without_its_token(app: Any, own_host: Callable[..., Any]) -> None:
     peer = own_host(Options()).peer
     paths = _paths(app)
     jupyter = app.identity_provider.token
@@ -130,7 +130,7 @@ async def test_jupyter_itself_sees_a_login_on_every_method(jp_environ: Any) -> N
 
 
 @pytest.mark.threat("T8", "T35")
-async def test_the_authorizer_is_asked_for_mistral(app: Any) -> None:
+async def test_the_authorizer_is_asked_about_the_resource_mistral(app: Any) -> None:
     asked = []
 
     class Authorizer(type(app.authorizer)):  # type: ignore[misc]  # whichever class the server has
@@ -145,12 +145,12 @@ async def test_the_authorizer_is_asked_for_mistral(app: Any) -> None:
     assert list(dict.fromkeys(asked)) == [("read", "mistral"), ("execute", "mistral")]
 
 
-# ---------------------------------------------------------------------------------------------- pages of elsewhere
+# ---------------------------------------------------------------------------------------------- other origins
 
 
 @pytest.mark.threat("T7")
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1.evil.example"])
-async def test_a_page_of_elsewhere_is_refused_even_with_the_token(app: Any, origin: str) -> None:
+async def test_a_page_of_another_origin_is_refused_even_with_the_token(app: Any, origin: str) -> None:
     reply = await _fetch(app, "GET", "mistral/api/status", Origin=origin, **_token(app))
     assert reply.code == 403
     assert "Access-Control-Allow-Origin" not in reply.headers
@@ -158,7 +158,7 @@ async def test_a_page_of_elsewhere_is_refused_even_with_the_token(app: Any, orig
     assert reply.code == 403
 
 
-async def test_a_page_of_this_server_is_let_in(app: Any) -> None:
+async def test_a_page_of_this_server_is_admitted(app: Any) -> None:
     own = {"Origin": f"http://127.0.0.1:{app.port}", "Sec_Fetch_Site": "same-origin"}
     reply = await _fetch(app, "GET", "mistral/api/status", **own, **_token(app))
     assert reply.code == 200
@@ -189,14 +189,14 @@ async def test_a_cookie_needs_the_xsrf_token(app: Any) -> None:
 @pytest.mark.parametrize(
     "headers", [{"Origin": "http://localhost"}, {"Sec-Fetch-Site": "none"}, {"Host": "evil.example"}]
 )
-async def test_no_browser_comes_in_by_the_channel(own_host: Callable[..., Any], headers: dict[str, str]) -> None:
+async def test_the_channel_admits_no_browser(own_host: Callable[..., Any], headers: dict[str, str]) -> None:
     peer = own_host(Options()).peer
     status, body = await peer.ask("GET", "/mistral/api/status", headers=headers)
     assert (status, body["error"]["code"]) == (403, "forbidden")
 
 
 @pytest.mark.threat("T26")
-async def test_the_jupyter_port_streams_piece_by_piece_and_leaving_cancels(app: Any) -> None:
+async def test_the_jupyter_port_streams_and_disconnecting_cancels(app: Any) -> None:
     body = {
         "messages": [{"role": "user", "content": "Count from 1 to 500."}],
         "model": "smollm2-135m",
@@ -229,7 +229,7 @@ def _line(headers: dict[str, str]) -> str:
 
 
 async def _pour(writer: asyncio.StreamWriter, count: int) -> int:
-    """Write until the other side hangs up; how many bytes left."""
+    """Write until the other side closes the connection; returns the number of bytes sent."""
     sent = 0
     try:
         while sent < count:
@@ -242,7 +242,7 @@ async def _pour(writer: asyncio.StreamWriter, count: int) -> int:
 
 
 @pytest.mark.threat("T24")
-async def test_a_large_body_of_a_stranger_is_cut_off_unread(app: Any) -> None:
+async def test_the_connection_of_a_large_body_without_a_login_is_closed_unread(app: Any) -> None:
     _reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
     head = f"POST {app.base_url}mistral/v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     writer.write(f"{head}Content-Length: 30000000\r\n\r\n".encode())
@@ -251,11 +251,11 @@ async def test_a_large_body_of_a_stranger_is_cut_off_unread(app: Any) -> None:
 
 
 @pytest.mark.threat("T24")
-async def test_a_large_body_of_a_stranger_takes_no_memory(app: Any) -> None:
+async def test_a_large_body_without_a_login_takes_no_memory(app: Any) -> None:
     head = f"POST {app.base_url}mistral/v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
     async def peak(**headers: str) -> int:
-        """The most bytes that Python held at once, while 30 MB came."""
+        """The peak of Python's memory while 30 MB arrive."""
         _reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"{head}{lines}Content-Length: 30000000\r\n\r\n".encode())
@@ -273,7 +273,7 @@ async def test_a_large_body_of_a_stranger_takes_no_memory(app: Any) -> None:
 
 
 @pytest.mark.threat("T24")
-async def test_a_small_body_of_a_stranger_is_answered(app: Any) -> None:
+async def test_a_small_body_without_a_login_is_answered(app: Any) -> None:
     body = b'"' + b"x" * 60_000 + b'"'
     reply = await _fetch(app, "POST", "mistral/v1/chat/completions", body, Content_Type="application/json")
     assert reply.code == 401
@@ -281,7 +281,7 @@ async def test_a_small_body_of_a_stranger_is_answered(app: Any) -> None:
 
 
 @pytest.mark.threat("T7", "T24")
-async def test_what_a_body_must_say_of_itself(own_host: Callable[..., Any]) -> None:
+async def test_a_body_needs_a_length_and_a_content_type(own_host: Callable[..., Any]) -> None:
     peer = own_host(Options()).peer
     path = "/mistral/v1/chat/completions"
 
@@ -319,7 +319,7 @@ BAD = [
 
 @pytest.mark.threat("T16", "T19", "T22", "T23")
 @pytest.mark.parametrize("raw", BAD, ids=lambda raw: repr(raw[:60]))
-async def test_a_bad_body_is_told_what_is_wrong(own_host: Callable[..., Any], raw: bytes) -> None:
+async def test_an_invalid_body_gets_a_specific_error(own_host: Callable[..., Any], raw: bytes) -> None:
     peer = own_host(Options()).peer
     status, body = await peer.ask("POST", "/mistral/v1/chat/completions", raw=raw)
     assert 400 <= status < 500
@@ -340,7 +340,7 @@ _PATHS = ["v1/chat/completions", "v1/completions", "api/load", "api/unload", "ap
 
 
 @pytest.mark.threat("T19", "T22")
-def test_no_body_makes_the_host_stumble(
+def test_no_body_makes_the_host_fail(
     own_host: Callable[..., Any], jp_asyncio_loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     peer = own_host(Options(default_model="mistral-large")).peer

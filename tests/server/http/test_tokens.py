@@ -1,4 +1,4 @@
-"""Tokens: named ones that open /mistral/v1 alone, and one for each kernel, which ends with it."""
+"""Tokens: named ones, valid for /mistral/v1 only, and one for each kernel, which ends with it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _bearer(token: str) -> dict[str, str]:
 
 
 @pytest.mark.threat("T35")
-async def test_a_named_token_opens_the_standard_addresses_until_it_is_revoked(
+async def test_a_named_token_is_valid_for_the_standard_routes_until_it_is_revoked(
     own_host: Make, mistral_home: Path
 ) -> None:
     peer = own_host(Options()).peer
@@ -60,7 +60,7 @@ async def test_a_named_token_opens_the_standard_addresses_until_it_is_revoked(
 
 
 @pytest.mark.threat("T30")
-def test_only_a_hash_is_kept_and_for_its_owner_alone(mistral_home: Path) -> None:
+def test_only_a_hash_is_stored_and_only_its_owner_can_read_it(mistral_home: Path) -> None:
     keys = Tokens()
     token = keys.create("a")
     other = keys.create("b")
@@ -79,7 +79,7 @@ def test_only_a_hash_is_kept_and_for_its_owner_alone(mistral_home: Path) -> None
 
 
 @pytest.mark.threat("T30")
-def test_a_file_that_others_may_write_opens_nothing(mistral_home: Path) -> None:
+def test_tokens_in_a_file_that_others_can_write_are_invalid(mistral_home: Path) -> None:
     token = Tokens().create("a")
     (mistral_home / "tokens.json").chmod(0o622)
     with pytest.raises(Failure, match=r"writable by other users.*create your tokens again"):
@@ -88,7 +88,7 @@ def test_a_file_that_others_may_write_opens_nothing(mistral_home: Path) -> None:
 
 @pytest.mark.threat("T30")
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
-def test_a_file_of_another_user_opens_nothing_and_it_says_whose_it_is(mistral_home: Path) -> None:
+def test_tokens_in_a_file_of_another_user_are_invalid_and_the_error_names_the_user(mistral_home: Path) -> None:
     token = Tokens().create("a")
     os.chown(mistral_home / "tokens.json", 65534, -1)
     with pytest.raises(Failure) as caught:
@@ -109,7 +109,7 @@ async def _on_jupyter(app: Any, path: str, headers: dict[str, str], body: bytes 
 def app(
     jp_serverapp: Any, http_server: Any, mistral_home: Path, jp_asyncio_loop: asyncio.AbstractEventLoop
 ) -> Iterator[Any]:
-    """A real Jupyter server with the extension started, as it runs."""
+    """A running Jupyter server with the extension started."""
     jp_asyncio_loop.run_until_complete(jp_serverapp.extension_manager.start_all_extensions())
     yield jp_serverapp
     jp_asyncio_loop.run_until_complete(jp_serverapp.kernel_manager.shutdown_all(now=True))
@@ -117,10 +117,10 @@ def app(
 
 
 @pytest.mark.threat("T9", "T35")
-async def test_a_named_token_works_on_the_jupyter_port_and_opens_nothing_else_there(app: Any) -> None:
+async def test_a_named_token_works_on_the_jupyter_port_for_our_routes_only(app: Any) -> None:
     token = Tokens().create("editor")
     assert await _on_jupyter(app, "mistral/v1/models", _bearer(token)) == 200
-    # a POST needs no XSRF token: nothing of a browser's comes along by itself
+    # a POST with a token needs no XSRF token: a browser does not send the header by itself
     kind = {"Content-Type": "application/json"}
     assert await _on_jupyter(app, "mistral/v1/completions", {**_bearer(token), **kind}, b"{}") == 400
     for path in ("mistral/api/status", "mistral/health", "api/contents", "api/kernels", "api/status"):
@@ -144,7 +144,7 @@ print(json.dumps([os.environ["JUPYTER_MISTRAL_CONNECTION_FILE"], info["token"], 
 
 
 async def _run(app: Any, kernel_id: str, code: str) -> str:
-    """What a cell prints in a kernel of the server."""
+    """The output of a cell in a kernel of the server."""
     client = app.kernel_manager.get_kernel(kernel_id).client()
     client.start_channels()
     try:
@@ -163,7 +163,7 @@ async def _run(app: Any, kernel_id: str, code: str) -> str:
 
 
 class _Socket:
-    """A way in for whoever has a kernel's connection file."""
+    """A client with a kernel's connection file."""
 
     def __init__(self, path: str, token: str) -> None:
         self.path, self.token = path, token
@@ -193,7 +193,7 @@ async def test_each_kernel_gets_a_token_that_ends_with_it(app: Any) -> None:
     assert await _on_jupyter(app, "api/contents", _bearer(first.token)) in (401, 403)
     assert await _on_jupyter(app, "mistral/v1/models", _bearer(first.token)) in (401, 403)
 
-    # one is killed from outside, with nobody left to restart it
+    # one kernel is killed from outside, without anybody to restart it
     manager.get_kernel(kernels[0]).stop_restarter()
     await manager.get_kernel(kernels[0]).signal_kernel(9)
     while await manager.get_kernel(kernels[0]).is_alive():
@@ -201,7 +201,7 @@ async def test_each_kernel_gets_a_token_that_ends_with_it(app: Any) -> None:
     assert await first.status("/mistral/api/status") == 401
     assert await second.status("/mistral/api/status") == 200
 
-    # the other is shut down as Jupyter does it: its file goes too
+    # the other is shut down by Jupyter, which also removes its file
     await manager.shutdown_kernel(kernels[1], now=True)
     assert await second.status("/mistral/api/status") == 401
     while os.path.exists(told[1][0]):
@@ -218,11 +218,11 @@ async def test_a_kernel_keeps_its_token_when_it_is_restarted_and_its_notebook_re
     assert json.loads(await _run(app, kernel, ASK))[:2] == [path, token]
 
 
-# ---------------------------------------------------------------------------------------------- who knocks
+# ---------------------------------------------------------------------------------------------- clients without access
 
 
 @pytest.mark.threat("T8")
-async def test_a_stranger_is_told_so_before_anything_else(app: Any, own_host: Make) -> None:
+async def test_a_client_without_a_token_learns_only_that(app: Any, own_host: Make) -> None:
     peer = own_host(Options()).peer
     path = "/mistral/v1/chat/completions"
     bad: list[dict[str, str]] = [
