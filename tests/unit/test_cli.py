@@ -173,7 +173,7 @@ def test_a_running_host_loads_tells_and_unloads(host: subprocess.Popen[bytes]) -
     assert told["memory"]["weights"] > 10**8
     text = run("status").stdout
     assert re.search(rf"^model +{SMALL} \(nf4", text, re.MULTILINE)
-    assert re.search(r"^network +(cut off by|NOT cut off)", text, re.MULTILINE)
+    assert re.search(r"^network +(blocked by|NOT blocked)", text, re.MULTILINE)
     assert run("unload").returncode == 0
     assert json.loads(run("status", "--json").stdout)["state"] == "unloaded"
 
