@@ -164,6 +164,7 @@ def light_checks() -> list[Check]:
         Check("ruff format", [BIN / "ruff", "format", "--check"]),
         Check("imports", [BIN / "lint-imports", "--no-cache"]),
         Check("mypy", [BIN / "mypy"]),
+        Check("docs", [BIN / "sphinx-build", "-W", "-q", "-d", PLACE / "doctrees", ROOT / "docs", PLACE / "docs"]),
         Check("tsc", [jlpm, "typecheck"], EXTENSION),
         Check("eslint", [jlpm, "eslint:check"], EXTENSION),
         Check("prettier", [jlpm, "prettier:check"], EXTENSION),
