@@ -75,7 +75,7 @@ def test_an_adapter_adds_what_peft_would_add(talker: Path, first: Path, second: 
         assert (found - want).norm() < 2 * rounding < (want - bare).norm() / 2, "nothing is lost but rounding"
 
 
-def test_switching_back_and_unloading_leave_no_trace(engine: Engine, first: Path, second: Path) -> None:
+def test_switching_back_and_unloading_restore_the_model(engine: Engine, first: Path, second: Path) -> None:
     plain = _scores(engine)
     engine.adapters.load("a", first)
     assert torch.equal(_scores(engine), plain), "loaded is not in use"
@@ -95,7 +95,7 @@ def test_switching_back_and_unloading_leave_no_trace(engine: Engine, first: Path
     assert torch.equal(_scores(engine), plain)
 
 
-def test_what_one_has_read_is_not_another_ones_memory(engine: Engine, first: Path) -> None:
+def test_adapters_do_not_share_cached_prefixes(engine: Engine, first: Path) -> None:
     answer(engine.decoder, IDS, tokens=1)
     engine.adapters.load("a", first)
     engine.adapters.use("a")
@@ -140,7 +140,7 @@ def _pickle(folder: Path) -> None:
         (_pickle, "unsupported"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_changes_nothing(
+def test_an_adapter_that_does_not_fit_is_refused_and_changes_nothing(
     engine: Engine, first: Path, tmp_path: Path, damage: Callable[[Path], None], code: str
 ) -> None:
     folder = tmp_path / "adapter"

@@ -61,14 +61,14 @@ QUESTIONS = [
 ]
 
 
-def test_greedy_answers_are_those_of_generate(host: Host, talker: Path) -> None:
+def test_greedy_answers_equal_those_of_generate(host: Host, talker: Path) -> None:
     want = reference(talker)
     for question in QUESTIONS:
         assert host.ask(question, sampling={"max_tokens": 64})["text"] == want(question, 64)
 
 
 @pytest.mark.parametrize(("question", "tokens"), first(1, [(QUESTIONS[0], 24), *((each, 64) for each in QUESTIONS)]))
-def test_greedy_answers_of_a_real_model_are_those_of_generate(
+def test_greedy_answers_of_a_real_model_equal_those_of_generate(
     real_host: Host, small: Path, question: str, tokens: int
 ) -> None:
     assert real_host.ask(question, sampling={"max_tokens": tokens})["text"] == reference(small)(question, tokens)
@@ -86,7 +86,7 @@ def test_usage_is_exact(host: Host) -> None:
     assert usage["context_length"] == tiny_talker.WINDOW
 
 
-def test_reading_is_told_chunk_by_chunk(host: Host) -> None:
+def test_prefill_progress_is_reported_for_each_chunk(host: Host) -> None:
     end = host.ask("one two three four five six seven eight nine ten " * 150)
     steps = [(reading["done"], reading["total"]) for reading in end["readings"]]
     assert len(steps) >= 4 and steps == sorted(steps)
@@ -94,12 +94,12 @@ def test_reading_is_told_chunk_by_chunk(host: Host) -> None:
     assert end["readings"][-1]["eta_s"] == 0
 
 
-def test_a_limit_cuts_and_says_so(host: Host) -> None:
+def test_the_token_limit_ends_an_answer_with_reason_length(host: Host) -> None:
     end = host.ask("Tell me a long story.", sampling={"max_tokens": 5})
     assert end["reason"] == "length" and end["usage"]["completion_tokens"] == 5
 
 
-def test_a_prompt_beyond_the_window_is_refused_with_both_numbers(host: Host) -> None:
+def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(host: Host) -> None:
     failed = host.ask("word " * 17_000)
     assert failed["failure"]["code"] == "context_too_long"
     assert "the model's context is 16,384 tokens" in failed["failure"]["message"]
@@ -113,7 +113,7 @@ def test_an_unknown_setting_is_named(host: Host) -> None:
 # ---------------------------------------------------------------------------------------------- sampling
 
 
-def test_a_seed_repeats_an_answer_and_a_drawn_one_is_told(host: Host) -> None:
+def test_a_seed_repeats_an_answer_and_a_random_seed_is_reported(host: Host) -> None:
     warm = {"temperature": 1.0, "max_tokens": 24}
     first = host.ask("Tell me about the sea.", sampling=warm)
     again = host.ask("Tell me about the sea.", sampling=warm | {"seed": first["usage"]["seed"]})
@@ -130,14 +130,14 @@ def _drawn(**how: float) -> set[int]:
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-166, 1e-38, 1e-6])
-def test_a_temperature_next_to_nothing_is_as_sure_as_none(temperature: float) -> None:
+def test_a_tiny_temperature_is_as_certain_as_zero(temperature: float) -> None:
     sampler = Sampler(Sampling(seed=1, temperature=temperature), torch.device("cpu"))
     scores = torch.tensor([1.0, 40.0, -torch.inf, 39.5])
     assert {sampler.sample(scores) for _ in range(20)} == {1}
     assert {sampler.verify(scores, 3) for _ in range(20)} == {1}
 
 
-def test_each_filter_leaves_what_it_should() -> None:
+def test_each_sampling_filter_keeps_the_right_tokens() -> None:
     assert _drawn(temperature=0.0) == {1}
     assert _drawn(temperature=2.0) == {0, 1, 2, 3, 4}
     assert _drawn(top_k=2) == {1, 3} and len(_drawn(top_k=1)) == 1
@@ -145,7 +145,7 @@ def test_each_filter_leaves_what_it_should() -> None:
     assert _drawn(min_p=0.3) == {1, 2, 3} and _drawn(min_p=1.0) == {1, 3}
 
 
-def test_penalties_keep_tokens_from_coming_back() -> None:
+def test_penalties_prevent_repetition() -> None:
     for how in ({"frequency_penalty": 2.0}, {"presence_penalty": 2.0}):
         sampler = Sampler(Sampling(temperature=0.0, **how), torch.device("cpu"))
         assert [sampler.sample(SCORES) for _ in range(3)] == [1, 3, 2]
@@ -167,7 +167,7 @@ def test_a_stop_string_ends_the_answer_and_is_never_shown(host: Host) -> None:
     assert end["reason"] == "stop" and end["text"] == whole[: whole.index(stop)]
 
 
-def test_held_back_text_comes_out_when_it_was_no_stop() -> None:
+def test_held_back_text_is_sent_if_no_stop_string_follows() -> None:
     stops = Stops(("END", "E!"))
     shown = [stops.add(text) for text in ("ab", "cE", "N", "x", "E")]
     assert shown == ["ab", "c", "", "ENx", ""] and stops.finish("") == "E" and not stops.is_met
@@ -194,7 +194,7 @@ PERSON = {
 @pytest.mark.parametrize(
     ("temperature", "tokens"), [*((0.0, n) for n in (1, 2, 5, 13, 40, 200)), *((1.5, n) for n in (3, 8, 40))]
 )
-def test_json_is_whole_wherever_it_is_cut(host: Host, temperature: float, tokens: int) -> None:
+def test_json_is_complete_at_any_token_limit(host: Host, temperature: float, tokens: int) -> None:
     for schema in (None, PERSON):
         end = host.ask(
             "Describe a person as JSON.",
@@ -226,7 +226,7 @@ def test_a_bad_schema_is_refused_and_the_next_request_works(host: Host, schema: 
 # ---------------------------------------------------------------------------------------------- cancel
 
 
-def test_cancel_while_reading_keeps_what_was_read(host: Host) -> None:
+def test_cancelling_during_prefill_keeps_the_finished_chunks(host: Host) -> None:
     messages = [{"role": "user", "content": ["apple pear plum fig " * 3000]}]
     identity = host.send("generate", messages=messages, sampling={"temperature": 0.0, "max_tokens": 4})
     assert next(frame for frame in host.frames() if frame.get("done", 0) > 0)["type"] == "reading"
@@ -237,7 +237,7 @@ def test_cancel_while_reading_keeps_what_was_read(host: Host) -> None:
     assert 0 < again["usage"]["cached_tokens"] < again["usage"]["prompt_tokens"]
 
 
-def test_cancel_while_answering_ends_once_and_frees_the_worker(host: Host) -> None:
+def test_cancelling_while_decoding_ends_once_and_frees_the_worker(host: Host) -> None:
     messages = [{"role": "user", "content": ["Tell me a very long story."]}]
     identity = host.send("generate", messages=messages, sampling={"temperature": 1.0, "max_tokens": 4000})
     next(frame for frame in host.frames() if frame["type"] == "delta")

@@ -55,7 +55,7 @@ def test_every_section_has_figures(page: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_the_fast_path_says_the_references_tokens(page: dict[str, Any]) -> None:
+def test_the_fast_path_gives_the_references_tokens(page: dict[str, Any]) -> None:
     greedy = page["sections"]["identical"]["figures"]["greedy"]
     assert greedy["identical"] is True and greedy["tokens"] == greedy["of"] == 48
     # both round to 16 bit, so that they differ a little: else one would have been compared with itself
@@ -63,7 +63,7 @@ def test_the_fast_path_says_the_references_tokens(page: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_a_guess_that_is_right_saves_steps(page: dict[str, Any]) -> None:
+def test_accepted_drafts_save_steps(page: dict[str, Any]) -> None:
     told = {name: row["tokens a step"] for name, row in page["sections"]["edits"]["figures"].items()}
     assert told["no lookup"] < 1.1 < told["draft of 3"] < min(told["draft of 7"], told["draft of 15"])
 
@@ -76,7 +76,7 @@ def test_kernels_are_as_exact_as_16_bit_allows(page: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_a_tiny_shape_judges_no_speed(page: dict[str, Any]) -> None:
+def test_speed_is_not_judged_on_a_tiny_shape(page: dict[str, Any]) -> None:
     assert "say nothing about speed" in page["note"]
     judged = {goal["goal"]: goal["met"] for goal in page["goals"]}
     assert judged.pop("share of greedy tokens that are the reference's") is True
@@ -112,7 +112,7 @@ def test_a_peer_is_given_a_model_of_the_same_shape(page: dict[str, Any]) -> None
     assert told == {"tokens/s": 3 + 2 * 9, "GB a step": 0.001}  # as many as its file has tensors
 
 
-def test_what_fails_or_hangs_or_is_missing_leaves_what_was_told_and_a_reason() -> None:
+def test_a_section_that_fails_or_hangs_keeps_its_figures_and_a_reason() -> None:
     code = f"""
 import os, sys, time; sys.path.insert(0, {str(SCRIPT.parent)!r})
 from engine_parts import ceilings, sections, shapes

@@ -50,7 +50,7 @@ def _modules(engine: Engine) -> list[Any]:
     return [module for module in engine.decoder._model.modules() if isinstance(module, Experts)]
 
 
-def test_experts_take_four_bits_and_the_folder_tells_the_true_width(mixed: Path, source: Path, engine: Engine) -> None:
+def test_experts_are_4_bit_and_the_folder_has_their_real_width(mixed: Path, source: Path, engine: Engine) -> None:
     weights = 2 * 4 * 3 * 128 * 192
     assert (mixed / FILE).stat().st_size < weights * 0.6 + 2 * 4 * 2 * 8192, "0.5 bytes a weight, scales and header"
     assert json.loads((mixed / "config.json").read_text())["intermediate_size"] == 192
@@ -61,7 +61,7 @@ def test_experts_take_four_bits_and_the_folder_tells_the_true_width(mixed: Path,
     assert engine.card.parameters == pytest.approx(bf16, rel=0.01)
 
 
-def test_their_answer_is_that_of_transformers_experts_with_the_same_weights(
+def test_experts_answer_like_transformers_experts_with_the_same_weights(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, kind = copy.deepcopy(engine.decoder._model.config), torch.bfloat16
@@ -90,7 +90,7 @@ def _unpacked(packed: Any, kind: torch.dtype) -> torch.Tensor:
     return dequantize_4bit(packed, state)
 
 
-def test_how_a_prompt_is_cut_does_not_show(engine: Engine) -> None:
+def test_chunking_does_not_change_the_bits(engine: Engine) -> None:
     whole = answer(engine.decoder, IDS, tokens=8)
     engine.decoder.free_idle()
     engine.decoder.memory = None

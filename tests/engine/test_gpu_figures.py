@@ -74,25 +74,25 @@ def _found(uuid: str = "2", begin: Callable[[], None] = lambda: None) -> gpu.Gpu
 # ---------------------------------------------------------------------------------------------- figures
 
 
-def test_the_device_is_torchs_own_whatever_its_number(tell: Setup) -> None:
+def test_the_device_is_the_one_torch_uses_whatever_its_index(tell: Setup) -> None:
     """CUDA_VISIBLE_DEVICES=1 makes the second GPU torch's number 0."""
     assert _found("2").name == "NVIDIA L4 GPU-2"
     assert _found("3").name == "NVIDIA L4 MIG-3"
     assert gpu.find(lambda: ("4", 0)) is None
 
 
-def test_name_power_and_temperature_stand_beside_the_bytes(tell: Setup) -> None:
+def test_name_power_and_temperature_are_reported_with_the_bytes(tell: Setup) -> None:
     told = _found().add_to(MEMORY, 0)
     assert (told.gpu, told.power_w, told.temperature_c) == ("NVIDIA L4 GPU-2", 31.5, 48)
     assert replace(told, others=None, gpu="", power_w=None, temperature_c=None) == MEMORY
 
 
-def test_bytes_of_others_are_what_is_used_less_ours(tell: Setup) -> None:
+def test_memory_of_others_is_used_memory_minus_ours(tell: Setup) -> None:
     tell(used={ONE: 0, TWO: 10 * GB}, processes=[[1, GB], [os.getpid(), 7 * GB]])
     assert _found().add_to(MEMORY, 6 * GB).others == 3 * GB
 
 
-def test_a_container_that_hides_process_numbers_still_knows_our_part(tell: Setup) -> None:
+def test_our_memory_is_known_in_a_container_that_hides_pids(tell: Setup) -> None:
     """What CUDA takes for itself was measured when the context began."""
     for hidden in ([], [[1, 4 * GB]], [[os.getpid(), None]], None):
         tell()
@@ -102,7 +102,7 @@ def test_a_container_that_hides_process_numbers_still_knows_our_part(tell: Setup
 
 
 @pytest.mark.parametrize("missing", ["used", "power_mw", "temperature", "energy_mj"])
-def test_what_a_device_does_not_tell_is_no_figure(tell: Setup, missing: str) -> None:
+def test_a_value_that_a_device_does_not_support_is_omitted(tell: Setup, missing: str) -> None:
     tell(**{missing: None})
     found = _found()
     told = found.add_to(MEMORY, 0)
@@ -128,7 +128,7 @@ def test_without_a_driver_or_the_library_there_is_no_gpu(tell: Setup, monkeypatc
     assert gpu.find(begin) is None and not begun, "a context costs memory"
 
 
-def test_a_worker_on_the_cpu_asks_no_gpu_and_tells_no_figures(tiny: Path, tmp_path: Path) -> None:
+def test_a_worker_on_the_cpu_reports_no_gpu_figures(tiny: Path, tmp_path: Path) -> None:
     file = tmp_path / "nvml.json"
     file.write_text(json.dumps(FIGURES))
     path = os.pathsep.join(filter(None, (str(FAKE), os.environ.get("PYTHONPATH"))))
@@ -144,7 +144,7 @@ def test_a_worker_on_the_cpu_asks_no_gpu_and_tells_no_figures(tiny: Path, tmp_pa
     assert host.close() == 0
 
 
-def test_a_worker_is_looked_at_while_it_answers(tiny: Path, tmp_path: Path) -> None:
+def test_memory_is_measured_while_a_worker_answers(tiny: Path, tmp_path: Path) -> None:
     host = Host(tmp_path)
     look = host.send("look")
     assert host.next("looked", "error")["failure"]["code"] == "engine_stopped"
@@ -177,7 +177,7 @@ class Scale:
         self.now += seconds
 
 
-def test_one_answer_gets_all_that_is_counted_between_its_first_and_last_forward() -> None:
+def test_one_request_gets_all_energy_between_its_first_and_last_forward() -> None:
     scale = Scale()
     meter = scale.meter()
     for spent in (500, 70):
@@ -191,7 +191,7 @@ def test_one_answer_gets_all_that_is_counted_between_its_first_and_last_forward(
         assert meter.end("a") == (spent + 3) / 1000
 
 
-def test_those_who_share_a_forward_pay_by_their_tokens() -> None:
+def test_requests_share_a_forwards_energy_by_tokens() -> None:
     scale = Scale()
     meter = scale.meter()
     meter.begin("reads")
@@ -201,7 +201,7 @@ def test_those_who_share_a_forward_pay_by_their_tokens() -> None:
     assert (meter.end("reads"), meter.end("writes")) == (0.99, 0.01)
 
 
-def test_who_comes_later_pays_nothing_of_before() -> None:
+def test_a_later_request_is_not_charged_for_earlier_energy() -> None:
     scale = Scale()
     meter = scale.meter()
     meter.begin("early")
@@ -213,7 +213,7 @@ def test_who_comes_later_pays_nothing_of_before() -> None:
     assert (meter.end("late"), meter.end("early")) == (0.005, 0.045)
 
 
-def test_a_counter_that_moves_seldom_is_divided_over_all_forwards_since() -> None:
+def test_a_slow_counter_is_divided_over_all_forwards_since() -> None:
     scale = Scale()
     meter = scale.meter()
     meter.begin("a")
@@ -226,7 +226,7 @@ def test_a_counter_that_moves_seldom_is_divided_over_all_forwards_since() -> Non
     assert (meter.end("a"), meter.end("b")) == (0.3, 0.1)
 
 
-def test_the_parts_add_up_to_what_was_counted_to_the_last_millijoule() -> None:
+def test_the_shares_add_up_to_the_counter_to_the_millijoule() -> None:
     chance, scale = random.Random(1), Scale()
     meter, active, paid = scale.meter(), [], 0.0
     start = scale.energy
@@ -283,7 +283,7 @@ def _answer(decoder: Decoder, prompt: Prompt, tokens: int, breaks: bool) -> Answ
         decoder.give_back(row)
 
 
-def test_answers_that_run_together_share_the_energy_of_their_steps() -> None:
+def test_concurrent_answers_share_the_energy_of_their_steps() -> None:
     """Through the schedule, with a real model: of three, one fails, whose part nobody is told and nobody else pays."""
     decoder = Counted(tiny_llama.build(), 16, None)
     decoder.warm()
@@ -301,7 +301,7 @@ def test_answers_that_run_together_share_the_energy_of_their_steps() -> None:
     assert 0 < decoder.spent / 1000 - sum(energies) < decoder.spent / 2000, "what the first had used"
 
 
-def test_without_a_counter_the_schedule_tells_no_energy() -> None:
+def test_without_a_counter_the_schedule_reports_no_energy() -> None:
     decoder = Decoder(tiny_llama.build(), 16, None)
     for meter in (None, Meter(lambda: None)):
         told: list[Any] = []

@@ -22,7 +22,7 @@ def head_of(rows: int, size: int, seed: int) -> Linear:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_best_row_is_that_of_the_full_head(seed: int) -> None:
+def test_the_best_token_equals_that_of_the_full_head(seed: int) -> None:
     head = head_of(3000, 128, seed)
     small = NarrowHead(head)
     # states that point at a row, or between rows, are those where the choice is close
@@ -37,7 +37,7 @@ def test_the_best_row_is_that_of_the_full_head(seed: int) -> None:
         assert ours.max() == full.max(), "to the bit"
 
 
-def test_scores_that_are_not_recomputed_lie_within_the_bound() -> None:
+def test_scores_that_are_not_recomputed_are_within_the_bound() -> None:
     head = head_of(3000, 128, 9)
     small = NarrowHead(head)
     state = torch.randn(1, 128).bfloat16()
@@ -46,7 +46,7 @@ def test_scores_that_are_not_recomputed_lie_within_the_bound() -> None:
     assert bool(((full - ours).abs() <= state.float().norm() * small._error + full.abs() * 2**-7).all())
 
 
-def test_several_tokens_at_once_and_more_than_pay() -> None:
+def test_several_tokens_at_once_and_more_than_pays() -> None:
     head = head_of(3000, 128, 3)
     small = NarrowHead(head)
     states = torch.randn(1, ROWS, 128).bfloat16()
@@ -68,7 +68,7 @@ class Model(Module):
         self.head = head
 
 
-def test_only_a_head_that_keeps_the_promise_is_narrowed() -> None:
+def test_only_a_head_that_the_proof_covers_is_narrowed() -> None:
     assert narrow(Model(head_of(1000, 64, 1)))
     for other in (
         Linear(64, 1000, bias=True, dtype=torch.bfloat16),

@@ -147,7 +147,7 @@ def _lose_the_tokenizer(folder: Path) -> str:
 @pytest.mark.threat("T15")
 @pytest.mark.fault("F12")
 @pytest.mark.parametrize("damage", [_cut, _flip, _lie_in_the_header, _break_the_config, _lose_the_tokenizer])
-def test_damage_is_named_and_the_worker_lives(
+def test_damaged_files_are_named_and_the_worker_survives(
     lasting: Host, tiny: Path, tmp_path: Path, damage: Callable[[Path], str]
 ) -> None:
     folder = tmp_path / "damaged"
@@ -160,7 +160,7 @@ def test_damage_is_named_and_the_worker_lives(
 
 
 @pytest.mark.fault("F12")
-def test_a_cut_gguf_is_named(lasting: Host, short: Path, tmp_path: Path) -> None:
+def test_a_truncated_gguf_is_named(lasting: Host, short: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(short.read_bytes()[:-500_000])
     failed = lasting.load(cut, out=str(tmp_path / "nf4"))
@@ -191,7 +191,7 @@ def test_code_and_pickles_are_never_opened(lasting: Host, tiny: Path, tmp_path: 
 
 
 @pytest.mark.threat("T15")
-def test_a_config_that_asks_for_its_own_code_is_refused(lasting: Host, tiny: Path, tmp_path: Path) -> None:
+def test_a_config_that_requests_its_own_code_is_refused(lasting: Host, tiny: Path, tmp_path: Path) -> None:
     for file in ("config.json", "tokenizer_config.json"):
         folder = tmp_path / file.replace(".", "-")
         shutil.copytree(tiny, folder)
@@ -202,7 +202,7 @@ def test_a_config_that_asks_for_its_own_code_is_refused(lasting: Host, tiny: Pat
         assert failed["failure"]["code"] == "unsupported" and "auto_map" in failed["failure"]["message"]
 
 
-def test_what_is_not_there_is_said(bare: Host, tmp_path: Path) -> None:
+def test_a_missing_path_is_reported(bare: Host, tmp_path: Path) -> None:
     assert bare.load(tmp_path / "nowhere")["failure"]["code"] == "model_not_on_disk"
     bare.send("generate", messages=[{"role": "user", "content": ["hi"]}])
     assert bare.next("error", "end")["failure"]["code"] == "engine_stopped"
@@ -220,7 +220,7 @@ def test_memory_is_refused_with_numbers_before_anything_is_loaded() -> None:
     assert "at most 43,411 tokens" in caught.value.todo
 
 
-def test_without_a_wish_the_context_is_what_fits() -> None:
+def test_by_default_the_context_is_the_longest_that_fits() -> None:
     assert memory.admit(15 * 10**9, 163_840, None, 131_072, 24 * 10**9, "cuda") == (43_411, 43_411)
     together = (23 * 10**9 - 500 * 2**20) // 12_288  # tokens for all requests at once
     assert memory.admit(10**9, 12_288, None, 32_768, 24 * 10**9, "cpu") == (32_768, together)
@@ -229,7 +229,7 @@ def test_without_a_wish_the_context_is_what_fits() -> None:
         memory.admit(15 * 10**9, 163_840, None, 131_072, 16 * 10**9, "cuda")
 
 
-def test_the_context_given_at_load_is_what_the_model_holds(lasting: Host, tiny: Path) -> None:
+def test_the_context_length_given_at_load_is_the_models(lasting: Host, tiny: Path) -> None:
     assert lasting.load(tiny, context_length=500)["card"]["context_length"] == 500
     failed = lasting.ask("word " * 1000)
     assert failed["failure"]["code"] == "context_too_long"
@@ -275,7 +275,7 @@ def test_an_unknown_architecture_and_other_quantizations_are_named(
         assert failed["failure"]["code"] == "unsupported" and failed["failure"]["todo"], failed
 
 
-def test_ctrl_c_is_for_the_server(bare: Host) -> None:
+def test_the_worker_ignores_ctrl_c(bare: Host) -> None:
     bare.process.send_signal(signal.SIGINT)
     bare.send("ping", id="p")
     assert bare.next("pong")["id"] == "p"

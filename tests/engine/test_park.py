@@ -34,7 +34,7 @@ def test_a_parked_worker_answers_the_next_request_as_before(tiny: Path, tmp_path
     assert host.close() == 0
 
 
-def test_parking_waits_for_answers_under_way(tiny: Path, tmp_path: Path) -> None:
+def test_parking_waits_for_running_answers(tiny: Path, tmp_path: Path) -> None:
     host = Host(tmp_path)
     assert host.load(tiny)["type"] == "ready"
     messages = [{"role": "user", "content": ["word"]}]
@@ -51,7 +51,7 @@ def test_an_empty_worker_has_nothing_to_park(tmp_path: Path) -> None:
     assert host.close() == 0
 
 
-def test_weights_are_the_same_bits_after_they_moved(talker: Path) -> None:
+def test_moving_weights_does_not_change_their_bits(talker: Path) -> None:
     """Also 4-bit ones, which bitsandbytes would unpack with a loss if they were moved its way."""
     from jupyter_mistral.engine.kv import attention
     from transformers import AutoModelForCausalLM
@@ -71,7 +71,7 @@ def test_weights_are_the_same_bits_after_they_moved(talker: Path) -> None:
     assert weights == [weight.data_ptr() for weight in model.parameters()], "nothing was copied for nothing"
 
 
-def test_a_host_without_room_is_told_with_numbers() -> None:
+def test_a_host_without_room_is_refused_with_numbers_when_parking() -> None:
     model = tiny_llama.build()
     placement = Placement(model, Decoder(model, 64, None), "cuda", 10**15)
     with pytest.raises(Failure, match=r"The weights need 1000000\.5 GB on cpu, but only [\d.]+ GB are free") as refused:

@@ -58,7 +58,7 @@ def test_every_chunk_size_gives_the_same_bits(model: Any, cold: Answer, chunk: i
 
 
 @pytest.mark.parametrize("known", [1, 64, 255, 256, 300, 511, 512, 699])
-def test_a_reused_start_gives_the_same_bits(model: Any, cold: Answer, known: int) -> None:
+def test_a_reused_prefix_gives_the_same_bits(model: Any, cold: Answer, known: int) -> None:
     decoder = Decoder(model, 256, None)
     answer(decoder, [*IDS[:known], 5, 6, 7])
     tokens, scores, reused = answer(decoder, IDS)
@@ -66,7 +66,7 @@ def test_a_reused_start_gives_the_same_bits(model: Any, cold: Answer, known: int
     assert torch.equal(scores, cold[1]) and tokens == cold[0]
 
 
-def test_what_was_decoded_is_reused_with_the_same_bits(model: Any, cold: Answer) -> None:
+def test_decoded_tokens_are_reused_with_the_same_bits(model: Any, cold: Answer) -> None:
     longer = IDS + cold[0][:20] + [9, 8, 7]
     decoder = Decoder(model, 256, None)
     answer(decoder, IDS)
@@ -76,7 +76,7 @@ def test_what_was_decoded_is_reused_with_the_same_bits(model: Any, cold: Answer)
     assert torch.equal(scores, fresh[1]) and tokens == fresh[0]
 
 
-def test_lookup_changes_nothing_but_the_speed(model: Any, cold: Answer) -> None:
+def test_prompt_lookup_changes_only_the_speed(model: Any, cold: Answer) -> None:
     assert answer(Decoder(model, 256, None), IDS, lookup=True)[0] == cold[0]
     repeating = (IDS[:50] * 8)[:390]
     decoder = Decoder(model, 256, None)
@@ -118,7 +118,7 @@ def memory(budget: int = 1 << 30, root: str = "model") -> PrefixMemory:
 
 
 @pytest.mark.threat("T29")
-def test_keys_fold_in_all_before_the_salt_and_the_model() -> None:
+def test_keys_depend_on_all_tokens_before_the_salt_and_the_model() -> None:
     units = np.arange(BLOCK * 3 + 5)
     keys = memory().keys(units, "")
     assert len(keys) == 3 and keys == memory().keys(units[: BLOCK * 3], "")
@@ -131,7 +131,7 @@ def test_keys_fold_in_all_before_the_salt_and_the_model() -> None:
     assert memory().keys(changed, "")[:2] == keys[:2] and memory().keys(changed, "")[2] != keys[2]
 
 
-def test_blocks_bring_back_an_older_sequence_with_the_same_bits(model: Any, cold: Answer) -> None:
+def test_blocks_restore_an_older_sequence_with_the_same_bits(model: Any, cold: Answer) -> None:
     decoder = Decoder(model, 256, memory())
     answer(decoder, IDS)
     answer(decoder, IDS[::-1])
@@ -140,7 +140,7 @@ def test_blocks_bring_back_an_older_sequence_with_the_same_bits(model: Any, cold
     assert torch.equal(scores, cold[1]) and tokens == cold[0]
 
 
-def test_the_least_recently_used_blocks_go_first(model: Any) -> None:
+def test_the_least_recently_used_blocks_are_evicted_first(model: Any) -> None:
     decoder = Decoder(model, 256, None)
     decoder.warm()
     block = decoder._empty.block_bytes
@@ -154,7 +154,7 @@ def test_the_least_recently_used_blocks_go_first(model: Any) -> None:
     assert kept.count_cached(kept.keys(np.array(second), "")) > kept.count_cached(kept.keys(np.array(first), ""))
 
 
-def test_common_counts_leading_units() -> None:
+def test_common_length_counts_leading_units() -> None:
     assert common_length(np.array([1, 2, 3]), np.array([1, 2, 4, 5])) == 2
     assert common_length(np.array([1, 2]), np.array([1, 2, 3])) == 2
     assert common_length(np.array([], dtype=np.int64), np.array([1])) == 0
@@ -163,7 +163,7 @@ def test_common_counts_leading_units() -> None:
 # ---------------------------------------------------------------------------------------------- in the worker
 
 
-def test_a_follow_up_reads_only_what_is_new(host: Host) -> None:
+def test_a_follow_up_prefills_only_new_tokens(host: Host) -> None:
     first = host.ask("", messages=notebook(*CELLS, "What is imported?"), sampling={"max_tokens": 8})
     assert first["usage"]["cached_tokens"] < 100
     again = host.ask("", messages=notebook(*CELLS, "What is imported?"), sampling={"max_tokens": 8})
@@ -174,7 +174,7 @@ def test_a_follow_up_reads_only_what_is_new(host: Host) -> None:
     assert other["readings"][0]["reused"] == other["usage"]["cached_tokens"]
 
 
-def test_an_edit_in_the_middle_keeps_what_stands_before(host: Host) -> None:
+def test_an_edit_keeps_the_prefix_before_it(host: Host) -> None:
     host.ask("", messages=notebook(*CELLS, "Explain."), sampling={"max_tokens": 4})
     edited = [*CELLS[:5], "edited = True", *CELLS[6:]]
     usage = host.ask("", messages=notebook(*edited, "Explain."), sampling={"max_tokens": 4})["usage"]
@@ -184,7 +184,7 @@ def test_an_edit_in_the_middle_keeps_what_stands_before(host: Host) -> None:
 
 
 @pytest.mark.threat("T29")
-def test_one_user_never_finds_what_another_had_read(host: Host) -> None:
+def test_users_do_not_share_cached_prefixes(host: Host) -> None:
     for salt in ("ann", "bob"):
         usage = host.ask("", messages=notebook(*CELLS[::-1]), salt=salt, sampling={"max_tokens": 4})["usage"]
         assert usage["cached_tokens"] == 0
@@ -288,7 +288,7 @@ def test_a_worker_killed_after_an_answer_costs_memory_only(talker: Path, tmp_pat
     assert again["text"] == first["text"]
 
 
-def test_the_disk_keeps_to_its_size(model: Any, tmp_path: Path) -> None:
+def test_the_disk_stays_within_its_limit(model: Any, tmp_path: Path) -> None:
     from jupyter_mistral.engine.kv.prefix_disk import PrefixDisk
 
     spare = Decoder(model, 256, None)
@@ -304,7 +304,7 @@ def test_the_disk_keeps_to_its_size(model: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("F5")
-def test_an_error_in_the_middle_leaves_the_memory_sound(host: Host) -> None:
+def test_an_error_in_a_forward_leaves_the_memory_intact(host: Host) -> None:
     want = host.ask("", messages=notebook(*CELLS[:4], "Explain."), sampling={"max_tokens": 12})["text"]
     assert host.ask("x " * 17_000)["type"] == "error"
     assert host.ask("Hi.", form={"kind": "json", "schema": {"type": "nonsense"}})["type"] == "error"
@@ -338,7 +338,7 @@ def test_a_sequence_larger_than_the_budget_keeps_its_start(model: Any) -> None:
         (ValueError("can't allocate memory"), False),
     ],
 )
-def test_memory_that_ran_out_is_known_by_its_error(error: Exception, is_so: bool) -> None:
+def test_out_of_memory_errors_are_recognized(error: Exception, is_so: bool) -> None:
     from jupyter_mistral.engine.device.memory import is_out_of_memory
 
     assert is_out_of_memory(error) is is_so

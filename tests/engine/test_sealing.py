@@ -35,7 +35,7 @@ def probe(seal: str) -> dict[str, object]:
 
 @pytest.mark.threat("T1")
 @pytest.mark.parametrize("kind", ["namespace", "seccomp"])
-def test_each_seal_shuts_every_way_out(kind: str) -> None:
+def test_each_seal_blocks_every_way_out(kind: str) -> None:
     told = probe(kind)
     if kind == "namespace" and told["kind"] == "none":
         pytest.skip("this machine lets nobody make a network namespace: only the seccomp seal was tested")
@@ -43,7 +43,7 @@ def test_each_seal_shuts_every_way_out(kind: str) -> None:
 
 
 @pytest.mark.threat("T1")
-def test_without_the_seal_the_same_measurement_finds_the_ways_open() -> None:
+def test_without_the_seal_the_same_check_finds_open_ways() -> None:
     told = probe("off")
     assert told["kind"] == "none" and told["measured"] is False
     assert {"the loopback interface", "a datagram", "libc", "a child process"} <= set(told["open"])  # type: ignore[call-overload]
@@ -54,7 +54,7 @@ def bare(tmp_path: Path) -> Host:
     return Host(tmp_path, is_true=True)
 
 
-def test_hello_comes_first_and_carries_the_measured_seal(bare: Host) -> None:
+def test_hello_comes_first_with_the_verified_seal(bare: Host) -> None:
     assert bare.hello["seal"]["kind"] in ("namespace", "seccomp") and bare.hello["seal"]["measured"] is True
     assert bare.hello["pid"] == bare.process.pid and bare.hello["versions"]["torch"]
     bare.send("ping", id="p")
@@ -63,7 +63,7 @@ def test_hello_comes_first_and_carries_the_measured_seal(bare: Host) -> None:
 
 
 @pytest.mark.threat("T1")
-def test_the_running_worker_sits_in_an_empty_network(bare: Host) -> None:
+def test_the_running_worker_is_in_an_empty_network_namespace(bare: Host) -> None:
     if bare.hello["seal"]["kind"] == "namespace":
         lines = Path(f"/proc/{bare.process.pid}/net/dev").read_text().splitlines()[2:]
         assert [line.split(":")[0].strip() for line in lines] == ["lo"]
@@ -126,21 +126,21 @@ def _lives(pid: int) -> bool:
         to_frame({"type": "generate"}),
     ],
 )
-def test_garbage_ends_the_worker_with_a_word_on_stderr(bare: Host, garbage: bytes) -> None:
+def test_garbage_ends_the_worker_with_a_message_on_stderr(bare: Host, garbage: bytes) -> None:
     bare.socket.sendall(garbage)
     assert bare.process.wait(timeout=20) == 2
     assert "bad frame" in bare.stderr()
     bare.close()
 
 
-def test_kill_9_is_seen_as_a_hang_up(bare: Host) -> None:
+def test_kill_9_closes_the_socket(bare: Host) -> None:
     bare.process.send_signal(signal.SIGKILL)
     assert list(bare.frames(timeout=20)) == []
     bare.close()
 
 
 @pytest.mark.skipif(not zygote.IS_POSSIBLE, reason="tests start their workers as the server does here")
-def test_a_worker_that_tests_fork_is_sealed_alike_and_its_end_is_told(tmp_path: Path, bare: Host) -> None:
+def test_a_forked_worker_is_sealed_too_and_reports_its_end(tmp_path: Path, bare: Host) -> None:
     """What other tests ask (zygote.py) is what the server starts, but for the imports that it finds done."""
     host = Host(tmp_path)
     assert host.hello["seal"] == bare.hello["seal"] and host.hello["versions"] == bare.hello["versions"]

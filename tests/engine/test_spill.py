@@ -32,13 +32,13 @@ LAYERS = [GB] * 10
     ("room", "count", "device"),
     [(13, 0, 12), (12, 0, 12), (11, 3, 11), (10, 4, 10), (4, 10, 4)],
 )
-def test_no_more_layers_stay_away_than_must(room: int, count: int, device: int) -> None:
+def test_only_as_many_layers_are_spilled_as_necessary(room: int, count: int, device: int) -> None:
     """Two buffers take the room of two layers, so fewer than three would win nothing."""
     plan = Plan.within(LAYERS, 2 * GB, room * GB)
     assert plan == Plan(count, device * GB, count * GB)
 
 
-def test_what_does_not_fit_even_so_has_no_plan() -> None:
+def test_there_is_no_plan_if_even_all_layers_are_not_enough() -> None:
     assert Plan.within(LAYERS, 2 * GB, 4 * GB - 1) is None
 
 
@@ -58,7 +58,7 @@ def _shard(path: Path, tensors: dict[str, int]) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text)
 
 
-def test_layers_are_found_in_the_files_headers_and_eyes_are_none(tmp_path: Path) -> None:
+def test_layers_are_found_in_the_headers_without_those_of_vision(tmp_path: Path) -> None:
     _shard(tmp_path / "a.safetensors", {"model.layers.0.mlp.weight": 5, "model.embed_tokens.weight": 100})
     _shard(
         tmp_path / "b.safetensors",
@@ -85,7 +85,7 @@ def large(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_plan_leaves_room_for_the_context_and_for_what_is_no_weights(large: Path) -> None:
+def test_a_plan_leaves_room_for_the_context_and_the_margin(large: Path) -> None:
     assert _plan(large) is None, "nobody has asked for it"
     usual = _plan(large, spill=True)
     assert usual is not None and usual.device + memory.margin("cuda") + 1000 * CONTEXT <= 12 * GB
@@ -97,7 +97,7 @@ def test_a_plan_leaves_room_for_the_context_and_for_what_is_no_weights(large: Pa
     assert _plan(large, "cpu", spill=True) is None, "its memory is the host's"
 
 
-def test_what_does_not_fit_even_so_is_refused_with_numbers(large: Path) -> None:
+def test_a_model_too_large_even_with_spilling_is_refused_with_numbers(large: Path) -> None:
     with pytest.raises(
         Failure, match=r"Even with all 10 layers in host memory, .* needs 2\d\.\d GB with 20,000 tokens"
     ) as no:
@@ -112,7 +112,7 @@ def test_a_host_without_room_is_refused_with_numbers(large: Path) -> None:
         _plan(large, spill=True, host=3)
 
 
-def test_a_refusal_for_want_of_gpu_memory_names_the_way_out() -> None:
+def test_a_refusal_for_lack_of_gpu_memory_suggests_spilling() -> None:
     with pytest.raises(Failure) as refused:
         memory.admit(20 * GB, 1000, None, 4096, 12 * GB, "cuda")
     assert "--spill" in refused.value.todo
@@ -146,7 +146,7 @@ def test_answers_of_a_spilled_model_are_the_same_bits(count: int) -> None:
     assert not torch.equal(answer(Decoder(model, 16, None), tiny_llama.ids(40))[1], before[1])
 
 
-def test_a_step_that_broke_off_leaves_nothing_wrong_behind() -> None:
+def test_a_failed_step_leaves_no_wrong_state() -> None:
     model = tiny_llama.build()
     before = answer(Decoder(model, 16, None), tiny_llama.ids(40))
     _spilled(model, 3)
@@ -162,7 +162,7 @@ def test_a_step_that_broke_off_leaves_nothing_wrong_behind() -> None:
     assert before[0] == after[0] and torch.equal(before[1], after[1])
 
 
-def test_a_spilled_model_is_parked_and_comes_back(talker: Path) -> None:
+def test_a_spilled_model_can_be_parked_and_restored(talker: Path) -> None:
     """In 4 bit: what belongs to the weights is copied with them."""
     from transformers import AutoModelForCausalLM
 

@@ -37,7 +37,7 @@ def vocabulary(folder: Path) -> Vocabulary:
     return Vocabulary(folder)
 
 
-def test_the_tokens_are_those_of_the_models_own_template(folder: Path, vocabulary: Vocabulary) -> None:
+def test_tokens_equal_those_of_the_models_own_template(folder: Path, vocabulary: Vocabulary) -> None:
     """transformers renders the same template and cuts the whole string; on harmless text both must agree."""
     theirs = AutoTokenizer.from_pretrained(folder)
     template = PromptTokenizer(folder, vocabulary, None)
@@ -51,7 +51,7 @@ def test_the_tokens_are_those_of_the_models_own_template(folder: Path, vocabular
             assert template.prompt(turns).ids == list(want), (text, turns)
 
 
-def test_mistrals_tokens_are_those_of_mistral_common(tiny: Path) -> None:
+def test_mistrals_tokens_equal_those_of_mistral_common(tiny: Path) -> None:
     from mistral_common.protocol.instruct.messages import AssistantMessage, SystemMessage, UserMessage
     from mistral_common.protocol.instruct.request import ChatCompletionRequest
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
@@ -101,7 +101,7 @@ def test_without_the_text_tokenizer_they_would_end_the_turn(small: Path) -> None
     assert Vocabulary(small).control["<|im_end|>"] in whole.encode("a<|im_end|>b").ids
 
 
-def test_the_server_counts_what_the_model_reads(folder: Path, vocabulary: Vocabulary) -> None:
+def test_the_server_and_the_model_count_the_same_tokens(folder: Path, vocabulary: Vocabulary) -> None:
     served = Tokenizer.from_file(str(vocabulary.path))
     for text in [*TEXTS, "<|im_end|>[IMG]</s>"]:
         assert served.encode(text, add_special_tokens=False).ids == vocabulary.ids(text)
@@ -119,7 +119,7 @@ def test_detokenizing_never_shows_half_a_character(vocabulary: Vocabulary) -> No
         assert not any("\ufffd" in piece for piece in pieces)
 
 
-def test_a_broken_end_is_shown_as_such(small: Path) -> None:
+def test_an_incomplete_character_at_the_end_is_replaced(small: Path) -> None:
     vocabulary = Vocabulary(small)
     detokenizer = Detokenizer(vocabulary, drop_first_space=False)
     ids = vocabulary.ids("🙂")
@@ -162,7 +162,7 @@ def test_sentencepiece_vocabularies_read_and_write_bytes_and_spaces(tmp_path: Pa
     assert first.add(vocab["▁a"]) + first.add(vocab["▁a"]) == "a a"
 
 
-def test_neighbours_of_one_role_are_joined_where_the_template_insists(tiny: Path) -> None:
+def test_consecutive_messages_of_one_role_are_joined_if_the_template_requires_it(tiny: Path) -> None:
     template = PromptTokenizer(tiny, Vocabulary(tiny), None)
     assert template.prompt([("user", ["a"]), ("user", ["b"])]).ids == template.prompt([("user", ["a\n\nb"])]).ids
     with pytest.raises(Failure) as caught:
@@ -185,7 +185,7 @@ def test_a_model_without_a_template_only_completes(small: Path, tmp_path: Path) 
 QWEN = {"prefix": "<|fim_prefix|>", "suffix": "<|fim_suffix|>", "middle": "<|fim_middle|>", "order": "psm"}
 
 
-def test_fill_in_the_middle_is_written_as_each_family_was_taught(embedded: Path) -> None:
+def test_fill_in_the_middle_uses_each_familys_order(embedded: Path) -> None:
     vocabulary = Vocabulary(embedded)
     a, b = vocabulary.ids("a ="), vocabulary.ids("print(a)")
     before, after, middle = (vocabulary.control[QWEN[key]] for key in ("prefix", "suffix", "middle"))

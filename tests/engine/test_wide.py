@@ -31,7 +31,7 @@ def arguments(is_nested: bool, is_biased: bool = False, rows: int = 320, columns
 
 @pytest.mark.parametrize("is_biased", [False, True])
 @pytest.mark.parametrize("is_nested", [False, True])
-def test_a_product_is_the_true_one_rounded_once(is_nested: bool, is_biased: bool) -> None:
+def test_a_product_is_the_exact_one_rounded_once(is_nested: bool, is_biased: bool) -> None:
     weight, given, more = arguments(is_nested, is_biased)
     states = torch.randn(3, 7, 192, generator=torch.manual_seed(1)).bfloat16()
     want = states.double() @ weight.T + (0 if more["bias"] is None else more["bias"].double())
@@ -44,7 +44,7 @@ def test_a_product_is_the_true_one_rounded_once(is_nested: bool, is_biased: bool
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(320, 192), (192, 320), (4864, 896), (896, 4864), (128, 896)])
-def test_the_bits_of_a_row_do_not_depend_on_who_comes_with_it(rows: int, columns: int) -> None:
+def test_the_bits_of_a_row_do_not_depend_on_other_rows(rows: int, columns: int) -> None:
     _, given, more = arguments(True, False, rows, columns)
     states = torch.randn(300, columns, generator=torch.manual_seed(2)).bfloat16()
     full = wide.four_bit(states, *given, **more)
@@ -53,17 +53,17 @@ def test_the_bits_of_a_row_do_not_depend_on_who_comes_with_it(rows: int, columns
     assert wide.four_bit(states[:0], *given, **more).shape == (0, rows)
 
 
-def test_without_the_filling_they_would(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_padding_they_would(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the test above proves nothing of it; a processor whose sums never differ does not need it."""
     if not wide.is_faster():
         pytest.skip("this processor multiplies bfloat16 by itself, and is not filled up for")
     monkeypatch.setattr(wide, "ROW_GROUP", 1)
     with pytest.raises(AssertionError):
         for rows, columns in ((4864, 896), (896, 4864)):
-            test_the_bits_of_a_row_do_not_depend_on_who_comes_with_it(rows, columns)
+            test_the_bits_of_a_row_do_not_depend_on_other_rows(rows, columns)
 
 
-def test_bitsandbytes_layers_use_it_where_it_is_of_use() -> None:
+def test_bitsandbytes_layers_use_it_where_it_is_faster() -> None:
     made = layer(320, 192, True)
     states = torch.randn(5, 192, generator=torch.manual_seed(3)).bfloat16()
     _, given, more = arguments(True)
@@ -74,7 +74,7 @@ def test_bitsandbytes_layers_use_it_where_it_is_of_use() -> None:
         assert torch.equal(found, wide.four_bit(states, *given, **more))
 
 
-def test_a_kernel_that_bitsandbytes_brings_is_left_alone() -> None:
+def test_bitsandbytes_own_kernel_is_kept() -> None:
     code = (
         "import torch, bitsandbytes; from jupyter_mistral.engine.decode import wide; wide.is_faster = lambda: True;"
         "torch.library.register_kernel(wide.OP, 'cpu', lambda *a, **k: None); print(wide.install())"
@@ -83,7 +83,7 @@ def test_a_kernel_that_bitsandbytes_brings_is_left_alone() -> None:
     assert found.stdout.strip() == "False", found.stderr
 
 
-def test_the_eyes_are_widened_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_vision_layers_are_widened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wide, "is_faster", lambda: True)
     model = torch.nn.ModuleDict(
         {name: torch.nn.Linear(64, 48, dtype=torch.bfloat16) for name in ("vision_tower", "lm_head")}

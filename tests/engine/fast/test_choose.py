@@ -23,18 +23,18 @@ def model() -> Any:
     return tiny_plain.build("llama")
 
 
-def test_on_the_cpu_it_is_off_unless_asked_for(model: Any) -> None:
+def test_on_the_cpu_it_is_off_unless_requested(model: Any) -> None:
     assert fast_path(model, "bf16", "auto") == fast_path(model, "bf16", "off") == (None, "")
     fast, reason = fast_path(model, "bf16", "reference")
     assert fast is not None and not reason and fast.is_on and fast.recorded == [1, 2, 4, 8, 16]
 
 
 @pytest.mark.parametrize("kv", ["int8", "int4"])
-def test_the_check_serves_every_kind_of_keys_and_values(model: Any, kv: str) -> None:
+def test_the_check_supports_every_kv_format(model: Any, kv: str) -> None:
     assert fast_path(model, kv, "reference")[0] is not None
 
 
-def test_what_speaks_against_it_is_told(model: Any, tmp_path: Path) -> None:
+def test_the_reason_against_it_is_reported(model: Any, tmp_path: Path) -> None:
     assert fast_path(model, "bf16", "fastest")[1].startswith("JUPYTER_MISTRAL_DECODE=fastest is none of auto, triton")
     mixtral = tiny_llama.build()
     mixtral.config.model_type = "mixtral"
@@ -54,7 +54,7 @@ def test_what_speaks_against_it_is_told(model: Any, tmp_path: Path) -> None:
         ("linear", lambda found: found[:, 1:], "RuntimeError"),
     ],
 )
-def test_a_kernel_that_computes_something_else_is_found_out(
+def test_a_wrong_kernel_is_detected(
     model: Any, name: str, wrong: Any, reason: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Wrong(Reference):
@@ -69,7 +69,7 @@ def test_a_kernel_that_computes_something_else_is_found_out(
         assert "fast path off: RuntimeError" in capfd.readouterr().err
 
 
-def test_appending_in_the_wrong_place_is_found_out(model: Any) -> None:
+def test_appending_at_the_wrong_position_is_detected(model: Any) -> None:
     class Wrong(Reference):
         @staticmethod
         def rotate_and_append(qkv: torch.Tensor, *given: Any) -> torch.Tensor:
@@ -94,13 +94,13 @@ def test_appending_in_the_wrong_place_is_found_out(model: Any) -> None:
         ({1: 10.0, 2: 15.0, 4: 30.0, 8: 60.0, 16: 120.0}, 1),
     ],
 )
-def test_guesses_are_as_long_as_the_steps_times_allow(times: dict[int, float], width: int) -> None:
+def test_drafts_are_as_long_as_step_times_allow(times: dict[int, float], width: int) -> None:
     assert draft_width(times) == width
     assert draft_width({count: time / 1000 for count, time in times.items()}) == width
 
 
 @pytest.mark.parametrize("longest", [1, 3, 15])
-def test_no_guess_is_longer_than_that(longest: int) -> None:
+def test_no_draft_is_longer_than_its_limit(longest: int) -> None:
     lookup, drafted = Lookup(list(range(40)) * 4, longest), set()
     for n in range(60):
         draft = lookup.draft()
@@ -115,7 +115,7 @@ def test_no_guess_is_longer_than_that(longest: int) -> None:
     assert len(lookup.draft()) == longest
 
 
-def test_the_decoder_tells_how_long_guesses_are(model: Any) -> None:
+def test_the_decoder_knows_the_longest_draft(model: Any) -> None:
     decoder = Decoder(model, 64, None)
     assert decoder.draft == 16
     decoder.fast = FastPath(lambda: FastModel(model, Reference()), "bf16", draft=7)

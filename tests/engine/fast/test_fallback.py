@@ -27,7 +27,7 @@ class Guessing(Lookup):
         return [7, 8, 9]
 
 
-def test_answers_come_through_it(model: Any) -> None:
+def test_answers_use_the_fast_path(model: Any) -> None:
     counting = Broken()
     fast = fast_of(model, counting)
     found = answer(Decoder(model, 32, None, fast=fast), PROMPT, tokens=40)[0]
@@ -37,9 +37,7 @@ def test_answers_come_through_it(model: Any) -> None:
 
 
 @pytest.mark.parametrize("kv", ["bf16", "int8"])
-def test_a_step_that_fails_is_done_again_the_ordinary_way(
-    model: Any, kv: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_step_is_repeated_by_the_model(model: Any, kv: str, capfd: pytest.CaptureFixture[str]) -> None:
     broken = Broken()
     decoder = Decoder(model, 64, None, kv, fast=fast_of(model, broken, kv))
     rows = rows_of(decoder, 60, 30)
@@ -66,13 +64,13 @@ def test_a_step_that_fails_is_done_again_the_ordinary_way(
     assert broken.calls == calls, "off for good"
 
 
-def test_an_answer_goes_on_where_it_failed(model: Any) -> None:
+def test_an_answer_continues_after_the_fast_path_failed(model: Any) -> None:
     fast = fast_of(model, Broken(at=3 + 1))
     want = answer(Decoder(model, 64, None), PROMPT, tokens=30)[0]
     assert answer(Decoder(model, 64, None, fast=fast), PROMPT, tokens=30)[0] == want and not fast.is_on
 
 
-def test_out_of_memory_is_not_its_fault(model: Any) -> None:
+def test_running_out_of_memory_does_not_switch_it_off(model: Any) -> None:
     broken = Broken(error=torch.OutOfMemoryError)
     fast = fast_of(model, broken)
     decoder = Decoder(model, 64, None, fast=fast)
@@ -84,7 +82,7 @@ def test_out_of_memory_is_not_its_fault(model: Any) -> None:
     assert len(decoder.forward([row.step([1, 2])])[0]) == 2
 
 
-def test_steps_go_in_groups_of_sixteen_and_the_rest_the_ordinary_way(model: Any) -> None:
+def test_steps_are_grouped_by_sixteen_tokens_and_the_rest_uses_the_model(model: Any) -> None:
     decoder = Counted(model, 64, None, "int8", fast=fast_of(model, kv="int8"))
     rows = rows_of(decoder, 20, 30, 40, 50, 60)
     decoder.counts = []
@@ -100,7 +98,7 @@ def test_steps_go_in_groups_of_sixteen_and_the_rest_the_ordinary_way(model: Any)
         assert choose.relative_error(scores, want) < 0.06
 
 
-def test_who_reads_a_prompt_takes_the_others_along(model: Any) -> None:
+def test_a_prefill_takes_the_others_into_its_forward(model: Any) -> None:
     from jupyter_mistral.engine.prompt import Prompt
 
     decoder = Counted(model, 64, None, fast=fast_of(model))

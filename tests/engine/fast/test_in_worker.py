@@ -32,7 +32,7 @@ def fast_host(request: pytest.FixtureRequest, tiny: Path, tmp_path_factory: pyte
     host.close()
 
 
-def test_a_worker_answers_through_it_alone_and_together(fast_host: Any) -> None:
+def test_a_worker_answers_one_and_several_requests_with_it(fast_host: Any) -> None:
     questions = ["What is a list?", "Count to ten. " * 12, "Explain import os."]
     alone = [fast_host.ask(question) for question in questions]
     assert all(end["type"] == "end" and end["text"] for end in alone)
@@ -57,7 +57,7 @@ def test_a_worker_answers_through_it_alone_and_together(fast_host: Any) -> None:
     assert order != sorted(order, key=names.index), "their texts came in turns"
 
 
-def test_a_worker_stops_within_a_token_and_knows_what_it_has_read(fast_host: Any) -> None:
+def test_a_worker_stops_within_a_token_and_keeps_its_cache(fast_host: Any) -> None:
     question = "word " * 150
     asked = fast_host.send(
         "generate",
@@ -75,7 +75,7 @@ def test_a_worker_stops_within_a_token_and_knows_what_it_has_read(fast_host: Any
     assert fast_host.ask(question, sampling={"max_tokens": 4})["text"] == again["text"]
 
 
-def test_a_worker_tells_why_it_is_off(tiny: Path, tmp_path: Path) -> None:
+def test_a_worker_reports_why_it_is_off(tiny: Path, tmp_path: Path) -> None:
     host = Host(tmp_path, JUPYTER_MISTRAL_DECODE="soon")
     told = _load(host, tiny)[-1]
     assert told.startswith("first steps; fast path off: JUPYTER_MISTRAL_DECODE=soon is none of")

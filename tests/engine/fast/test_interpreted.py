@@ -13,7 +13,7 @@ from effort import IS_ALL
 FILES = sorted((Path(__file__).parent / "interpreted").glob("*.py"))
 
 
-def test_kernels_give_what_their_references_give() -> None:
+def test_kernels_equal_their_references() -> None:
     pytest.importorskip("triton")
     effort = [] if IS_ALL else ["-m", "not slow"]
     command = [

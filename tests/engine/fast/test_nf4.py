@@ -42,14 +42,14 @@ def unpacked(one: Linear4bit) -> torch.Tensor:
 
 
 @BOTH
-def test_the_numbers_are_those_of_bitsandbytes_to_the_bit(is_nested: bool) -> None:
+def test_the_numbers_equal_bitsandbytes_to_the_bit(is_nested: bool) -> None:
     one = layer(100, 192, is_nested)
     assert torch.equal(nf4.dequantize(nf4.of(one)), unpacked(one))
     assert torch.equal(nf4.dequantize(nf4.of(one.weight), slice(30, 50)), unpacked(one)[30:50])
 
 
 @BOTH
-def test_the_reference_is_bitsandbytes_linear_but_for_its_rounding(is_nested: bool) -> None:
+def test_the_reference_equals_bitsandbytes_except_for_rounding(is_nested: bool) -> None:
     one, x = layer(4100, 192, is_nested, is_biased=True), random(3, 192)
     found, theirs = nf4.linear(x, nf4.of(one), one.bias).double(), one(x).double()
     exact = x.double() @ unpacked(one).double().T + one.bias.double()
@@ -81,7 +81,7 @@ def test_joined_layers_share_their_bytes_and_compute_the_same_bits(is_nested: bo
 
 
 @BOTH
-def test_what_bitsandbytes_writes_is_read(is_nested: bool) -> None:
+def test_weights_saved_by_bitsandbytes_are_read(is_nested: bool) -> None:
     layers = projections(is_nested)
     joined = nf4.fuse(layers)
     layers[1].weight.data[:] = 0x77  # all zeros, in nf4
@@ -133,9 +133,7 @@ def misfits() -> Iterator[tuple[str, list[torch.nn.Module]]]:
 
 
 @pytest.mark.parametrize(("reason", "layers"), list(misfits()), ids=lambda part: part if isinstance(part, str) else "")
-def test_what_is_stored_otherwise_is_refused_with_a_reason_and_left_alone(
-    reason: str, layers: list[torch.nn.Module]
-) -> None:
+def test_other_weights_are_refused_with_a_reason_and_unchanged(reason: str, layers: list[torch.nn.Module]) -> None:
     places = [one.weight.data_ptr() for one in layers]
     with pytest.raises(nf4.Unfit, match=reason):
         nf4.fuse(layers)
@@ -189,7 +187,7 @@ def test_the_decoder_by_bytes_looks_up_the_table() -> None:
         assert found == expected
 
 
-def test_the_stretched_table_is_nearer_than_bfloat16_is_to_the_table_itself() -> None:
+def test_the_scaled_table_is_closer_than_plain_bfloat16() -> None:
     from jupyter_mistral.engine.fast import nf4_triton
 
     table = torch.tensor(nf4.TABLE, dtype=torch.float64)
@@ -199,7 +197,7 @@ def test_the_stretched_table_is_nearer_than_bfloat16_is_to_the_table_itself() ->
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_24b_models_matrices_are_cut_so_that_each_column_is_read_once(name: str) -> None:
+def test_a_24b_models_plans_read_each_column_once(name: str) -> None:
     rows, columns = SHAPES[name]
     for cut in candidates(rows, columns):
         per, groups = cut.per(columns), columns // 64
@@ -213,12 +211,12 @@ def test_a_24b_models_matrices_are_cut_so_that_each_column_is_read_once(name: st
 
 
 @pytest.mark.parametrize("columns", [64, 576, 896, 1088, 5120])
-def test_no_cut_leaves_a_program_without_work(columns: int) -> None:
+def test_no_plan_leaves_a_program_without_work(columns: int) -> None:
     assert all(cut.is_fit(rows, columns) for rows in (1, 64, 1000) for cut in candidates(rows, columns))
 
 
 @BOTH
-def test_the_quickest_cut_is_kept_for_matrices_of_the_shape(is_nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fastest_plan_is_kept_for_the_shape(is_nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Times come from a stand-in. Matrices of the shape that store their scales the other way keep theirs."""
     from jupyter_mistral.engine.fast import nf4_plan, nf4_triton
 

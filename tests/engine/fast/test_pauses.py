@@ -38,7 +38,7 @@ def test_an_adapter_in_use_pauses_it(model: Any) -> None:
     assert len(decoder.counts) == before + 1 and fast.is_on and fast.recorded == [1]
 
 
-def test_parking_lets_go_of_it_and_an_adapter_still_pauses_it_after(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parking_drops_the_weights_and_an_adapter_still_pauses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     model, built = tiny_plain.build("llama", is_dense=True), []
 
     def build() -> FastModel:
@@ -72,7 +72,7 @@ def test_parking_lets_go_of_it_and_an_adapter_still_pauses_it_after(monkeypatch:
     assert not decoder.counts and fast.recorded == [1]
 
 
-def test_weights_that_no_longer_fit_after_parking_switch_it_off(model: Any) -> None:
+def test_weights_that_are_unsupported_after_parking_switch_it_off(model: Any) -> None:
     fast = fast_of(model)
     fast.pause("parked", keeps_weights=False)
     model.config.hidden_act = "gelu"

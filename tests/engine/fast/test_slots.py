@@ -113,7 +113,7 @@ def same(a: list[Any], b: list[Any]) -> bool:
 
 
 @pytest.mark.parametrize("counts", [[1] * 70, [3, 8, 1, 4, 16, 16, 16, 1, 15, 16, 16, 16, 16, 5]])
-def test_steps_leave_what_forwards_leave(kind: str, counts: list[int]) -> None:
+def test_steps_leave_the_same_state_as_forwards(kind: str, counts: list[int]) -> None:
     plain, fast, slots = empty(kind), empty(kind), Slots(LAYERS, 16, kind, "cpu")
     text, at = Text(30 + sum(counts)), 30
     for sequence in (plain, fast):
@@ -136,7 +136,7 @@ def test_an_unused_sequence_does_not_fit(kind: str) -> None:
     assert Slots.fits([(empty(kind), 1)])
 
 
-def test_two_sequences_and_padding_keep_to_themselves(kind: str) -> None:
+def test_two_sequences_and_padding_do_not_mix(kind: str) -> None:
     """Padding is not a number here; each sequence is as if it were alone."""
     slots = Slots(LAYERS, 8, kind, "cpu")
     texts = Text(200, 1), Text(60, 2)
@@ -174,7 +174,7 @@ def test_a_rejected_draft_leaves_no_trace(kind: str, length: int) -> None:
     assert same(state(plain), state(fast))
 
 
-def test_blocks_that_steps_wrote_come_back_elsewhere(kind: str) -> None:
+def test_blocks_written_by_steps_are_restored_elsewhere(kind: str) -> None:
     text, slots, fast = Text(150), Slots(LAYERS, 1, kind, "cpu"), empty(kind)
     for at in range(130):
         step(slots, [(fast, 1)], text.qkv[:, at : at + 1])
@@ -188,7 +188,7 @@ def test_blocks_that_steps_wrote_come_back_elsewhere(kind: str) -> None:
     assert torch.equal(step(slots, [(fast, 1)], new), step(slots, [(other, 1)], new))
 
 
-def test_buffers_grow_between_steps_and_the_device_is_told(kind: str) -> None:
+def test_buffers_grow_between_steps_and_addresses_are_updated(kind: str) -> None:
     """Across 512 tokens, where every buffer is made anew; what the device reads stays where it is."""
     text, slots = Text(530), Slots(LAYERS, 2, kind, "cpu")
     plain, fast = empty(kind), empty(kind)

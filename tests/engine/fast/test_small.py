@@ -15,7 +15,7 @@ def random(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("of", [LlamaRMSNorm, Qwen3RMSNorm])
-def test_norms_are_transformers(of: type[torch.nn.Module]) -> None:
+def test_norms_equal_transformers(of: type[torch.nn.Module]) -> None:
     x, delta, module = random(5, 576), random(5, 577)[:, 1:], of(576, eps=1e-5)
     module.weight.data = random(576)
     assert torch.equal(small.rms_norm(x, module.weight, 1e-5), module(x))
@@ -23,12 +23,12 @@ def test_norms_are_transformers(of: type[torch.nn.Module]) -> None:
     assert torch.equal(added, x + delta) and torch.equal(normed, module(x + delta))
 
 
-def test_silu_mul_is_what_a_gated_layer_does() -> None:
+def test_silu_mul_equals_a_gated_layer() -> None:
     gate, up = random(3, 100), random(3, 101)[:, 1:]
     assert torch.equal(small.silu_mul(torch.cat([gate, up], 1)), functional.silu(gate) * up)
 
 
-def test_heads_turn_as_in_transformers() -> None:
+def test_heads_are_rotated_as_in_transformers() -> None:
     query, cos, sin = random(6, 4, 64), *(torch.cat([random(6, n), random(6, n)], 1) for n in (32, 32))
     expected, _ = apply_rotary_pos_emb(query.transpose(0, 1)[None], query.transpose(0, 1)[None], cos[None], sin[None])
     assert torch.equal(small.rotate(query, cos, sin), expected[0].transpose(0, 1))

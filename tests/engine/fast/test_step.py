@@ -65,14 +65,14 @@ def test_steps_of_every_architecture_give_its_scores(kind: str, is_nested: bool)
 
 
 @pytest.mark.parametrize("kv", [kind for kind in KV_KINDS if kind != "bf16"])
-def test_steps_read_and_write_every_kind_of_keys_and_values(kv: str) -> None:
+def test_steps_read_and_write_every_kv_format(kv: str) -> None:
     model = tiny_plain.build("llama")
     fast = fast_of(model, kv)
     # 70 tokens are known: the fifth step fills a block of 64, the last two stand behind it
     assert worst(Decoder(model, 64, None, kv), fast, [16, 16, 16, 8, 2, 1, 4]) < NEAR[kv] and fast.is_on
 
 
-def test_layers_in_16_bit_and_mixed_ones_are_taken_too() -> None:
+def test_16_bit_and_mixed_layers_are_supported() -> None:
     dense = tiny_plain.build("qwen2", is_dense=True)
     assert worst(Decoder(dense, 64, None), fast_of(dense), [1, 16]) < NEAR["bf16"]
     mixed = tiny_plain.build("qwen2")
@@ -80,7 +80,7 @@ def test_layers_in_16_bit_and_mixed_ones_are_taken_too() -> None:
     assert worst(Decoder(mixed, 64, None), fast_of(mixed), [1, 16]) < NEAR["bf16"]
 
 
-def test_a_head_of_8_bit_is_near_the_full_one() -> None:
+def test_an_8_bit_head_is_close_to_the_full_one() -> None:
     model = tiny_plain.build("llama")
     full, small = fast_of(model), fast_of(model, head="int8")
     decoder = Decoder(model, 64, None)
@@ -91,7 +91,7 @@ def test_a_head_of_8_bit_is_near_the_full_one() -> None:
     assert weight.weight.dtype == torch.int8 and weight.weight.abs().amax() == 127
 
 
-def test_the_models_own_weights_become_views_and_its_answers_stay() -> None:
+def test_the_models_weights_become_views_and_its_answers_stay_the_same() -> None:
     """No second copy; transformers' forward reads the same bytes from their new place."""
     ids = [(5 * i) % 500 for i in range(70)]
     before = answer(Decoder(tiny_plain.build("qwen3"), 64, None), ids)
@@ -123,7 +123,7 @@ def test_the_models_own_weights_become_views_and_its_answers_stay() -> None:
         (lambda model: model.model.embed_tokens.double(), "its embeddings are torch.float64"),
     ],
 )
-def test_a_model_of_another_kind_is_refused_with_its_reason(change: Callable[[Any], Any], reason: str) -> None:
+def test_an_unsupported_model_is_refused_with_a_reason(change: Callable[[Any], Any], reason: str) -> None:
     model = tiny_plain.build("llama")
     FastModel(model, Reference())
     change(model)

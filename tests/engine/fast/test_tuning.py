@@ -48,7 +48,7 @@ class Tuning:
         return Counting
 
 
-def test_cuts_are_chosen_once_for_each_shape_before_the_first_step(
+def test_plans_are_chosen_once_per_shape_before_the_first_step(
     model: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Queries, keys and values are one matrix, and so are gate and up; the others of a shape are the other layers'."""
@@ -70,7 +70,7 @@ def test_cuts_are_chosen_once_for_each_shape_before_the_first_step(
     assert "engine: 384 x 128 in 4 bit: Plan(halves=2, groups=2, splits=1, stages=4)" in told and "128 x 192" in told
 
 
-def test_nested_and_plain_scales_and_a_head_in_4_bit_are_shapes_of_their_own(model: Any) -> None:
+def test_nested_and_plain_scales_and_a_4_bit_head_are_separate_shapes(model: Any) -> None:
     plain = tiny_plain.build("llama", is_nested=False)
     model.model.layers[1] = plain.model.layers[1]
     model.lm_head = plain.model.layers[2].mlp.gate_proj
@@ -83,9 +83,7 @@ def test_nested_and_plain_scales_and_a_head_in_4_bit_are_shapes_of_their_own(mod
     ]
 
 
-def test_a_timing_that_fails_leaves_the_rules_cuts_and_the_fast_path(
-    model: Any, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_timing_keeps_the_rules_plans_and_the_fast_path(model: Any, capfd: pytest.CaptureFixture[str]) -> None:
     tuning = Tuning(fails_at=2)
     fast, reason = fast_path(model, "bf16", "reference", tuning)
     assert fast is not None and fast.is_on and not reason and len(tuning.given) == 2
@@ -93,12 +91,12 @@ def test_a_timing_that_fails_leaves_the_rules_cuts_and_the_fast_path(
     assert "engine: tiles by rule: RuntimeError" in told and "384 x 128" in told and "no-such-cut" not in told
 
 
-def test_no_shape_is_begun_when_the_time_is_over(model: Any) -> None:
+def test_no_shape_is_started_after_the_deadline(model: Any) -> None:
     tuning = Tuning()
     assert list(tuned(FastModel(model, Reference()).matrices, tuning, seconds=0.0)) == [] == tuning.given
 
 
-def test_cuts_are_timed_only_where_kernels_are_compiled() -> None:
+def test_plans_are_timed_only_where_kernels_are_compiled() -> None:
     pytest.importorskip("triton")
     from jupyter_mistral.engine.fast import nf4_triton
 

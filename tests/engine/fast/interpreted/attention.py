@@ -87,7 +87,7 @@ def error(found: torch.Tensor, exact: torch.Tensor) -> float:
         ],
     ),
 )
-def test_answers_are_as_near_to_exact_ones_as_torchs(
+def test_outputs_are_as_close_to_exact_ones_as_torchs(
     kind: str, heads: int, group: int, size: int, parts: list[tuple[int, int]]
 ) -> None:
     step = Step(kind, heads, group, size, held(kind, heads, size, *parts), 8)
@@ -96,7 +96,7 @@ def test_answers_are_as_near_to_exact_ones_as_torchs(
 
 
 @pytest.mark.parametrize(("kind", "size"), first(1, [("int4", 32), ("bf16", 96), ("bf16", 80), ("int8", 32)]))
-def test_heads_of_other_sizes_fit(kind: str, size: int) -> None:
+def test_heads_of_other_sizes_work(kind: str, size: int) -> None:
     step = Step(kind, 2, 2, size, held(kind, 2, size, (150, 2)), 2)
     assert error(step.attend(), step.exact) < MOST_ERROR
 

@@ -70,7 +70,7 @@ def test_joined_layers_keep_their_own_scales(columns: int) -> None:
 
 
 @pytest.mark.slow
-def test_every_cut_gives_the_same() -> None:
+def test_every_plan_gives_the_same_result() -> None:
     weight, x = nf4.of(layer(100, 512, True)), random(2, 512)
     exact = promised(x, weight, None)
     for halves, groups, splits in ((1, 2, 4), (4, 4, 1), (2, 4, 2), (1, 4, 16)):
@@ -78,7 +78,7 @@ def test_every_cut_gives_the_same() -> None:
         assert bool(((found - exact).abs() <= ROUNDING * exact.abs() + 1e-5 * exact.abs().max()).all())
 
 
-def test_shared_rows_are_counted_anew_in_each_call() -> None:
+def test_counters_of_shared_rows_are_reset_in_each_call() -> None:
     weight, x = nf4.of(layer(40, 1024, False)), random(1, 1024)
     first = nf4_triton.linear(x, weight)
     assert torch.equal(nf4_triton.linear(x, weight), first)

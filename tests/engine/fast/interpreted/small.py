@@ -30,7 +30,7 @@ def differing(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("columns", first(1, [576, 896, 5120]))
-def test_norms_are_the_references(columns: int) -> None:
+def test_norms_equal_the_references(columns: int) -> None:
     x, delta, weight = random(2, columns), random(2, columns), random(columns)
     # the same sum in another order: now and then the last bit
     assert differing(small_triton.rms_norm(x, weight, 1e-5), small.rms_norm(x, weight, 1e-5)) < 0.01
@@ -39,7 +39,7 @@ def test_norms_are_the_references(columns: int) -> None:
 
 
 @pytest.mark.parametrize("columns", first(1, [1536, 9000]))
-def test_silu_mul_is_the_reference(columns: int) -> None:
+def test_silu_mul_equals_the_reference(columns: int) -> None:
     gate_up = 4 * random(2, 2 * columns)
     assert differing(small_triton.silu_mul(gate_up), small.silu_mul(gate_up)) < 0.01
 
@@ -68,7 +68,7 @@ def sequences(kind: str, heads: int, size: int, lengths: list[int]) -> list[Sequ
         ],
     ),
 )
-def test_appending_is_the_reference(kind: str, size: int, is_normed: bool) -> None:
+def test_appending_equals_the_reference(kind: str, size: int, is_normed: bool) -> None:
     """With padding, of two sequences, from the middle and from the start of a block; bits are equal, but for a norm's."""
     kv_heads, heads, most = 2, 2, 4
     qkv = random(most, (heads + 2 * kv_heads) * size)

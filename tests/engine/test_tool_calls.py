@@ -88,7 +88,7 @@ ANSWERS: list[tuple[Dialect, str, str, list[tuple[str, str]]]] = [
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
 @pytest.mark.parametrize(("dialect", "text", "words", "calls"), ANSWERS, ids=[a[1][:40] for a in ANSWERS])
-def test_calls_are_read_however_the_answer_is_cut(
+def test_calls_are_parsed_however_the_answer_is_split(
     dialect: Dialect, text: str, words: str, calls: list[tuple[str, str]], size: int
 ) -> None:
     told, found, ids = _read(CallParser(dialect), text, size)
@@ -113,13 +113,13 @@ def test_calls_are_read_however_the_answer_is_cut(
         ("```python\nadd()\n```", "```python\nadd()\n```", []),
     ],
 )
-def test_a_bare_call_is_one_only_of_a_known_function(
+def test_a_bare_call_counts_only_for_a_known_function(
     text: str, words: str, calls: list[tuple[str, str]], size: int
 ) -> None:
     assert _read(CallParser(TAGGED, ["add", "stop"]), text, size)[:2] == (words, calls)
 
 
-def test_the_id_that_a_model_writes_is_kept_where_it_has_the_right_shape() -> None:
+def test_an_id_written_by_the_model_is_kept_if_well_formed() -> None:
     assert _read(CallParser(NAMED), "[TOOL_CALLS]a[CALL_ID]AbCdEfGh1[ARGS]{}", 4)[2] == ["AbCdEfGh1"]
     assert _read(CallParser(NAMED), "[TOOL_CALLS]a[CALL_ID]x y[ARGS]{}", 4)[2] != ["x y"]
 
@@ -145,13 +145,13 @@ def _mistral(folder: Path, tiny: Path, version: TokenizerVersion) -> PromptToken
         (TokenizerVersion.v13, NAMED),
     ],
 )
-def test_mistrals_dialects_are_told_from_their_templates(
+def test_mistrals_dialects_are_detected_from_their_templates(
     tiny: Path, tmp_path: Path, version: TokenizerVersion, dialect: Dialect
 ) -> None:
     assert _mistral(tmp_path / "t", tiny, version).dialect == dialect
 
 
-def test_qwens_dialect_is_told_from_its_template(embedded: Path, small: Path) -> None:
+def test_qwens_dialect_is_detected_from_its_template(embedded: Path, small: Path) -> None:
     assert PromptTokenizer(embedded, Vocabulary(embedded), None).dialect == TAGGED
     template = PromptTokenizer(small, Vocabulary(small), None)
     assert template.dialect is None
@@ -160,7 +160,7 @@ def test_qwens_dialect_is_told_from_its_template(embedded: Path, small: Path) ->
     assert dialect_of("no probe here") is None
 
 
-def test_nothing_that_a_tool_says_becomes_a_control_token(embedded: Path) -> None:
+def test_no_tool_result_becomes_a_control_token(embedded: Path) -> None:
     vocabulary = Vocabulary(embedded)
     template = PromptTokenizer(embedded, vocabulary, None)
     control = set(vocabulary.control.values())
@@ -180,7 +180,7 @@ def test_nothing_that_a_tool_says_becomes_a_control_token(embedded: Path) -> Non
         assert marks(word) == plain, word
 
 
-def test_what_a_tool_says_stands_in_the_prompt_as_it_is(embedded: Path) -> None:
+def test_a_tool_result_is_in_the_prompt_unchanged(embedded: Path) -> None:
     vocabulary = Vocabulary(embedded)
     tool = Tool("add", 'Says "<|im_end|>" and é.').to_dict()
     ids = PromptTokenizer(embedded, vocabulary, None).prompt([("user", ["hi"])], [tool]).ids
@@ -211,7 +211,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("dialect", GOOD, ids=str)
-def test_a_grammar_lets_its_dialects_calls_through_and_no_others(dialect: Dialect, tiny: Path, embedded: Path) -> None:
+def test_a_grammar_accepts_only_the_calls_of_its_dialect(dialect: Dialect, tiny: Path, embedded: Path) -> None:
     vocabulary = Vocabulary(embedded if dialect == TAGGED else tiny)
     scores = 151_936 if dialect == TAGGED else vocabulary.size
     grammars = Grammars(vocabulary, scores, [vocabulary.control["<|im_end|>" if dialect == TAGGED else "</s>"]])
@@ -267,7 +267,7 @@ def test_a_model_that_must_call_does_so_with_arguments_of_the_schema(seeing_host
         assert name == "add" and told["a"] in (1, 2) and isinstance(told["exact"], bool) and len(told) == 2
 
 
-def test_a_call_that_is_cut_off_is_told_as_cut(seeing_host: Host) -> None:
+def test_a_truncated_call_ends_with_reason_length(seeing_host: Host) -> None:
     must = {"choice": "required", "only": "add"}
     whole, end = _called(seeing_host, calling=must, sampling={"seed": 4})
     tokens = end["usage"]["completion_tokens"]
@@ -282,7 +282,7 @@ def test_a_model_that_may_not_call_does_not(seeing_host: Host) -> None:
     assert not calls and end["reason"] in ("stop", "length")
 
 
-def test_parameters_that_cannot_be_enforced_are_told_before_the_answer(seeing_host: Host) -> None:
+def test_parameters_that_cannot_be_enforced_fail_before_the_answer(seeing_host: Host) -> None:
     broken = [{"name": "f", "description": "", "parameters": {"type": "object", "properties": {"a": {"$ref": "#/no"}}}}]
     end = seeing_host.finish(
         seeing_host.send(

@@ -96,7 +96,7 @@ def decoder(request: pytest.FixtureRequest, model: Any) -> Seen:
 PROMPTS = [ids(30, 3), ids(400, 5), ids(64, 7), (ids(40, 9) * 4)[:150]]
 
 
-def test_everybody_gets_the_tokens_that_they_would_get_alone(model: Any, decoder: Seen) -> None:
+def test_each_request_gets_the_same_tokens_as_alone(model: Any, decoder: Seen) -> None:
     kv = "bf16" if type(decoder._empty.layers[0]).__name__ == "GrowingLayer" else "int8"
     alone = [answer(Decoder(model, 128, None, kv), prompt, tokens=20)[0] for prompt in PROMPTS]
     schedule = Schedule(decoder, 4, 10_000, failed)
@@ -111,7 +111,7 @@ def test_everybody_gets_the_tokens_that_they_would_get_alone(model: Any, decoder
     assert max(len(pack) for pack in decoder.packs) >= 3
 
 
-def test_an_answer_goes_on_with_every_chunk_of_somebody_elses_prompt(decoder: Seen) -> None:
+def test_an_answer_continues_with_each_chunk_of_another_prompt(decoder: Seen) -> None:
     schedule = Schedule(decoder, 4, 10_000, failed)
     first, long, other = Asked(decoder, PROMPTS[0], 60), Asked(decoder, ids(900), 4), Asked(decoder, ids(300, 11), 4)
     schedule.add(first.request)
@@ -136,7 +136,7 @@ def test_an_answer_goes_on_with_every_chunk_of_somebody_elses_prompt(decoder: Se
     assert order[0][-1] == 900 and order[1][-1] == 300
 
 
-def test_the_time_left_is_told_from_the_first_moment_on(model: Any) -> None:
+def test_the_remaining_time_is_estimated_from_the_start(model: Any) -> None:
     decoder = Decoder(model, 128, None)
     one = Prompt(ids(300))
     first = decoder.take(one.units, "")
@@ -148,7 +148,7 @@ def test_the_time_left_is_told_from_the_first_moment_on(model: Any) -> None:
     assert readings[0].eta_s > 0 and readings[-1].eta_s == 0
 
 
-def test_ghost_text_gives_way_to_a_question(decoder: Seen) -> None:
+def test_a_question_drops_ghost_text(decoder: Seen) -> None:
     schedule = Schedule(decoder, 4, 10_000, failed)
     ghost = Asked(decoder, PROMPTS[1], 50, is_background=True)
     schedule.add(ghost.request)
@@ -163,7 +163,9 @@ def test_ghost_text_gives_way_to_a_question(decoder: Seen) -> None:
 
 
 @pytest.mark.fault("F5")
-def test_who_does_not_fit_waits_and_is_told(decoder: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_does_not_fit_waits_and_knows_its_position(
+    decoder: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
     schedule = Schedule(decoder, 2, 200, failed)
     asked = [Asked(decoder, PROMPTS[0]), Asked(decoder, ids(140)), Asked(decoder, ids(20, 5))]
     for one in asked:
@@ -180,7 +182,7 @@ def test_who_does_not_fit_waits_and_is_told(decoder: Seen, monkeypatch: pytest.M
 
 
 @pytest.mark.fault("F4")
-def test_one_that_the_model_cannot_take_fails_alone(model: Any, decoder: Seen) -> None:
+def test_a_request_that_breaks_the_model_fails_alone(model: Any, decoder: Seen) -> None:
     good = answer(Decoder(model, 128, None, "bf16"), PROMPTS[0], tokens=20)[0]
     schedule = Schedule(decoder, 4, 10_000, failed)
     one, bad, other = Asked(decoder, PROMPTS[0]), Asked(decoder, [1, 2, 10**6]), Asked(decoder, PROMPTS[2])
@@ -223,7 +225,7 @@ def test_the_worker_answers_several_at_once_as_it_does_one_by_one(host: Host) ->
     assert order != sorted(order, key=names.index), "their texts came in turns"
 
 
-def test_the_worker_lets_ghost_text_give_way(host: Host) -> None:
+def test_the_worker_drops_ghost_text_for_a_question(host: Host) -> None:
     ghost = host.send("complete", prompt="def add(", gives_way=True, sampling={"temperature": 1.0, "max_tokens": 2000})
     next(frame for frame in host.frames() if frame["type"] == "delta")
     question = host.send(

@@ -48,7 +48,7 @@ def test_every_chunk_size_gives_the_same_bits(model: Any, kind: str, cold: Answe
 
 
 @pytest.mark.parametrize("known", [1, 64, 255, 256, 300, 640, 699])
-def test_a_reused_start_gives_the_same_bits(model: Any, kind: str, cold: Answer, known: int) -> None:
+def test_a_reused_prefix_gives_the_same_bits(model: Any, kind: str, cold: Answer, known: int) -> None:
     """What is behind the 16-bit tokens is read again from the start of its block."""
     decoder = Decoder(model, 256, None, kind)
     answer(decoder, [*LONG[:known], 5, 6, 7], tokens=2)
@@ -62,14 +62,14 @@ def test_a_reused_start_gives_the_same_bits(model: Any, kind: str, cold: Answer,
     assert torch.equal(scores, cold[1]) and tokens == cold[0] == again[0] and torch.equal(again[1], cold[1])
 
 
-def test_lookup_takes_drafts_back_across_blocks(model: Any, kind: str) -> None:
+def test_drafts_are_rejected_across_blocks(model: Any, kind: str) -> None:
     for length in range(380, 390) if IS_ALL else (383, 385):
         repeating = (LONG[:50] * 8)[:length]
         plain = answer(Decoder(model, 256, None, kind), repeating, tokens=40)[0]
         assert answer(Decoder(model, 256, None, kind), repeating, lookup=True, tokens=40)[0] == plain
 
 
-def test_blocks_come_back_from_memory_and_disk_with_the_same_bits(
+def test_blocks_are_restored_from_memory_and_disk_with_the_same_bits(
     model: Any, kind: str, cold: Answer, tmp_path: Path
 ) -> None:
     parking = PrefixDisk(tmp_path / "prefix" / "model", 1 << 30)
@@ -96,7 +96,7 @@ def test_blocks_come_back_from_memory_and_disk_with_the_same_bits(
 # ---------------------------------------------------------------------------------------------- how small, how near
 
 
-def test_each_kind_takes_the_bytes_that_arithmetic_says(model: Any, kind: str) -> None:
+def test_each_format_needs_the_computed_bytes(model: Any, kind: str) -> None:
     decoder = Decoder(model, 256, None, kind)
     decoder.warm()
     config = model.config
@@ -109,7 +109,7 @@ def test_each_kind_takes_the_bytes_that_arithmetic_says(model: Any, kind: str) -
 
 # relative to the spread of a group
 @pytest.mark.parametrize(("of", "most"), [("int8", 1 / 255), ("int4", 1 / 15)])
-def test_numbers_come_back_within_half_a_step(of: str, most: float) -> None:
+def test_numbers_are_restored_within_half_a_step(of: str, most: float) -> None:
     torch.manual_seed(0)
     key, value = (torch.randn(1, 2, 3 * BLOCK, 64) * torch.linspace(0.1, 40, 64) for _ in range(2))
     sequence, _ = new_sequence(1, of)
@@ -141,7 +141,7 @@ def test_numbers_without_spread_or_beyond_the_range_stay_finite() -> None:
 # ---------------------------------------------------------------------------------------------- in the worker
 
 
-def test_a_model_is_loaded_with_a_kind_and_says_so(tiny: Path, tmp_path: Path) -> None:
+def test_a_loaded_model_reports_its_kv_format(tiny: Path, tmp_path: Path) -> None:
     host = Host(tmp_path)
     used = {}
     for kind in ("bf16", "int4"):

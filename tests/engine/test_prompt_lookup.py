@@ -35,7 +35,7 @@ def _shares(how: Sampling, draft: int | None, allowed: torch.Tensor | None = Non
 
 @pytest.mark.parametrize("draft", first(3, [3, 0, 4, 1, 2, 5]))
 @pytest.mark.parametrize("how", [{}, {"temperature": 0.5, "top_k": 3}, {"top_p": 0.8}, {"min_p": 0.2}])
-def test_a_verified_guess_is_drawn_as_often_as_without_it(draft: int, how: dict[str, Any]) -> None:
+def test_a_verified_draft_is_sampled_as_often_as_without_it(draft: int, how: dict[str, Any]) -> None:
     """Of all draws, shares differ by less than 5 standard deviations. The seeds are fixed."""
     given = {"temperature": 1.0, "seed": draft, **how}
     assert (_shares(Sampling(**given), draft) - _plain_shares(**given | {"seed": 99})).abs().max() < NEAR
@@ -46,13 +46,13 @@ def _plain_shares(**how: Any) -> torch.Tensor:
     return _shares(Sampling(**how), None)
 
 
-def test_a_guess_outside_the_grammar_never_comes_out() -> None:
+def test_a_draft_outside_the_grammar_is_never_accepted() -> None:
     allowed = torch.tensor([True, True, False, False, True, True])
     shares = _shares(Sampling(temperature=1.0, seed=1), 3, allowed)
     assert shares[2] == shares[3] == 0 and (shares[[0, 1, 4, 5]] > 0).all()
 
 
-def test_a_greedy_guess_stands_or_falls_with_the_highest_score() -> None:
+def test_a_greedy_draft_is_accepted_only_with_the_highest_score() -> None:
     sampler = Sampler(Sampling(temperature=0), torch.device("cpu"))
     assert [sampler.verify(SCORES, draft) for draft in range(6)] == [3] * 6
     sampler = Sampler(Sampling(temperature=0, presence_penalty=2.0), torch.device("cpu"))
@@ -87,14 +87,14 @@ def _answers(decoder: Decoder, guesses: bool, seeds: range) -> Counter[tuple[int
     return found
 
 
-def test_whole_answers_are_as_likely_with_guesses_as_without(decoder: Decoder) -> None:
+def test_whole_answers_are_as_likely_with_drafts_as_without(decoder: Decoder) -> None:
     count = examples(500)
     plain, guessed = (_answers(decoder, n == 1, range(n * count, (n + 1) * count)) for n in range(2))
     distance = sum(abs(plain[answer] - guessed[answer]) for answer in plain | guessed) / (2 * count)
     assert len(plain) >= 6 and distance < 0.12 * (500 / count) ** 0.5
 
 
-def test_guessing_stops_where_it_is_never_right_and_goes_on_where_it_is() -> None:
+def test_drafting_pauses_after_rejections_and_continues_after_successes() -> None:
     text = list(range(40)) * 3
     lookup, drafted = Lookup(text), 0
     for n in range(200):

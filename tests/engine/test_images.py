@@ -40,12 +40,12 @@ def eyes(tiny: Path) -> ImagePreparer:
     return ImagePreparer(tiny, AutoConfig.from_pretrained(tiny), Vocabulary(tiny).control_id)
 
 
-def test_what_is_in_the_picture_changes_the_answer(seeing_host: Host) -> None:
+def test_the_image_changes_the_answer(seeing_host: Host) -> None:
     red, blue, again = (show(seeing_host, encoded(color)) for color in ("red", "blue", "red"))
     assert red["text"] != blue["text"] and red["text"] == again["text"]
 
 
-def test_a_picture_seen_before_is_not_read_again(seeing_host: Host) -> None:
+def test_a_repeated_image_is_cached(seeing_host: Host) -> None:
     first = show(seeing_host, encoded("green", (400, 400)), question="One.")["usage"]
     second = show(seeing_host, encoded("green", (400, 400)), question="Two.")["usage"]
     other = show(seeing_host, encoded("lime", (400, 400)), question="Two.")["usage"]
@@ -53,7 +53,7 @@ def test_a_picture_seen_before_is_not_read_again(seeing_host: Host) -> None:
     assert second["cached_tokens"] > 15 * 16 > 64 > other["cached_tokens"]
 
 
-def test_several_pictures_in_a_turn_are_counted_before_and_told_apart(seeing_host: Host) -> None:
+def test_several_images_in_a_turn_are_counted_and_distinguished(seeing_host: Host) -> None:
     sizes = [(300, 200), (90, 60), (640, 480)]
     pictures = [encoded(color, size) for color, size in zip(("red", "blue", "green"), sizes, strict=True)]
     content = [*({"image": i} for i in range(3)), "Which is larger?"]
@@ -70,7 +70,7 @@ def test_several_pictures_in_a_turn_are_counted_before_and_told_apart(seeing_hos
     )
 
 
-def test_reusing_half_a_picture_changes_nothing(seeing_host: Host, tiny: Path, tmp_path: Path) -> None:
+def test_reusing_half_an_image_changes_nothing(seeing_host: Host, tiny: Path, tmp_path: Path) -> None:
     picture = encoded("green", (640, 480))
     show(seeing_host, picture, question="One.")
     warm = show(seeing_host, picture, encoded("navy", (90, 60)), question="Two.")
@@ -91,7 +91,7 @@ def test_tokens_are_counted_exactly(eyes: ImagePreparer, size: tuple[int, int], 
     assert len(found.ids) == tokens and found.ids[-1] == 13 and found.ids.count(13) == 1
 
 
-def test_pixels_are_those_of_transformers(eyes: ImagePreparer) -> None:
+def test_pixels_equal_those_of_transformers(eyes: ImagePreparer) -> None:
     picture = Image.effect_noise((500, 333), 80).convert("RGB")
     out = io.BytesIO()
     picture.save(out, "PNG")
@@ -101,7 +101,7 @@ def test_pixels_are_those_of_transformers(eyes: ImagePreparer) -> None:
     assert ours.shape == want.shape and torch.allclose(ours, want, atol=0.02)
 
 
-def test_several_pictures_stand_in_reading_order(tiny: Path, eyes: ImagePreparer) -> None:
+def test_several_images_are_in_reading_order(tiny: Path, eyes: ImagePreparer) -> None:
     vocabulary = Vocabulary(tiny)
     red, blue = (eyes.prepare(encoded(color, (60, 60)), "PreparedImage") for color in ("red", "blue"))
     prompt = PromptTokenizer(tiny, vocabulary, "[IMG]").prompt([("user", ["first", red, "second", blue, "[IMG]"])])
@@ -114,12 +114,12 @@ def test_several_pictures_stand_in_reading_order(tiny: Path, eyes: ImagePreparer
     assert red.digest != blue.digest and len(set(units[units < 0].tolist())) == (units < 0).sum()
 
 
-def test_a_text_model_says_that_it_reads_no_pictures(host: Host) -> None:
+def test_a_text_model_refuses_images(host: Host) -> None:
     failed = show(host, encoded())
     assert failed["failure"]["code"] == "unsupported" and "cannot see images" in failed["failure"]["message"]
 
 
-def test_a_turned_photo_is_set_upright() -> None:
+def test_a_rotated_photo_is_turned_upright() -> None:
     picture = Image.new("RGB", (40, 20), "red")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -129,7 +129,7 @@ def test_a_turned_photo_is_set_upright() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_four_formats_are_read_by_content(kind: str) -> None:
+def test_four_formats_are_detected_from_content(kind: str) -> None:
     assert decode_image(encoded(kind=kind), "Image 1").size == (300, 200)
 
 
@@ -164,13 +164,13 @@ def _giant(wide: int, high: int) -> bytes:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "bad_request"),
     ],
 )
-def test_hostile_pictures_are_refused_by_name(data: bytes, code: str) -> None:
+def test_hostile_images_are_refused_by_name(data: bytes, code: str) -> None:
     with pytest.raises(Failure) as caught:
         decode_image(data, "Image 2")
     assert caught.value.code == code and "Image 2" in caught.value.message
 
 
 @pytest.mark.threat("T18")
-def test_a_bad_picture_fails_its_request_alone(seeing_host: Host) -> None:
+def test_a_bad_image_fails_only_its_request(seeing_host: Host) -> None:
     assert show(seeing_host, encoded(), b"junk")["failure"]["code"] == "bad_request"
     assert show(seeing_host, encoded(), question="?")["type"] == "end"
