@@ -1,6 +1,6 @@
-"""Writes a small llama in 4 bit as a folder that the engine loads, without torch: the form, of which the caller gives the weights.
+"""Writes a small 4-bit llama as a folder that the engine loads, without torch. The caller gives the weights.
 
-The tokenizer and the chat template are another model's. `clockwork.py` and `engine/tiny_talker.py` are the models made of it.
+Tokenizer and chat template come from another model. `clockwork.py` and `engine/tiny_talker.py` build their models with it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ CODE_BOOK = (
     *(-1.0, -0.6961928, -0.52507305, -0.3949175, -0.28444138, -0.18477343, -0.09105004, 0.0),
     *(0.0795803, 0.1609302, 0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0),
 )
-BLOCK, BLOCKS = 64, 256  # weights with a scale together, and scales with a scale together
+BLOCK, BLOCKS = 64, 256  # weights that share a scale, and scales that share a scale
 
-Tensor = tuple[str, list[int], bytes]  # safetensors' name of the type, shape, data
+Tensor = tuple[str, list[int], bytes]  # dtype as safetensors names it, shape, data
 Array = np.ndarray[Any, Any]
 
 
@@ -37,7 +37,7 @@ class Shape:
     head_dim: int
 
     def products(self) -> dict[str, tuple[int, int]]:
-        """The 4-bit matrices of a layer: rows and columns of each."""
+        """Rows and columns of each 4-bit matrix of a layer."""
         heads, kv_heads = self.heads * self.head_dim, self.kv_heads * self.head_dim
         return {
             "self_attn.q_proj": (heads, self.hidden),
@@ -52,8 +52,8 @@ class Shape:
 
 @dataclass(frozen=True)
 class Weights:
-    """embeddings, head: a row of 32-bit numbers for each token. packed: a product's name and size in bytes -> its codes, two
-    a byte, asked for layer by layer. scale: what every code is multiplied with."""
+    """embeddings, head: a row of 32-bit numbers for each token. packed: returns the codes of a matrix, two per byte, given its
+    name and size in bytes; called layer by layer. scale: the factor of every code."""
 
     embeddings: Array
     head: Array
@@ -62,7 +62,7 @@ class Weights:
 
 
 def write(folder: Path, tokenizer_from: Path, shape: Shape, weights: Weights, window: int) -> Path:
-    """Write the folder, which must not exist, and return it. window: tokens of a question with its answer at most."""
+    """Write the folder, which must not exist, and return it. window: the context length in tokens."""
     folder.mkdir(parents=True, mode=0o700)
     for name in TOKENIZER_FILES:
         shutil.copyfile(tokenizer_from / name, folder / name)
@@ -108,7 +108,7 @@ def _tensors(shape: Shape, weights: Weights) -> dict[str, Tensor]:
 
 
 def _four_bit(name: str, rows: int, columns: int, packed: bytes, scale: float) -> dict[str, Tensor]:
-    """As bitsandbytes stores NF4 with double quantization; every scale is the same."""
+    """Tensors as bitsandbytes stores NF4 with double quantization; all scales are equal."""
     scales = rows * columns // BLOCK
     state = {"quant_type": "nf4", "blocksize": BLOCK, "dtype": "bfloat16", "shape": [rows, columns]}
     state |= {"nested_blocksize": BLOCKS, "nested_dtype": "float32", "nested_offset": scale}

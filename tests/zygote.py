@@ -1,10 +1,10 @@
-"""Worker processes for tests, forked from one that has imported the engine, so that each starts in a fraction of a second.
+"""Forks worker processes for tests from one that has imported the engine, so that each starts in a fraction of a second.
 
-The fork comes before the seal and before `main()` of `python -m jupyter_mistral.engine`, which then runs as ever: the seal is made and
-measured, the frames are real, the process is one of its own. What only a true start shows is for tests/engine/test_sealing.py.
-`launch` is for the server's `Worker`, `start` for tests that speak frames themselves.
+The fork comes before the seal and before `main()` of `python -m jupyter_mistral.engine`, which then runs as usual: the seal is
+made and verified, the frames are real, the process is separate. tests/engine/test_sealing.py covers what only a real start shows.
+`launch` is for the server's `Worker`, `start` for tests that send frames themselves.
 
-One such parent for each process of pytest, with which it ends. It has a single thread and never computes.
+Each pytest process has one such parent, which ends with it. It has a single thread and never computes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-# what libraries read as they are imported, which is before a fork can tell them
+# variables that libraries read when imported, which is before the fork
 _READ_ON_IMPORT = ("CUDA_", "KMP_", "LD_", "MKL_", "OMP_", "OPENBLAS_", "PYTHON", "PYTORCH_", "TORCH", "TRITON_")
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -34,32 +34,32 @@ _OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-# CUDA does not live through a fork, and only Linux has the sockets of packets
+# CUDA does not survive a fork, and only Linux has SOCK_SEQPACKET
 IS_POSSIBLE = sys.platform.startswith("linux") and not Path("/dev/nvidiactl").exists()
 
 
 def fits(env: Mapping[str, str]) -> bool:
-    """Whether a fork can be what a process started with this environment would be."""
+    """Whether a fork would equal a process started with this environment."""
     ours = _environment()
     names = [name for name in env.keys() | ours.keys() if name.startswith(_READ_ON_IMPORT) and name != "PYTHONSAFEPATH"]
     return IS_POSSIBLE and all(env.get(name) == ours.get(name) for name in names)
 
 
 def begin() -> None:
-    """Start the process that workers are forked from, unless it runs; it is ready some seconds later."""
+    """Start the process that workers are forked from, unless it is running; it is ready some seconds later."""
     if IS_POSSIBLE:
         _parent()
 
 
 async def launch(link: socket.socket, folder: Path, env: Mapping[str, str]) -> Any:
-    """A worker for `jupyter_mistral.server.inference.worker.Worker`; started in the true way where a fork would not be the same."""
+    """A worker for `jupyter_mistral.server.inference.worker.Worker`; started normally where a fork would differ."""
     if not fits(env):
         from jupyter_mistral.server.inference.worker_process import ENGINE
 
         return await ENGINE(link, folder, env)
     read, write = os.pipe()
     try:
-        report = _asked(link.fileno(), write, str(folder), env)
+        report = _request(link.fileno(), write, str(folder), env)
     except BaseException:
         os.close(read)
         raise
@@ -76,15 +76,15 @@ async def launch(link: socket.socket, folder: Path, env: Mapping[str, str]) -> A
 
 
 def start(link: int, env: Mapping[str, str]) -> Forked:
-    """A worker on the descriptor `link`, in our folder, in the shape of a `subprocess.Popen`."""
+    """A worker on the descriptor `link`, in our folder, like a `subprocess.Popen`."""
     read, write = os.pipe()
-    report = _asked(link, write, os.getcwd(), env)
+    report = _request(link, write, os.getcwd(), env)
     os.close(write)
     return Forked(_pid(report.recv(100)), report, os.fdopen(read, "rb"))
 
 
 class Process:
-    """A forked worker in the shape of asyncio's processes."""
+    """A forked worker with the interface of asyncio's processes."""
 
     def __init__(self, pid: int, report: socket.socket, stderr: asyncio.StreamReader) -> None:
         self.pid, self.stderr = pid, stderr
@@ -114,7 +114,7 @@ class Process:
 
 
 class Forked:
-    """A forked worker in the shape of a `subprocess.Popen`."""
+    """A forked worker with the interface of a `subprocess.Popen`."""
 
     def __init__(self, pid: int, report: socket.socket, stderr: IO[bytes]) -> None:
         self.pid, self.stderr = pid, stderr
@@ -136,7 +136,7 @@ class Forked:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
@@ -146,8 +146,8 @@ class Forked:
 # ---------------------------------------------------------------------------------------------- asking
 
 
-def _asked(link: int, stderr: int, folder: str, env: Mapping[str, str]) -> socket.socket:
-    """Where the parent reports: first the process id, then how it ended."""
+def _request(link: int, stderr: int, folder: str, env: Mapping[str, str]) -> socket.socket:
+    """The socket on which the parent reports the process id, then the exit code."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         order = json.dumps({"folder": folder, "env": dict(env)}).encode()
@@ -155,15 +155,15 @@ def _asked(link: int, stderr: int, folder: str, env: Mapping[str, str]) -> socke
     return ours
 
 
-def _pid(told: bytes) -> int:
-    if not told:
+def _pid(report: bytes) -> int:
+    if not report:
         raise RuntimeError("the process that workers are forked from has ended")
-    return int(told)
+    return int(report)
 
 
 @functools.cache
 def _environment() -> dict[str, str]:
-    """What the parent is started with, and what it has read whatever is set later."""
+    """The environment that the parent is started with; later changes do not reach it."""
     return os.environ | _OFFLINE
 
 
@@ -192,7 +192,7 @@ def _parent() -> socket.socket:
 
 
 def serve(control: socket.socket) -> None:
-    """Fork a worker for each order, report how each ends, until pytest is gone."""
+    """Fork a worker for each order and report how each ends, until pytest is gone."""
     _import_engine()
     woken, wake = os.pipe()
     for end in (woken, wake):
@@ -224,8 +224,8 @@ def serve(control: socket.socket) -> None:
 
 
 def _import_engine() -> None:
-    """All that a worker of a plain model imports by its first word."""
-    from jupyter_mistral.engine.load import uncompiled  # noqa: F401, I001  # before what it makes light
+    """Import everything that a worker of a plain model imports before its first token."""
+    from jupyter_mistral.engine.load import uncompiled  # noqa: F401, I001  # before everything that imports bitsandbytes
     from jupyter_mistral.engine import __main__  # noqa: F401
     from jupyter_mistral.engine.load import loader  # noqa: F401
     from jupyter_mistral.engine.worker import jobs  # noqa: F401
@@ -240,12 +240,12 @@ def _reap(reports: dict[int, socket.socket]) -> None:
 
 
 def _tell(report: socket.socket, number: int) -> None:
-    with contextlib.suppress(OSError):  # nobody waits for it any more
+    with contextlib.suppress(OSError):  # nobody is waiting for it
         report.send(str(number).encode())
 
 
 def _become(order: dict[str, Any], link: int, stderr: int) -> None:
-    """What `python -m jupyter_mistral.engine --fd N` is once it has been started. Does not return."""
+    """Become what `python -m jupyter_mistral.engine --fd N` starts. Does not return."""
     code = 1
     try:
         os.setsid()
@@ -272,5 +272,5 @@ def _become(order: dict[str, Any], link: int, stderr: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.remove(str(Path(__file__).parent))  # a worker finds no modules here
+    sys.path.remove(str(Path(__file__).parent))  # workers must not import from this folder
     serve(socket.socket(fileno=int(sys.argv[1])))

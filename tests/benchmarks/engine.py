@@ -1,10 +1,9 @@
 """Measures the engine in one run: `python tests/benchmarks/engine.py [--json] [--only SECTION...]`.
 
-On a GPU: what the machine can do at most, our decode steps against transformers' `generate` and llama.cpp, our kernels against
-bitsandbytes', long contexts, kinds of keys and values, several requests, prompt lookup, and whether all that keeps the
-reference's tokens; on random weights of a real model's shape, so nothing has to be downloaded. Without a GPU: the embedded
-default (`embedded`). `--tiny` runs the GPU's sections on the CPU in a tiny shape, which shows that they run and no more.
-Every figure is taken on this machine, now.
+On a GPU: the machine's limits, our decode steps against transformers' `generate` and llama.cpp, our kernels against
+bitsandbytes', long contexts, KV formats, concurrent requests, prompt lookup, and whether all of it keeps the reference's tokens.
+It uses random weights in a real model's shape, so nothing is downloaded. Without a GPU: the embedded default (`embedded`).
+`--tiny` runs the GPU's sections on the CPU with a tiny shape, to check that they work.
 """
 
 from __future__ import annotations
@@ -23,31 +22,31 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "engine"))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the server starts its worker
-os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # to ask for a GPU without touching it (`sections.run`)
+os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # detects a GPU without touching it (see `sections.run`)
 
 from engine_parts import goals, sections  # noqa: E402
 from engine_parts.page import page  # noqa: E402
 from engine_parts.shapes import SHAPES  # noqa: E402
 
 EMBEDDED = "embedded"
-NOTE = "note: a tiny shape on the CPU. It shows that every section runs; its times say nothing about speed."
-# seconds are what a section may take at most on an H100, in the 24b shape: ten minutes in all, but for building a peer
+NOTE = "note: a tiny shape on the CPU. It checks that every section runs; its times do not show speed."
+# the seconds are time limits for the 24b shape on an H100: ten minutes in all, without building the peer
 SECTIONS = {
     section.name: section
     for section in (
-        sections.Section("ceilings", "what this machine can do at most", 15, "ceilings.measure"),
-        sections.Section("ways", "a fresh answer, from transformers' generate to all that we do", 120, "decoding.ways"),
+        sections.Section("ceilings", "the limits of this machine", 15, "ceilings.measure"),
+        sections.Section("ways", "a new answer, from transformers' generate to our full path", 120, "decoding.ways"),
         sections.Section(
             "identical", "greedy tokens of the fast path against the reference's", 45, "decoding.identical"
         ),
         sections.Section("kernels", "4-bit matrices alone", 80, "kernels.measure"),
-        sections.Section("head", "the last layer alone", 20, "kernels.head"),
-        sections.Section("contexts", "a fresh answer after so much context", 60, "decoding.contexts"),
-        sections.Section("kinds", "ways to store keys and values, at one long context", 70, "decoding.kinds"),
+        sections.Section("head", "the output layer alone", 20, "kernels.head"),
+        sections.Section("contexts", "a new answer after contexts of several lengths", 60, "decoding.contexts"),
+        sections.Section("kinds", "formats of the KV cache, at one long context", 70, "decoding.kinds"),
         sections.Section("together", "requests answered at once", 35, "decoding.together"),
         sections.Section("edits", "prompt lookup on recorded edits of cells", 50, "edits.measure"),
-        sections.Section("small-card", "the longest context on a card of 24 GB", 35, "decoding.small_card"),
-        sections.Section("build", "the peer, where its sources are given", 900, "peer.build"),
+        sections.Section("small-card", "the longest context on a card with 24 GB", 35, "decoding.small_card"),
+        sections.Section("build", "build the peer, if its sources are given", 900, "peer.build"),
         sections.Section("peer", "llama.cpp on a random model of the same shape", 60, "peer.measure"),
     )
 }
@@ -60,7 +59,9 @@ def main() -> None:
         "--shape", choices=SHAPES, default="24b", help="of the random weights; 24b is Mistral Small 3.1"
     )
     parser.add_argument("--tiny", action="store_true", help="the GPU's sections on the CPU: a check, not a measurement")
-    parser.add_argument("--llama-cpp", type=Path, help="its sources, or a llama-bench; else the one on PATH")
+    parser.add_argument(
+        "--llama-cpp", type=Path, help="path of its sources or of llama-bench; by default llama-bench on PATH"
+    )
     parser.add_argument("--home", type=Path, help="a JUPYTER_MISTRAL_HOME with the embedded default pulled")
     parser.add_argument(
         "--quick", action="store_true", help="embedded: shorter prompts; leaves out converting and bf16"
@@ -77,7 +78,7 @@ def main() -> None:
         found[EMBEDDED] = embedded(home, options.quick)
     of_shapes = [SECTIONS[name] for name in chosen if name != EMBEDDED]
     if of_shapes and not (has_gpu or options.tiny):
-        parser.error("there is no GPU here, without which these sections run as --tiny alone")
+        parser.error("no GPU was found; without one these sections run only with --tiny")
     if of_shapes:
         shape = SHAPES["tiny" if options.tiny else options.shape]
         plan = sections.Plan(shape, "cuda" if has_gpu else "cpu", options.llama_cpp, 1 if has_gpu else 20)
@@ -86,7 +87,7 @@ def main() -> None:
 
 
 def measured(plan: sections.Plan, chosen: list[sections.Section]) -> dict[str, Any]:
-    """Sections on random weights."""
+    """Run sections on random weights."""
     preload(plan)
     found = {}
     for section in chosen:
@@ -102,7 +103,7 @@ def measured(plan: sections.Plan, chosen: list[sections.Section]) -> dict[str, A
 
 
 def preload(plan: sections.Plan) -> None:
-    """What every section needs, but for what touches a GPU, which then would be lost to the sections' processes."""
+    """Import what every section needs, except what touches the GPU, which the sections' processes could then not use."""
     import_module("jupyter_mistral.engine.decode.decoder")
     import_module("transformers.models.mistral.modeling_mistral")
     if plan.device == "cpu":

@@ -1,8 +1,8 @@
-"""Measures each way to store keys and values, and answering several at once: `python tests/benchmarks/engine_kv.py [--json]`.
+"""Measures each format of the KV cache, and concurrent requests: `python tests/benchmarks/engine_kv.py [--json]`.
 
-Perplexity of the embedded default on real text (`--text PATH...`: notebooks or plain files; else this repository's own README
-and examples), bytes a token against the arithmetic of `models.memory`, reading and answering speed, all in one run; then tokens
-a second of 1, 2 and 4 requests together.
+Perplexity of the embedded default on real text (`--text PATH...`: notebooks or text files; by default this repository's README
+and examples), bytes per token against `models.memory`, prefill and decode speed; then tokens per second of 1, 2 and 4 concurrent
+requests.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--text", type=Path, nargs="*", default=[], help="notebooks or text files, or folders of them")
     parser.add_argument(
-        "--tokens", type=int, default=2048, help="of each window; longer windows lean on the store more"
+        "--tokens", type=int, default=2048, help="tokens of each window; longer windows read more of the cache"
     )
     parser.add_argument("--windows", type=int, default=3)
     parser.add_argument("--json", action="store_true")
@@ -76,14 +76,14 @@ def measure(folder: Path, paths: list[Path], tokens: int, windows: int) -> dict[
         kinds[kind] = _kind(model, kind, cuts) | {"theory_bytes": heads * kv_bytes_per_head(size, kind)}
     streams = {rows: _begun(model, ids[:600], rows) for rows in (1, 2, 4)}
     together = {str(rows): 0.0 for rows in streams}
-    for _ in range(5):  # in turn, and the best of each: a busy machine slows single rounds
+    for _ in range(5):  # in turn, keeping the best of each: other load slows single rounds
         for rows, begun in streams.items():
             together[str(rows)] = max(together[str(rows)], _together(*begun))
     return {"model": folder.parent.name, "windows": [len(cut) for cut in cuts], "kv": kinds, "together": together}
 
 
 def _kind(model: Any, kind: str, cuts: list[list[int]]) -> dict[str, float]:
-    """Perplexity of all tokens but each window's first; what they took; speeds of the last window."""
+    """Perplexity of all tokens except each window's first, bytes, and speeds of the last window."""
     import torch
     from jupyter_mistral.engine.kv.packed import new_sequence
 
@@ -126,7 +126,7 @@ def _scores(model: Any, sequence: Any, ids: Any) -> Any:
 
 
 def _begun(model: Any, ids: list[int], rows: int) -> tuple[Any, list[Any], list[Any]]:
-    """So many requests, each with 600 tokens of context, before their second token: decoder, streams, needs."""
+    """`rows` requests with 600 tokens of context, before their second token: decoder, streams, needs."""
     from jupyter_mistral.engine.decode.decoder import Decoder
     from jupyter_mistral.engine.decode.row import Need
     from jupyter_mistral.engine.decode.sampling import Sampler
@@ -147,7 +147,7 @@ def _begun(model: Any, ids: list[int], rows: int) -> tuple[Any, list[Any], list[
 
 
 def _together(decoder: Any, streams: list[Any], needs: list[Any]) -> float:
-    """Tokens a second of all of them."""
+    """Tokens per second of all requests."""
     begin = time.monotonic()
     for _ in range(8):
         for n, scores in enumerate(decoder.forward(needs)):

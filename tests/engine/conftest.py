@@ -1,4 +1,4 @@
-"""Real models in 4 bit, and hosts that have them loaded, shared by the tests of this folder."""
+"""Real 4-bit models, and workers with them loaded, shared by the tests in this folder."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ import tiny_talker
 from engine_host import Host
 from jupyter_mistral.engine.decode import wide
 
-wide.install()  # what a test computes for itself, it computes as the engine does
+wide.install()  # so that tests compute the same products as the engine
 
 
 @pytest.fixture(scope="session")
 def gguf(models_home: Path) -> Path:
-    """SmolLM2-135M as its package carries it."""
+    """SmolLM2-135M as a GGUF file."""
     return next((models_home / "models" / "smollm2-135m" / "source").glob("*.gguf"))
 
 
 @pytest.fixture(scope="session")
 def short(gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with two of its thirty layers and 2,048 of its words."""
+    """The same with two of its thirty layers and 2,048 of its tokens."""
     return short_gguf.build(tmp_path_factory.mktemp("short") / "source" / "short.gguf", gguf)
 
 
 @pytest.fixture(scope="session")
 def small(gguf: Path) -> Path:
-    """SmolLM2-135M in NF4, made by a worker where nobody has yet."""
-    return _made(gguf)
+    """SmolLM2-135M in NF4, converted by a worker if it is not there yet."""
+    return _converted(gguf)
 
 
 @pytest.fixture(scope="session")
 def embedded(models_home: Path) -> Path:
     """The embedded default, Qwen2.5-Coder-0.5B, in NF4."""
-    return _made(next((models_home / "models" / "qwen2.5-coder-0.5b" / "source").glob("*.gguf")))
+    return _converted(next((models_home / "models" / "qwen2.5-coder-0.5b" / "source").glob("*.gguf")))
 
 
-def _made(source: Path) -> Path:
+def _converted(source: Path) -> Path:
     out = source.parent.parent / "nf4"
     if not (out / "manifest.json").is_file():
         host = Host(source.parent.parent)
@@ -54,17 +54,17 @@ def _made(source: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Mistral3 with eyes and random weights in bf16."""
+    """A Mistral3 with vision and random weights in bf16."""
     return tiny_mistral3.build(tmp_path_factory.mktemp("tiny") / "source")
 
 
 @pytest.fixture(scope="session")
 def tiny(tiny_source: Path) -> Path:
     """The same in NF4."""
-    return _made_from_folder(tiny_source)
+    return _quantized(tiny_source)
 
 
-def _made_from_folder(source: Path) -> Path:
+def _quantized(source: Path) -> Path:
     out = source.parent / "nf4"
     host = Host(source.parent)
     assert host.load(source, out=str(out))["type"] == "ready"
@@ -74,7 +74,7 @@ def _made_from_folder(source: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def talker(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny llama with SmolLM2's words, in NF4: for whatever does not ask for sense."""
+    """A tiny llama with SmolLM2's vocabulary, in NF4, for tests that do not need sensible text."""
     return tiny_talker.build(tmp_path_factory.mktemp("talker") / "nf4", small)
 
 

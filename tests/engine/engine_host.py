@@ -24,7 +24,7 @@ def _started(link: int, env: dict[str, str]) -> Any:
 
 
 class Host:
-    """Sends frames and hands out what comes back, in order. is_true: started as the server does it, else forked (see zygote.py)."""
+    """Sends frames and yields those that come back. is_true: start it as the server does, rather than by a fork (see zygote.py)."""
 
     def __init__(self, home: Path, is_true: bool = False, **env: str) -> None:
         ours, theirs = socket.socketpair()
@@ -51,14 +51,14 @@ class Host:
         return identity
 
     def frames(self, timeout: float = 300) -> Iterator[Frame]:
-        """Frames until the worker hangs up."""
+        """Frames until the worker closes the socket."""
         deadline = time.monotonic() + timeout
         while True:
             while self._ready:
                 yield self._ready.pop(0)
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.socket], [], [], left)[0]:
-                raise TimeoutError("the worker said nothing")
+                raise TimeoutError("the worker sent nothing")
             try:
                 data = self.socket.recv(1 << 20)
             except ConnectionError:
@@ -68,7 +68,7 @@ class Host:
             self._ready += [header for header, _ in self._frames.feed(data)]
 
     def next(self, *types: str) -> Frame:
-        """The next frame of one of these types; others are passed over."""
+        """The next frame of one of these types; skips others."""
         for frame in self.frames():
             if frame["type"] in types:
                 return frame
@@ -81,7 +81,7 @@ class Host:
         return self.next("ready", "failed")
 
     def ask(self, question: str | list[Any], **fields: Any) -> Frame:
-        """The end of a chat answer, with `text` and `readings` added."""
+        """Ask a question. Returns the end frame with `text` and `readings` added."""
         content = [question] if isinstance(question, str) else question
         sampling = {"temperature": 0.0, "max_tokens": 32} | fields.pop("sampling", {})
         messages = fields.pop("messages", [{"role": "user", "content": content}])

@@ -1,4 +1,4 @@
-"""Fast paths over a small model, and decoders that note or break something."""
+"""A fast path over a small model, one that fails on demand, and a decoder that records forwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROMPT = ids(70)
 
 
 class Broken(Reference):
-    """Fails at the n-th product of gate and up; 0 never."""
+    """Fails at the n-th silu_mul; 0: never."""
 
     def __init__(self, at: int = 0, error: type[Exception] = RuntimeError) -> None:
         self.calls, self.at, self.error = 0, at, error
@@ -41,7 +41,7 @@ def rows_of(decoder: Decoder, *lengths: int) -> list[Row]:
 
 
 class Counted(Decoder):
-    """Notes the tokens of each ordinary forward."""
+    """Records the tokens of each forward of the model itself."""
 
     def _run_model(self, needs: Any) -> list[torch.Tensor]:
         self.counts = [*getattr(self, "counts", []), [need.count for need in needs]]

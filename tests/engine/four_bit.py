@@ -7,7 +7,7 @@ from bitsandbytes.nn import Linear4bit
 
 
 def layer(rows: int, columns: int, is_nested: bool, seed: int = 0, is_biased: bool = False) -> Linear4bit:
-    """In NF4, with rows of different sizes; its weights keep their order on every CPU."""
+    """A layer in NF4, with rows of different magnitude; its weights are not repacked on any CPU."""
     torch.manual_seed(seed)
     made = Linear4bit(
         columns,
@@ -20,6 +20,6 @@ def layer(rows: int, columns: int, is_nested: bool, seed: int = 0, is_biased: bo
     made.weight.data.copy_(torch.randn(rows, columns) * torch.rand(rows, 1))
     made = made.to("cpu")
     if made.bias is not None:
-        made.bias.data = made.bias.data.bfloat16()  # as its first forward would
+        made.bias.data = made.bias.data.bfloat16()  # as its first forward would do
     made.support_avx512bf16_for_cpu = False
     return made.requires_grad_(False).eval()

@@ -1,4 +1,4 @@
-"""Runs one request on a decoder of this process, without worker and schedule."""
+"""Runs one request on a decoder in this process, without worker and schedule."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ Answer = tuple[list[int], torch.Tensor, int]
 
 
 def drive(decoder: Decoder, part: Any) -> Iterator[Any]:
-    """What a row's generator gives, its needs met one by one, as if nobody else were there."""
-    found = next(part, None)
-    while found is not None:
-        if not isinstance(found, Need):
-            yield found
-            found = next(part, None)
+    """The values of a row's generator, with each `Need` answered by a forward of its own."""
+    event = next(part, None)
+    while event is not None:
+        if not isinstance(event, Need):
+            yield event
+            event = next(part, None)
             continue
         try:
-            found = part.send(decoder.forward([found])[0])
+            event = part.send(decoder.forward([event])[0])
         except StopIteration:
             return
 
 
 def answer(decoder: Decoder, ids: list[int], lookup: bool | Lookup = False, tokens: int = 24) -> Answer:
-    """Greedy tokens, the scores of the first, and the reused tokens. lookup: who guesses; True: the usual one."""
+    """Greedy tokens, the scores of the first, and the number of cached tokens. lookup: who drafts; True: the default."""
     prompt = Prompt(ids)
     row = decoder.take(prompt.units, "")
     readings = list(drive(decoder, row.prefill(prompt, "", tokens, lambda: None)))
     assert row.scores is not None
     scores = row.scores.clone()
     sampler = Sampler(Sampling(temperature=0), decoder.device)
-    guesser = lookup if isinstance(lookup, Lookup) else Lookup(ids) if lookup else None
-    found = row.tokens(sampler, lambda: None, guesser, lambda: None)
-    out = list(islice(drive(decoder, found), tokens))
+    drafter = lookup if isinstance(lookup, Lookup) else Lookup(ids) if lookup else None
+    stream = row.tokens(sampler, lambda: None, drafter, lambda: None)
+    out = list(islice(drive(decoder, stream), tokens))
     decoder.give_back(row)
     return out, scores, readings[0].reused

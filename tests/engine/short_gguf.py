@@ -1,4 +1,4 @@
-"""Cuts a GGUF file of the llama layout to its first layers and words: real weights of every kind, converted in a moment."""
+"""Cuts a GGUF file of the llama layout to its first layers and tokens: real weights that convert in a moment."""
 
 from __future__ import annotations
 

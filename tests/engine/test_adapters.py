@@ -1,4 +1,4 @@
-"""LoRA adapters on a 4-bit model: what peft would compute, one after the other, and the model as it was when they are gone."""
+"""LoRA adapters on a 4-bit model compute what peft would, can be switched, and leave the model unchanged when unloaded."""
 
 from __future__ import annotations
 

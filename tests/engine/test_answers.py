@@ -1,4 +1,4 @@
-"""What a loaded model answers: the same tokens as transformers' own loop, ended, cut, shaped and cancelled as asked."""
+"""A loaded model answers with the same tokens as transformers' own loop; limits, stop strings, JSON and cancelling work."""
 
 from __future__ import annotations
 

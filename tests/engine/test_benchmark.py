@@ -1,4 +1,4 @@
-"""`tests/benchmarks/engine.py` in its tiny shape: every section of the GPU's page runs, without a GPU."""
+"""`tests/benchmarks/engine.py` with its tiny shape: every section runs without a GPU."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ print(sections.run(sections.Section("s", "", 60, "peer.measure"), plan)["reason"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
     assert done.stdout.splitlines() == [
         "{'a': {'x': 1}} ValueError: no such kernel",
-        "{'b': {'x': 2}} its time was over",
+        "{'b': {'x': 2}} it reached its time limit",
         "{} its process ended with 7",
         "FileNotFoundError: no llama-bench on PATH, and no llama.cpp by --llama-cpp PATH: no peer was measured",
     ]

@@ -1,4 +1,4 @@
-"""A mixture of experts in 4 bit: as small as the rest, the same answer as transformers' own experts with the same weights."""
+"""A mixture of experts in 4 bit gives the same answers as transformers' own experts with the same weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of the GPU: found by its UUID, left out where it has none, and its energy divided among those who used it."""
+"""GPU figures: the device is found by UUID, missing values are omitted, and energy is divided among the requests."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Setup = Callable[..., None]
 
 @pytest.fixture
 def tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
-    """Puts the fake library in place of NVIDIA's; say what it tells, None for what it does not support."""
+    """Replaces NVIDIA's library by a fake one with the given values; None for what it does not support."""
     file = tmp_path / "nvml.json"
     monkeypatch.setenv("FAKE_NVML", str(file))
     monkeypatch.syspath_prepend(str(FAKE))
@@ -93,7 +93,7 @@ def test_memory_of_others_is_used_memory_minus_ours(tell: Setup) -> None:
 
 
 def test_our_memory_is_known_in_a_container_that_hides_pids(tell: Setup) -> None:
-    """What CUDA takes for itself was measured when the context began."""
+    """CUDA's own memory was measured when its context was created."""
     for hidden in ([], [[1, 4 * GB]], [[os.getpid(), None]], None):
         tell()
         found = _found(begin=lambda: tell(used={ONE: 2 * GB, TWO: int(3.5 * GB)}))
@@ -284,7 +284,7 @@ def _answer(decoder: Decoder, prompt: Prompt, tokens: int, breaks: bool) -> Answ
 
 
 def test_concurrent_answers_share_the_energy_of_their_steps() -> None:
-    """Through the schedule, with a real model: of three, one fails, whose part nobody is told and nobody else pays."""
+    """Through the schedule, with a real model: one of three fails, and the others are not charged for its share."""
     decoder = Counted(tiny_llama.build(), 16, None)
     decoder.warm()
     decoder.spent = 0

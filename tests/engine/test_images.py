@@ -1,4 +1,4 @@
-"""Pictures are seen, counted exactly, remembered by content, and refused before they can do harm."""
+"""Images change answers, are counted exactly, cached by content, and refused if they are harmful."""
 
 from __future__ import annotations
 

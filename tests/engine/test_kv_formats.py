@@ -1,4 +1,4 @@
-"""Keys and values in fewer bits: as small as promised, near what they stand for, and the same however a prompt is cut."""
+"""KV caches in fewer bits: as small as computed, close to the original numbers, and the same bits with any chunking."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a GGUF file or a 16-bit folder to 4-bit weights, once; whole or not at all; nothing that could run code."""
+"""GGUF files and 16-bit folders are converted to 4-bit weights once, completely or not at all, without running code."""
 
 from __future__ import annotations
 

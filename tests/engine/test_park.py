@@ -1,4 +1,4 @@
-"""Lending the device: everything goes, the next request brings it back as it was."""
+"""Parking frees the device; the next request brings the model back unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was read is not read again, and nobody could tell from the answer; nor from how a prompt was cut into chunks."""
+"""Cached prefixes are not computed again and change no bit of the answer; neither does the chunking of a prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guessing from the prompt changes how fast an answer comes, never which answer, nor how likely it is."""
+"""Prompt lookup changes the speed of an answer, never the answer or its probability."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several requests in one forward: each gets what it would get alone, nobody waits longer than one chunk."""
+"""Several requests share forwards: each gets the tokens it would get alone, and none waits longer than one chunk."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tiny_llama import ids
 
 
 class Asked:
-    """One request on a schedule, and what it was told."""
+    """One request on a schedule, and its events."""
 
     def __init__(self, decoder: Decoder, prompt: list[int], tokens: int = 20, **how: Any) -> None:
-        self.prompt, self.told, self.is_done, self.is_cancelled = prompt, [], False, False
+        self.prompt, self.events, self.is_done, self.is_cancelled = prompt, [], False, False
         self._decoder, self._count, self._uses_lookup = decoder, tokens, how.pop("lookup", False)
         self.request = Request(
-            self._events(), len(prompt) + tokens, self.told.append, self._done, lambda: self.is_cancelled, **how
+            self._events(), len(prompt) + tokens, self.events.append, self._done, lambda: self.is_cancelled, **how
         )
 
     def _events(self) -> Iterator[Any]:
@@ -56,24 +56,24 @@ class Asked:
             self._decoder.give_back(row)
 
     def _done(self) -> None:
-        assert not self.is_done, "told twice"
+        assert not self.is_done, "done twice"
         self.is_done = True
 
     @property
     def tokens(self) -> list[int]:
-        return [event for event in self.told if isinstance(event, int)]
+        return [event for event in self.events if isinstance(event, int)]
 
     @property
     def failure(self) -> Failure | None:
-        return next((event for event in self.told if isinstance(event, Failure)), None)
+        return next((event for event in self.events if isinstance(event, Failure)), None)
 
 
 def failed(error: Exception) -> Failure:
     return Failure("internal", type(error).__name__)
 
 
-class Seen(Decoder):
-    """Notes what went into each forward."""
+class Recording(Decoder):
+    """Records the needs of each forward."""
 
     def forward(self, needs: Any) -> list[torch.Tensor]:
         self.packs = [*getattr(self, "packs", []), [(need.row, need.count, need.is_prefill) for need in needs]]
@@ -86,8 +86,8 @@ def model() -> Any:
 
 
 @pytest.fixture(params=["bf16", "int8"])
-def decoder(request: pytest.FixtureRequest, model: Any) -> Seen:
-    decoder = Seen(model, 128, None, request.param, shared_chunk=32)
+def decoder(request: pytest.FixtureRequest, model: Any) -> Recording:
+    decoder = Recording(model, 128, None, request.param, shared_chunk=32)
     decoder.warm()
     decoder.packs = []
     return decoder
@@ -96,12 +96,12 @@ def decoder(request: pytest.FixtureRequest, model: Any) -> Seen:
 PROMPTS = [ids(30, 3), ids(400, 5), ids(64, 7), (ids(40, 9) * 4)[:150]]
 
 
-def test_each_request_gets_the_same_tokens_as_alone(model: Any, decoder: Seen) -> None:
+def test_each_request_gets_the_same_tokens_as_alone(model: Any, decoder: Recording) -> None:
     kv = "bf16" if type(decoder._empty.layers[0]).__name__ == "GrowingLayer" else "int8"
     alone = [answer(Decoder(model, 128, None, kv), prompt, tokens=20)[0] for prompt in PROMPTS]
     schedule = Schedule(decoder, 4, 10_000, failed)
     asked = [Asked(decoder, prompt, lookup=n % 2 == 1) for n, prompt in enumerate(PROMPTS)]
-    for n, one in enumerate(asked):  # they come one after the other, into what is under way
+    for n, one in enumerate(asked):  # each joins while the others are running
         schedule.add(one.request)
         for _ in range(2 * n):
             schedule.run()
@@ -111,7 +111,7 @@ def test_each_request_gets_the_same_tokens_as_alone(model: Any, decoder: Seen) -
     assert max(len(pack) for pack in decoder.packs) >= 3
 
 
-def test_an_answer_continues_with_each_chunk_of_another_prompt(decoder: Seen) -> None:
+def test_an_answer_continues_with_each_chunk_of_another_prompt(decoder: Recording) -> None:
     schedule = Schedule(decoder, 4, 10_000, failed)
     first, long, other = Asked(decoder, PROMPTS[0], 60), Asked(decoder, ids(900), 4), Asked(decoder, ids(300, 11), 4)
     schedule.add(first.request)
@@ -132,7 +132,7 @@ def test_an_answer_continues_with_each_chunk_of_another_prompt(decoder: Seen) ->
     assert sum(a is not b for a, b in itertools.pairwise(readers)) > 5, "readers take turns"
     schedule.drain()
     assert len(first.tokens) == 60
-    order = [[e.done for e in one.told if isinstance(e, Reading)] for one in (long, other)]
+    order = [[e.done for e in one.events if isinstance(e, Reading)] for one in (long, other)]
     assert order[0][-1] == 900 and order[1][-1] == 300
 
 
@@ -148,7 +148,7 @@ def test_the_remaining_time_is_estimated_from_the_start(model: Any) -> None:
     assert readings[0].eta_s > 0 and readings[-1].eta_s == 0
 
 
-def test_a_question_drops_ghost_text(decoder: Seen) -> None:
+def test_a_question_drops_ghost_text(decoder: Recording) -> None:
     schedule = Schedule(decoder, 4, 10_000, failed)
     ghost = Asked(decoder, PROMPTS[1], 50, is_background=True)
     schedule.add(ghost.request)
@@ -164,17 +164,17 @@ def test_a_question_drops_ghost_text(decoder: Seen) -> None:
 
 @pytest.mark.fault("F5")
 def test_a_request_that_does_not_fit_waits_and_knows_its_position(
-    decoder: Seen, monkeypatch: pytest.MonkeyPatch
+    decoder: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schedule = Schedule(decoder, 2, 200, failed)
     asked = [Asked(decoder, PROMPTS[0]), Asked(decoder, ids(140)), Asked(decoder, ids(20, 5))]
     for one in asked:
         schedule.add(one.request)
     schedule.run()
-    assert not asked[1].told, "it may be a matter of moments"
+    assert not asked[1].events, "not in the first round"
     schedule.run()
-    assert [event.position for event in asked[1].told if isinstance(event, Queued)] == [1]
-    assert [event.position for event in asked[2].told if isinstance(event, Queued)] == [2], "nobody overtakes"
+    assert [event.position for event in asked[1].events if isinstance(event, Queued)] == [1]
+    assert [event.position for event in asked[2].events if isinstance(event, Queued)] == [2], "none overtakes another"
     assert len({id(row) for pack in decoder.packs for row, *_ in pack}) == 1
     asked[1].is_cancelled = True
     schedule.drain()
@@ -182,7 +182,7 @@ def test_a_request_that_does_not_fit_waits_and_knows_its_position(
 
 
 @pytest.mark.fault("F4")
-def test_a_request_that_breaks_the_model_fails_alone(model: Any, decoder: Seen) -> None:
+def test_a_request_that_breaks_the_model_fails_alone(model: Any, decoder: Recording) -> None:
     good = answer(Decoder(model, 128, None, "bf16"), PROMPTS[0], tokens=20)[0]
     schedule = Schedule(decoder, 4, 10_000, failed)
     one, bad, other = Asked(decoder, PROMPTS[0]), Asked(decoder, [1, 2, 10**6]), Asked(decoder, PROMPTS[2])

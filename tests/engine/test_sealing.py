@@ -1,4 +1,4 @@
-"""The worker has no network, says so from measurement, and does not outlive its server."""
+"""The worker has no network, verifies that itself, and does not outlive its server."""
 
 from __future__ import annotations
 

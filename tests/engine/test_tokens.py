@@ -38,7 +38,7 @@ def vocabulary(folder: Path) -> Vocabulary:
 
 
 def test_tokens_equal_those_of_the_models_own_template(folder: Path, vocabulary: Vocabulary) -> None:
-    """transformers renders the same template and cuts the whole string; on harmless text both must agree."""
+    """transformers renders the same template and tokenizes the whole string; on harmless text both must agree."""
     theirs = AutoTokenizer.from_pretrained(folder)
     template = PromptTokenizer(folder, vocabulary, None)
     for text in TEXTS:
@@ -127,7 +127,7 @@ def test_an_incomplete_character_at_the_end_is_replaced(small: Path) -> None:
 
 
 def test_sentencepiece_vocabularies_read_and_write_bytes_and_spaces(tmp_path: Path) -> None:
-    """The older Mistrals: a space is ▁, bytes are <0xNN>, and </s> could be merged out of its letters."""
+    """As in older Mistrals: a space is ▁, bytes are <0xNN>, and </s> could be merged from its letters."""
     vocab = {"<unk>": 0, "<s>": 1, "</s>": 2} | {f"<0x{i:02X}>": 3 + i for i in range(256)}
     for piece in ("▁", "a", "b", "<", "/", "s", ">", "</", "s>", "▁a"):
         vocab[piece] = len(vocab)

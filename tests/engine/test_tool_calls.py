@@ -1,4 +1,4 @@
-"""Function calls: every way that models write them is found in their templates, held to by a grammar, and read back."""
+"""Function calls: each dialect is detected from its template, enforced by a grammar, and parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products in 32 bit: those of bitsandbytes, only nearer to the truth, and the same bits for a row whoever comes with it."""
+"""Products in 32 bit: like bitsandbytes', but more exact, and with the same bits for a row whatever the other rows."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_bits_of_a_row_do_not_depend_on_other_rows(rows: int, columns: int) 
 
 
 def test_without_padding_they_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the test above proves nothing of it; a processor whose sums never differ does not need it."""
+    """Otherwise the test above would prove nothing; a processor whose sums never differ needs no padding."""
     if not wide.is_faster():
         pytest.skip("this processor multiplies bfloat16 by itself, and is not filled up for")
     monkeypatch.setattr(wide, "ROW_GROUP", 1)

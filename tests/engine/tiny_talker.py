@@ -1,4 +1,4 @@
-"""Writes a llama of 13 M random weights in 4 bit that says words without a sense, as many as it is asked for; without torch.
+"""Writes a llama of 13 M random weights in 4 bit that answers with meaningless text of any length; without torch.
 
 Every token that it says hangs on all that it has read, so that a wrong number anywhere shows in its text.
 (`tests/clockwork.py` writes the model whose answer is known beforehand.)

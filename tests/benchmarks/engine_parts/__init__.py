@@ -1,1 +1,1 @@
-"""The parts of `engine.py`: one section of its page each, and what they share."""
+"""The sections of `engine.py`, and what they share."""

@@ -1,4 +1,4 @@
-"""What this machine can do at most: the figures that the others are shares of."""
+"""The limits of this machine, as the reference for other figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .timing import seconds
 
 
 def copied(plan: Plan) -> float:
-    """Bytes read and written a second by a copy."""
+    """Bytes read and written per second by a copy."""
     size = 1 << (20 if plan.is_tiny else 31)
     source = torch.randint(-(2**31), 2**31 - 1, (size // 4,), dtype=torch.int32, device=plan.device)
     target = torch.empty_like(source)

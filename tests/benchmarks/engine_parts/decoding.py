@@ -1,5 +1,5 @@
-"""Whole decode steps of our real `Decoder` on random weights: one way after the other, contexts, kinds of keys and values,
-several requests together, and whether the tokens are the reference's."""
+"""Whole decode steps of our real `Decoder` on random weights: methods, contexts, KV formats, concurrent requests, and whether
+the tokens equal the reference's."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from . import rows, weights
 from .sections import Figures, Plan, Report
 from .stock import Stock
 
-SMALL_CARD = 24e9  # bytes for us on a card of 24,564 MiB; CUDA itself and a desktop have the other 1.7 GB
-GREEDY = 256  # tokens that have to be the reference's
+SMALL_CARD = 24e9  # bytes for us on a card with 24,564 MiB; CUDA and a desktop use the other 1.7 GB
+GREEDY = 256  # tokens that must equal the reference's
 LONGEST = 131072
 HEAD_BYTES = {"bf16": 2, "int8": 1}  # of a weight
 
 
-def the_wish(plan: Plan) -> str:
-    """Triton's kernels where they can run: on CUDA, or by Triton's interpreter."""
+def decode_mode(plan: Plan) -> str:
+    """Triton's kernels where they can run: on CUDA or under Triton's interpreter."""
     return "triton" if plan.device == "cuda" or os.environ.get("TRITON_INTERPRET") == "1" else "reference"
 
 
@@ -44,15 +44,15 @@ def _ready(plan: Plan, attending: str = attention.NAME) -> Any:
 
 
 def plain(model: Any, kv: str = "bf16") -> Decoder:
-    """transformers' own forward with bitsandbytes' kernel: what all others are compared with."""
+    """transformers' own forward with bitsandbytes' kernel, the reference for all others."""
     return Decoder(model, 4096, None, kv)
 
 
 def fast(plan: Plan, model: Any, kv: str = "bf16") -> Decoder:
-    """As the worker makes it."""
-    found, reason = fast_path(model, kv, the_wish(plan))
+    """As the worker builds it."""
+    found, reason = fast_path(model, kv, decode_mode(plan))
     if found is None:
-        raise RuntimeError(f"there is no fast path: {reason}")
+        raise RuntimeError(f"no fast path: {reason}")
     return Decoder(model, 4096, None, kv, fast=found)
 
 
@@ -61,17 +61,17 @@ def ours(plan: Plan, kv: str = "bf16") -> Decoder:
 
 
 def checked(decoder: Decoder) -> None:
-    """Raises where the fast path went off meanwhile: what was measured then is something else."""
+    """Raise if the fast path failed during the measurement, which then measured something else."""
     if decoder.fast is not None and not decoder.fast.is_on:
-        raise RuntimeError(f"the fast path went off: {decoder.fast.failure}")
+        raise RuntimeError(f"the fast path failed: {decoder.fast.failure}")
 
 
 # ---------------------------------------------------------------------------------------------- one way after the other
 
 
 def ways(plan: Plan, tell: Report) -> None:
-    """A fresh answer of one request, from transformers' `generate` to all that we do. Each way has a model for itself."""
-    kernels = "Triton's kernels" if the_wish(plan) == "triton" else "the kernels' references"
+    """A new answer of one request, from transformers' `generate` to our full path. Each method has its own model."""
+    kernels = "Triton's kernels" if decode_mode(plan) == "triton" else "the kernels' references"
     found: dict[str, Callable[[Plan], Decoder]] = {
         "our loop, bitsandbytes' kernel": lambda plan: plain(_ready(plan)),
         "recorded step, bitsandbytes' kernel": _stock,
@@ -89,18 +89,18 @@ def ways(plan: Plan, tell: Report) -> None:
 def _attempt(measure: Callable[[], Figures]) -> Figures:
     try:
         return measure()
-    except Exception as error:  # one way that fails leaves the others
+    except Exception as error:  # a method that fails must not end the others
         return {"reason": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"}
 
 
 def _stock(plan: Plan) -> Decoder:
     model = _ready(plan)
-    chosen = Stock(ops.triton() if the_wish(plan) == "triton" else ops.Reference(), model)
+    chosen = Stock(ops.triton() if decode_mode(plan) == "triton" else ops.Reference(), model)
     return Decoder(model, 4096, None, fast=FastPath(lambda: FastModel(model, chosen), "bf16"))
 
 
 def _generated(plan: Plan) -> Figures:
-    """Two lengths, so that reading the prompt drops out."""
+    """Two lengths, so that the prefill cancels out."""
     model, count = _ready(plan, "sdpa"), 4 if plan.is_tiny else 48
     ids = torch.tensor([rows.ids(plan.shape, context_of(plan))], device=plan.device)
     taken = {}
@@ -115,7 +115,7 @@ def _generated(plan: Plan) -> Figures:
 def measured(
     plan: Plan, decoder: Decoder, context: int, kv: str = "bf16", together: int = 1, head_bytes: int = 2
 ) -> Figures:
-    """So many requests of this context, answered greedily in common steps."""
+    """`together` requests with this context, answered greedily in shared steps."""
     count = 4 if plan.is_tiny else 32
     held = [rows.begun(decoder, plan.shape, context, count + 16) for _ in range(together)]
     seconds = rows.step_seconds(decoder, held, count)
@@ -174,10 +174,10 @@ def together(plan: Plan, tell: Report) -> None:
 
 
 def identical(plan: Plan, tell: Report) -> None:
-    """Both paths are given the reference's tokens: as long as each of its choices is the reference's, so is its answer."""
+    """Both paths get the reference's tokens: while each choice equals the reference's, so does the answer."""
     model = _ready(plan)
     # Triton's interpreter takes seconds for a step
-    count = GREEDY if not plan.is_tiny else 48 if the_wish(plan) == "reference" else 4
+    count = GREEDY if not plan.is_tiny else 48 if decode_mode(plan) == "reference" else 4
     decoders = fast(plan, model), plain(model)
     held = [rows.begun(decoder, plan.shape, context_of(plan), count + 1) for decoder in decoders]
     assert held[1].scores is not None
@@ -195,7 +195,7 @@ def identical(plan: Plan, tell: Report) -> None:
 
 
 def small_card(plan: Plan, tell: Report) -> None:
-    """The longest context on a card of 24 GB, keys and values in int4: a last chunk of the prompt is read, then answered."""
+    """The longest context on a card with 24 GB, KV cache in int4: prefill the last chunk of the prompt, then answer."""
     context = 1536 if plan.is_tiny else LONGEST
     if plan.device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory

@@ -1,7 +1,7 @@
 """Prompt lookup on recorded edits of real cells (`edits.json`, whose source it names; made by `record_edits.py`).
 
-Random weights cannot rewrite a cell. So the steps are ours and cost what they cost, but which guesses are right is decided
-by the recorded cell.
+Random weights cannot rewrite a cell. So the steps are real and take their real time, but the recorded cell decides which
+drafts are accepted.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _FILE = Path(__file__).with_name("edits.json")
 
 
 class Recorded:
-    """Stands for a `Sampler`: looks at the scores as that does, and says what was recorded."""
+    """Replaces a `Sampler`: reads the scores as that does, and returns the recorded tokens."""
 
     def __init__(self, answer: list[int]) -> None:
         self._answer = iter(answer)
 
-    def choose(self, scores: torch.Tensor, allowed: torch.Tensor | None = None) -> int:
+    def sample(self, scores: torch.Tensor, allowed: torch.Tensor | None = None) -> int:
         int(scores.argmax())
         return next(self._answer)
 
     def verify(self, scores: torch.Tensor, draft: int, allowed: torch.Tensor | None = None) -> int:
-        return self.choose(scores)
+        return self.sample(scores)
 
 
 def measure(plan: Plan, tell: Report) -> None:
@@ -58,11 +58,11 @@ def _replayed(plan: Plan, decoder: Decoder, edits: list[dict[str, Any]], draft: 
 
 
 def _cell(plan: Plan, decoder: Decoder, edit: dict[str, Any], draft: int) -> tuple[int, int, float]:
-    """Tokens, steps and seconds of writing it anew, at the end of a prompt."""
+    """Tokens, steps and seconds of rewriting a cell at the end of a prompt."""
     before, after = ([5 + token for token in edit[side]] for side in ("before", "after"))
     row = rows.begun(decoder, plan.shape, context_of(plan) + len(before), len(after) + 32, before)
     lookup = Lookup(row.units.tolist(), draft) if draft else None
-    sampler: Any = Recorded([*after, *[0] * 32])  # the last draft may reach beyond the end
+    sampler: Any = Recorded([*after, *[0] * 32])  # the last draft may extend beyond the end
     begin = time.perf_counter()
     steps = _driven(decoder, row.tokens(sampler, lambda: None, lookup, lambda: None), len(after))
     seconds = time.perf_counter() - begin
@@ -71,19 +71,19 @@ def _cell(plan: Plan, decoder: Decoder, edit: dict[str, Any], draft: int) -> tup
 
 
 def _driven(decoder: Decoder, stream: Any, count: int) -> int:
-    """Steps that so many tokens took."""
+    """The number of steps for `count` tokens."""
     steps = 0
 
     def tokens() -> Iterator[int]:
         nonlocal steps
-        found = next(stream)
+        event = next(stream)
         while True:
-            if isinstance(found, Need):
+            if isinstance(event, Need):
                 steps += 1
-                found = stream.send(decoder.forward([found])[0])
+                event = stream.send(decoder.forward([event])[0])
             else:
-                yield found
-                found = next(stream)
+                yield event
+                event = next(stream)
 
     assert len(list(islice(tokens(), count))) == count
     return steps

@@ -1,4 +1,4 @@
-"""What the figures are held against."""
+"""The goals for the figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OF_COPY = 0.8
 
 
 def judged(found: Mapping[str, Any], measures_speed: bool) -> list[dict[str, Any]]:
-    """Each goal with what was measured and `met`: true, false, or None where it was not measured."""
+    """Each goal with the measured value and `met`: true, false, or None if it was not measured."""
     goals: list[tuple[str, float, bool, Callable[[Any], Any]]] = [
         ("tokens/s of a fresh answer at 1k of context", 181, True, lambda f: _best(f["ways"])),
         ("tokens/s where a cell is written anew", 340, True, lambda f: _best(f["edits"])),
@@ -29,7 +29,7 @@ def judged(found: Mapping[str, Any], measures_speed: bool) -> list[dict[str, Any
 def _judged(name: str, goal: float, is_empty: bool, read: Callable[[Any], Any], figures: Found) -> dict[str, Any]:
     try:
         value = None if is_empty else read(figures)
-    except (KeyError, ValueError):  # its section was left out, or ended before
+    except (KeyError, ValueError):  # its section was skipped, or ended early
         value = None
     return {"goal": name, "at least": goal, "measured": value, "met": None if value is None else value >= goal}
 
@@ -43,7 +43,7 @@ def _against_generate(figures: Found) -> float:
 
 
 def _against_peer(figures: Found) -> float:
-    """A peer that reads more bytes a step is given the speed that it would have with ours."""
+    """Scales a peer's speed to our number of bytes per step."""
     ours = max((row for row in figures["ways"].values() if "tokens/s" in row), key=lambda row: row["tokens/s"])
     ratios = [
         ours["tokens/s"] / (peer["tokens/s"] * peer["GB a step"] / ours["GB a step"])
@@ -53,9 +53,9 @@ def _against_peer(figures: Found) -> float:
 
 
 def _same(figures: Found) -> float:
-    """Up to the first that is another."""
-    told = figures["identical"]["greedy"]
-    return float(told["tokens"] / told["of"])
+    """Share of the tokens before the first difference."""
+    greedy = figures["identical"]["greedy"]
+    return float(greedy["tokens"] / greedy["of"])
 
 
 def _least_share(figures: Found) -> float:

@@ -1,4 +1,4 @@
-"""The kernels alone, for 1 to 16 rows: ours, bitsandbytes', what share of a copy's bandwidth they reach, and how exact they are."""
+"""Kernels for 1 to 16 rows: ours and bitsandbytes', their share of a copy's bandwidth, and their errors."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from jupyter_mistral.models.memory import NF4_BYTES
 
 from . import weights
 from .ceilings import copied
-from .decoding import the_wish
+from .decoding import decode_mode
 from .sections import Plan, Report
 from .shapes import LAYER
 from .timing import recorded, seconds
 
 ROWS = (1, 2, 4, 8, 16)
-_BEYOND_CACHE = 4e8  # bytes to go through before the same weights are read again
+_BEYOND_CACHE = 4e8  # bytes to read before the same weights are read again
 _SLICE = 4096
 
 
 def measure(plan: Plan, tell: Report) -> None:
     top = copied(plan)
-    chosen = ops.triton() if the_wish(plan) == "triton" else ops.Reference()
+    chosen = ops.triton() if decode_mode(plan) == "triton" else ops.Reference()
     sums = {m: [0.0, 0.0, 0.0] for m in ROWS}
     for name, (rows, columns) in plan.shape.matrices.items():
         size = rows * columns * NF4_BYTES
@@ -44,9 +44,9 @@ def measure(plan: Plan, tell: Report) -> None:
 
 
 def head(plan: Plan, tell: Report) -> None:
-    """The last layer in int8, which bitsandbytes does not have, beside torch's in bf16."""
+    """The output layer in int8, which bitsandbytes does not have, against torch's in bf16."""
     top, rows, columns = copied(plan), plan.shape.vocabulary, plan.shape.hidden
-    chosen = ops.triton() if the_wish(plan) == "triton" else ops.Reference()
+    chosen = ops.triton() if decode_mode(plan) == "triton" else ops.Reference()
     full = torch.randn(rows, columns, dtype=torch.bfloat16, device=plan.device) / math.sqrt(columns)
     small = Int8.of(full)
     for m in ROWS:

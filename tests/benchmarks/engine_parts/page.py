@@ -1,4 +1,4 @@
-"""The figures as a page of text."""
+"""Formats the figures as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def page(found: Mapping[str, Any], about: Mapping[str, str]) -> str:
-    """found: `sections` by name, `goals`, `machine`, and `note` where the figures are not what they look like."""
+    """found: `sections` by name, `goals`, `machine`, and a `note` if the figures do not show speed."""
     lines = [f"machine: {found['machine']}"]
     lines += [found["note"]] if found["note"] else []
     for name, section in found["sections"].items():

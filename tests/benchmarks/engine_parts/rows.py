@@ -1,4 +1,4 @@
-"""Rows of our own decoder that stand in the middle of an answer, and how fast they go on."""
+"""Rows of our decoder in the middle of an answer, and how fast they continue."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from row_driver import drive
 
 from .shapes import Shape
 
-_READ = 1024  # tokens of a context that are really read; those before are random keys and values
+_READ = 1024  # tokens of a context that are really prefilled; those before are random keys and values
 
 
 def ids(shape: Shape, count: int, seed: int = 0) -> list[int]:
-    """Tokens that do not follow each other as the model has it, and of which none occurs often."""
+    """Tokens in an order that the model does not predict, none of them frequent."""
     return [(n * 7919 + seed * 104729) % (shape.vocabulary - 10) + 5 for n in range(count)]
 
 
 def begun(decoder: Decoder, shape: Shape, context: int, room: int, tail: Sequence[int] = ()) -> Row:
-    """A row that holds `context` tokens, the last ones `tail`, and has the scores for the next. `room`: tokens to come."""
+    """A row with `context` tokens, ending with `tail`, and the scores of the next. room: tokens to follow."""
     row = decoder.take(np.zeros(0, dtype=np.int64), "")
     row.free()
     filled = max(0, context - _READ) // BLOCK * BLOCK
@@ -61,7 +61,7 @@ def stream(row: Row, decoder: Decoder) -> Iterator[Any]:
 
 
 def step_seconds(decoder: Decoder, rows: Sequence[Row], steps: int) -> float:
-    """Of one step of all these rows together, greedy, after some that do not count."""
+    """Seconds of one greedy step of all these rows together, after a warm-up."""
     streams: list[Any] = [stream(row, decoder) for row in rows]
     needs = [next(need for need in islice(one, 2) if isinstance(need, Need)) for one in streams]
     for n in range(3 + steps):
@@ -74,7 +74,7 @@ def step_seconds(decoder: Decoder, rows: Sequence[Row], steps: int) -> float:
 
 
 def end(decoder: Decoder, rows: Sequence[Row]) -> None:
-    """Give their memory back."""
+    """Free their memory."""
     for row in rows:
         row.free()
         decoder.give_back(row)

@@ -1,4 +1,4 @@
-"""Runs sections of a benchmark, each in a process of its own and for its own time: one that fails or hangs takes no other along."""
+"""Runs each section of a benchmark in its own process with its own time limit, so that a failure does not affect the others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Plan:
     shape: Shape
     device: str  # cuda or cpu
     llama_cpp: Path | None = None
-    patience: int = 1  # times the seconds of a section; one that is only to run may take its time
+    patience: int = 1  # factor of a section's time limit, for runs that measure nothing
 
     @property
     def is_tiny(self) -> bool:
@@ -38,18 +38,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class Section:
-    """After so many seconds its figures are no more waited for."""
+    """A section is stopped after `seconds`."""
 
     name: str
     about: str
     seconds: int
-    measure: str  # module of this package, and its function `(Plan, Report) -> None` that tells each figure at once
+    measure: str  # "module.function" of this package: `(Plan, Report) -> None`, which reports each figure at once
 
 
 def run(section: Section, plan: Plan) -> dict[str, Any]:
-    """Its figures by row, and the `reason` where it ended early."""
-    # forked: torch is imported once for all. The parent never touches the device, which would not survive a fork;
-    # importing bitsandbytes does, so that sections are imported by their processes
+    """Run a section. Returns its figures by row, and the `reason` if it ended early."""
+    # forked, so that torch is imported once. The parent must not touch the device, which would not survive a fork;
+    # importing bitsandbytes does touch it, so the children import the sections
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(theirs, section, plan))
@@ -61,7 +61,7 @@ def run(section: Section, plan: Plan) -> dict[str, Any]:
         child.join(timeout=0 if "reason" in found else 10)
         if child.exitcode and "reason" not in found:
             found["reason"] = f"its process ended with {child.exitcode}"
-    finally:  # it is late or stuck in its end, or has left others behind
+    finally:  # it may hang, or have left processes behind
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid or 0, signal.SIGKILL)
         child.kill()
@@ -80,11 +80,11 @@ def _received(pipe: Connection, deadline: float) -> dict[str, Any]:
         if name is None:
             return found | {"reason": figures}
         found["figures"][name] = figures
-    return found | {"reason": "its time was over"}
+    return found | {"reason": "it reached its time limit"}
 
 
 def _child(pipe: Connection, section: Section, plan: Plan) -> None:
-    os.setsid()  # so that what it starts ends with it
+    os.setsid()  # so that its child processes can be ended with it
     try:
         module, _, function = section.measure.partition(".")
         measure = getattr(importlib.import_module(f".{module}", __package__), function)

@@ -1,4 +1,4 @@
-"""The shapes of models that random weights are made in, and what a step of them reads. Knows no torch."""
+"""Shapes of models for random weights, and the bytes that a step reads. Knows no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LAYER = "a layer's four"  # matrices, measured together
 
 @dataclass(frozen=True)
 class Shape:
-    """The text model alone: without eyes."""
+    """The text model, without vision."""
 
     name: str
     hidden: int
@@ -39,7 +39,7 @@ class Shape:
 
     @property
     def matrices(self) -> dict[str, tuple[int, int]]:
-        """As our steps read them: those of the same input as one."""
+        """As our steps read them: matrices with the same input joined."""
         rows = {name: rows for name, (rows, _) in self.linears.items()}
         return {
             "q k v": (rows["q_proj"] + rows["k_proj"] + rows["v_proj"], self.hidden),
@@ -53,11 +53,11 @@ class Shape:
         return self.layers * sum(rows * columns for rows, columns in self.linears.values())
 
     def step_bytes(self, head_bytes: int) -> float:
-        """What one step reads of weights; head_bytes: of each weight of the last layer, 2 in bf16, 1 in int8."""
+        """Bytes of weights per step. head_bytes: bytes per weight of the output layer, 2 in bf16, 1 in int8."""
         return self.linear_weights * NF4_BYTES + self.vocabulary * self.hidden * head_bytes
 
     def context_bytes(self, tokens: int, kv: str) -> float:
-        """What one step reads of the keys and values of a sequence of so many tokens."""
+        """Bytes of the KV cache of `tokens` tokens, which one step reads."""
         return tokens * self.layers * self.kv_heads * kv_bytes_per_head(self.size, kv)
 
 

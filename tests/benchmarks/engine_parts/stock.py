@@ -1,4 +1,4 @@
-"""bitsandbytes' own kernel in our steps, so that what a graph gives and what our kernels give can be told apart."""
+"""bitsandbytes' own kernel in our steps, to separate the effect of graphs from that of our kernels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jupyter_mistral.engine.fast.nf4 import Nf4
 
 
 class Stock:
-    """Our other `Ops`, and theirs for 4-bit weights; matrices that we join are their layers one after the other."""
+    """Our `Ops`, but with their kernel for 4-bit weights; matrices that we join are separate layers there."""
 
     def __init__(self, others: Any, model: Any) -> None:
         self._others = others

@@ -1,4 +1,4 @@
-"""Seconds of a call on its device."""
+"""Times calls on their device, in seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CALLS = {"cuda": 30, "cpu": 3}
 
 
 def seconds(call: Callable[[], object], device: str) -> float:
-    """The median of some calls, after a few that do not count."""
+    """The median of some calls, after a warm-up."""
     for _ in range(5 if device == "cuda" else 1):
         call()
     return statistics.median(_once(call, device) for _ in range(_CALLS[device]))
@@ -32,7 +32,7 @@ def _once(call: Callable[[], object], device: str) -> float:
 
 
 def recorded(call: Callable[[], object], device: str) -> Callable[[], object]:
-    """The same as a CUDA graph, so that Python's own time between kernels does not count."""
+    """The same as a CUDA graph, which excludes Python's time between kernels."""
     if device != "cuda":
         return call
     side = torch.cuda.Stream()

@@ -1,4 +1,4 @@
-"""Attention of a step, where keys and values lie: as exact as torch's, and as code that a GPU reads memory well with."""
+"""The attention kernel compiles to code that reads memory efficiently on GPUs."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ def model() -> Any:
     return tiny_plain.build("llama")
 
 
-class Guessing(Lookup):
-    """Has a guess at every step, whatever the model says."""
+class AlwaysDrafting(Lookup):
+    """Drafts the same tokens at every step."""
 
     def draft(self) -> list[int]:
         return [7, 8, 9]
@@ -32,7 +32,7 @@ def test_answers_use_the_fast_path(model: Any) -> None:
     fast = fast_of(model, counting)
     found = answer(Decoder(model, 32, None, fast=fast), PROMPT, tokens=40)[0]
     assert counting.calls == (1 + 39) * 3 and len(found) == 40 and fast.recorded == [1], "one step warms up"
-    assert answer(Decoder(model, 32, None, fast=fast), PROMPT, lookup=Guessing(PROMPT), tokens=40)[0] == found
+    assert answer(Decoder(model, 32, None, fast=fast), PROMPT, lookup=AlwaysDrafting(PROMPT), tokens=40)[0] == found
     assert max(fast.recorded) > 1, "guesses are verified by it"
 
 

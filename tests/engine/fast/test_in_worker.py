@@ -10,7 +10,7 @@ from engine_host import Host
 
 
 def _load(host: Host, folder: Path, **fields: Any) -> list[str]:
-    """What was told on the way."""
+    """The details of the loading events."""
     host.send("load", path=str(folder), out=None, name="test", device="cpu", quantization="nf4", **fields)
     told = []
     for frame in host.frames():

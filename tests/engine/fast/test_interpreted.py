@@ -1,4 +1,4 @@
-"""Kernels for GPUs, run by Triton's interpreter: each gives what its reference gives. One process for all files of `interpreted/`."""
+"""GPU kernels equal their references under Triton's interpreter. One process runs all files of `interpreted/`."""
 
 from __future__ import annotations
 

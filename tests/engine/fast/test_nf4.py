@@ -1,4 +1,4 @@
-"""Matrices in 4 bit: read and joined as bitsandbytes has them, multiplied as it does, by kernels that compile for GPUs."""
+"""4-bit matrices are read, joined and multiplied like bitsandbytes', by kernels that compile for GPUs."""
 
 from __future__ import annotations
 

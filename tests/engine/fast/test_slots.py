@@ -1,4 +1,4 @@
-"""Steps that write keys and values in place leave the sequences as forwards do, bit for bit."""
+"""Steps that write keys and values in place leave sequences in the same state as forwards, bit for bit."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def angles(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def empty(kind: str) -> Sequence:
-    """As a decoder's warm-up leaves it."""
+    """A sequence as a decoder's warm-up leaves it."""
     first, _ = new_sequence(LAYERS, kind)
     forward([(first, 1)], Text(1).qkv)
     first.release()
@@ -96,7 +96,7 @@ def step(slots: Slots, pack: Pack, qkv: torch.Tensor) -> torch.Tensor:
 
 
 def state(sequence: Sequence) -> list[Any]:
-    """All that later forwards can tell of a sequence."""
+    """Everything that later forwards can read from a sequence."""
     found: list[Any] = [sequence.length, sequence.cut(sequence.length), sequence.empty_copy().length]
     whole = sequence.length // BLOCK
     found += [sequence.copy_out(block) for block in range(whole)]

@@ -1,4 +1,4 @@
-"""A step's small work: the references round where transformers' modules do, and the kernels give what the references give."""
+"""The small operations of a step: the references round where transformers' modules do, and the kernels equal them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decode step of each plain architecture gives the scores of transformers' own forward, whatever it is recorded as."""
+"""The decode step of each plain architecture gives the scores of transformers' own forward."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run by `test_interpreted.py`, under Triton's interpreter: attention over keys and values where they lie."""
+"""Run by `test_interpreted.py` under Triton's interpreter: attention over the KV cache in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run by `test_interpreted.py`, under Triton's interpreter: the kernels of 4-bit matrices give what the reference gives."""
+"""Run by `test_interpreted.py` under Triton's interpreter: the kernels of 4-bit matrices equal their reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run by `test_interpreted.py`, under Triton's interpreter: the small kernels give what their references give."""
+"""Run by `test_interpreted.py` under Triton's interpreter: the small kernels equal their references."""
 
 from __future__ import annotations
 
