@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jupyter_mistral.context import build
 from jupyter_mistral.context.notebook import dataflow, shorten, stale
-from jupyter_mistral.context.notebook.cells import Cell, Output, language, plain, read
+from jupyter_mistral.context.notebook.cells import Cell, Output, clean_text, language, read
 from jupyter_mistral.protocol.conversation import Message
 
 Make = Callable[..., dict[str, Any]]
@@ -99,7 +99,7 @@ def test_a_notebook_of_nbformat_3_reads_whole() -> None:
     ("dirty", "clean"), [("a\ud800b", "a\ufffdb"), ("\ud83d\ude00", "😀"), ("a\x00\x1bb\r\n", "ab\n")]
 )
 def test_lone_surrogates_and_control_characters_are_cleaned(dirty: str, clean: str) -> None:
-    assert plain(dirty) == clean
+    assert clean_text(dirty) == clean
 
 
 def test_a_missing_notebook_leaves_the_question() -> None:

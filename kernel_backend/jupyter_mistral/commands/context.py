@@ -11,7 +11,7 @@ from typing import Any
 
 from ..context.notebook import cells
 from ..context.prompt import read_in_parts
-from ..context.prompt.builder import Built, build_given
+from ..context.prompt.builder import Built, build_prompt
 from ..context.prompt.inputs import Job
 from ..context.prompt.read_in_parts import Plan
 from ..context.token_counts import TokenCounter
@@ -30,9 +30,9 @@ def main(argv: list[str] | None = None) -> int:
         notebook = _notebook(args.notebook)
         if args.focus is not None:
             _refuse_beyond(len(cells.read(notebook)), args.focus)
-        read = job.given(notebook, tokens.count, tokens.overhead, tokens.image)
+        read = job.inputs(notebook, tokens.count, tokens.overhead, tokens.image)
         plan = read_in_parts.plan(read) if args.thorough else None
-        report = to_dict_of_plan(plan) if plan else to_dict(build_given(read, None))
+        report = to_dict_of_plan(plan) if plan else to_dict(build_prompt(read, None))
         text = _readable_plan(plan) if plan else _readable(report)
     except Failure as failure:
         print(f"jupyter mistral context: {failure}", file=sys.stderr)
@@ -60,7 +60,7 @@ def to_dict_of_plan(plan: Plan) -> dict[str, Any]:
             "messages": [message.to_dict() for message in window.messages],
             "ledger": [segment.to_dict() for segment in window.ledger],
             "total_tokens": window.tokens,
-            "note_tokens": window.room,
+            "note_tokens": window.note_tokens,
         }
         for window in plan.windows
     ]
@@ -167,7 +167,7 @@ def _row(row: Mapping[str, Any]) -> str:
 
 def _readable_plan(plan: Plan) -> str:
     lines = [f"Read in {len(plan.windows)} parts, then answered from their notes:"]
-    lines += [f"{w.tokens:7,} tokens  {w.about}  (notes of up to {w.room} tokens)" for w in plan.windows]
+    lines += [f"{w.tokens:7,} tokens  {w.about}  (notes of up to {w.note_tokens} tokens)" for w in plan.windows]
     lines += [f"{plan.tokens:7,} tokens in total, plus the notes"]
     lines += [f"Left out: {text}" for text in plan.left_out]
     return "\n".join(lines)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .prompt.builder import Built, build, build_given, plain
-from .prompt.inputs import Given, Job
+from .prompt.builder import Built, build, build_plain, build_prompt
+from .prompt.inputs import Job, PromptInputs
 from .prompt.ledger import Count, Counter, Segment
 from .prompt.read_in_parts import Note, Plan, Window, combine, condense, plan
 from .prompt.snapshot import Snapshot
@@ -12,17 +12,17 @@ __all__ = [
     "Built",
     "Count",
     "Counter",
-    "Given",
     "Job",
     "Note",
     "Plan",
+    "PromptInputs",
     "Segment",
     "Snapshot",
     "Window",
     "build",
-    "build_given",
+    "build_plain",
+    "build_prompt",
     "combine",
     "condense",
-    "plain",
     "plan",
 ]

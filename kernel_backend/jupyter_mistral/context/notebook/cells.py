@@ -76,10 +76,10 @@ def language(notebook: Mapping[str, Any] | None) -> str:
         _mapping(meta.get("language_info")).get("name"),
         _mapping(meta.get("kernelspec")).get("language"),
     )
-    return next((plain(n)[:30].strip().lower() for n in names if isinstance(n, str) and n.strip()), "python")
+    return next((clean_text(n)[:30].strip().lower() for n in names if isinstance(n, str) and n.strip()), "python")
 
 
-def plain(text: str) -> str:
+def clean_text(text: str) -> str:
     """Text without lone surrogates and control characters (tabs and line ends stay)."""
     if not text.isascii():
         try:
@@ -120,10 +120,10 @@ def _cell(index: int, raw: object, cuts: Mapping[str, tuple[int, int]]) -> Cell:
     return Cell(
         index=index,
         kind=kind,
-        source=plain(source).replace("\r", "\n").strip("\n").rstrip(),
+        source=clean_text(source).replace("\r", "\n").strip("\n").rstrip(),
         run=run if isinstance(run, int) and not isinstance(run, bool) and 0 <= run < 2**53 else None,
         outputs=_outputs(_sequence(data.get("outputs")), cuts["output"]) if kind == "code" else (),
-        key=plain(key)[:64] if isinstance(key, str) else "",
+        key=clean_text(key)[:64] if isinstance(key, str) else "",
         left_out=left_out,
     )
 
@@ -198,7 +198,7 @@ def _error(raw: Mapping[str, Any], cut: tuple[int, int]) -> Output:
     text = _screen(text).rstrip()
     if value.strip() not in text or not text:
         text = f"{text}\n{last}"
-    return Output("error", plain(text.strip()), mime=plain(name), left_out=left_out)
+    return Output("error", clean_text(text.strip()), mime=clean_text(name), left_out=left_out)
 
 
 def _display(bundle: Mapping[str, Any], cut: tuple[int, int]) -> Iterable[Output]:
@@ -216,18 +216,18 @@ def _display(bundle: Mapping[str, Any], cut: tuple[int, int]) -> Iterable[Output
         body = (
             data if isinstance(data, str) and picture in ("image/png", "image/jpeg", "image/webp", "image/gif") else ""
         )
-        yield Output("image", _screen(text), mime=plain(picture)[:40], size=max(size, 0), picture=body)
+        yield Output("image", _screen(text), mime=clean_text(picture)[:40], size=max(size, 0), picture=body)
         return
     html = ""
     if "text/html" in bundle:
-        html = plain(gather(bundle["text/html"], cut[0] * 5, cut[1])[0])
+        html = clean_text(gather(bundle["text/html"], cut[0] * 5, cut[1])[0])
     for mime in ("text/markdown", "text/latex", "application/json"):
         if not text and not html and mime in bundle:
             text, left_out = gather(bundle[mime] if mime != "application/json" else str(bundle[mime])[:50_000], *cut)
     if text or html:
         yield Output("result", _screen(text), html, left_out=left_out)
     elif bundle:
-        yield Output("result", "<" + plain(str(next(iter(bundle))))[:80] + ">")
+        yield Output("result", "<" + clean_text(str(next(iter(bundle))))[:80] + ">")
 
 
 def _screen(text: str) -> str:
@@ -237,4 +237,4 @@ def _screen(text: str) -> str:
     text = text.replace("\r\n", "\n")
     if "\r" in text:
         text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
-    return plain(text)
+    return clean_text(text)

@@ -8,64 +8,66 @@ from dataclasses import replace
 
 from ..notebook import cells
 from ..secrets import mask
-from .inputs import TAIL_SHARE, Given
+from .inputs import TAIL_SHARE, PromptInputs
 from .ledger import Piece, piece
 from .render import guard
 
 SHOWN_DOUBTS = 8
 
 
-def tail(given: Given, room: int, doubts: list[tuple[int, str]]) -> tuple[list[Piece], list[str]]:
+def tail(inputs: PromptInputs, room: int, doubts: list[tuple[int, str]]) -> tuple[list[Piece], list[str]]:
     """As much of it as fits, and the names of what does not."""
-    count = given.count
-    found = _place(given) + _doubts(given, doubts)
+    count = inputs.count
+    found = _place(inputs) + _doubts(inputs, doubts)
     if count.total(found) > room:
         found = found[:1] if count.total(found[:1]) <= room else []
     room -= count.total(found)
-    lines = variables(given)
-    kept, left = _fitting(given, lines, room, "Variables in the kernel now:", "variables")
-    figures = [piece("figure", f"Figure {i + 1}:\n{guard(cells.plain(f))}") for i, f in enumerate(given.figures)]
-    kept_figures, _ = _fitting(given, figures, left, "", "figure")
+    lines = variables(inputs)
+    kept, left = _fitting(inputs, lines, room, "Variables in the kernel now:", "variables")
+    figures = [piece("figure", f"Figure {i + 1}:\n{guard(cells.clean_text(f))}") for i, f in enumerate(inputs.figures)]
+    kept_figures, _ = _fitting(inputs, figures, left, "", "figure")
     dropped = [f"variable {p.why}" for p in lines if p not in kept]
     dropped += [f"figure {i + 1}" for i, p in enumerate(figures) if p not in kept_figures]
     return [*(replace(p, why="") if p.segment == "variable" else p for p in kept), *kept_figures, *found], dropped
 
 
-def _place(given: Given) -> list[Piece]:
-    if given.focus is None or not given.cells:
+def _place(inputs: PromptInputs) -> list[Piece]:
+    if inputs.focus is None or not inputs.cells:
         return []
-    return [piece("focus", f"The user is at [cell {given.focus}].", given.focus)]
+    return [piece("focus", f"The user is at [cell {inputs.focus}].", inputs.focus)]
 
 
-def _doubts(given: Given, doubts: list[tuple[int, str]]) -> list[Piece]:
-    near = sorted(doubts, key=lambda d: d[0] != given.focus)[:SHOWN_DOUBTS]
+def _doubts(inputs: PromptInputs, doubts: list[tuple[int, str]]) -> list[Piece]:
+    near = sorted(doubts, key=lambda d: d[0] != inputs.focus)[:SHOWN_DOUBTS]
     text = "State of the notebook:\n" + "\n".join(f"- {text}" for _, text in near)
     return [piece("notes", text)] if near else []
 
 
-def variables(given: Given) -> list[Piece]:
+def variables(inputs: PromptInputs) -> list[Piece]:
     """A line each, secrets masked; where they take much of the room, those that the question or the focused cell names first."""
-    asked = given.question.identifiers()
-    if given.focus is not None:
-        focused = [c.source[:20_000] for c in given.cells if c.index == given.focus]
+    asked = inputs.question.identifiers()
+    if inputs.focus is not None:
+        focused = [c.source[:20_000] for c in inputs.cells if c.index == inputs.focus]
         asked |= {word for source in focused for word in re.findall(r"[^\W\d]\w*", source)}
     lines = []
-    for each in given.variables:
+    for each in inputs.variables:
         name, kind, summary = (
             one_line(str(each.get(k) or ""))[:size] for k, size in (("name", 100), ("type", 100), ("summary", 2000))
         )
-        text, _ = mask.mask(f"{name}: {kind} = {summary}" if summary else f"{name}: {kind}", given.known)
+        text, _ = mask.mask(f"{name}: {kind} = {summary}" if summary else f"{name}: {kind}", inputs.known_secrets)
         lines.append((name not in asked, piece("variable", f"- {guard(text)}", None, "whole", name)))
-    is_tight = given.count.total([line for _, line in lines]) > given.budget * TAIL_SHARE / 2
+    is_tight = inputs.count.total([line for _, line in lines]) > inputs.budget * TAIL_SHARE / 2
     return [line for _, line in (sorted(lines, key=lambda pair: pair[0]) if is_tight else lines)]
 
 
-def _fitting(given: Given, pieces: Sequence[Piece], room: int, title: str, name: str) -> tuple[list[Piece], int]:
+def _fitting(
+    inputs: PromptInputs, pieces: Sequence[Piece], room: int, title: str, name: str
+) -> tuple[list[Piece], int]:
     """The pieces that fit, under their title, and the room that is left."""
     opening = [piece(name, title)] if title and pieces else []
-    left = room - given.count.total(opening)
+    left = room - inputs.count.total(opening)
     kept: list[Piece] = []
-    for each, size in zip(pieces, given.count.pieces(pieces), strict=True):
+    for each, size in zip(pieces, inputs.count.pieces(pieces), strict=True):
         if size <= left:
             kept.append(each)
             left -= size
@@ -73,4 +75,4 @@ def _fitting(given: Given, pieces: Sequence[Piece], room: int, title: str, name:
 
 
 def one_line(text: str) -> str:
-    return " ".join(cells.plain(text).replace('"', "'").split())
+    return " ".join(cells.clean_text(text).replace('"', "'").split())

@@ -8,21 +8,21 @@ from typing import TypeAlias
 
 from ...protocol.conversation import Message
 from ...protocol.images import Image
-from .inputs import GOES_ON, TITLE, Given
+from .inputs import GOES_ON, TITLE, PromptInputs
 from .ledger import Piece, Segment
 
 Part: TypeAlias = tuple[Piece | None, str | Image]
 
 
 def assemble(
-    given: Given, content: Sequence[Part], turns: Sequence[Message], title: str = TITLE
+    inputs: PromptInputs, content: Sequence[Part], turns: Sequence[Message], title: str = TITLE
 ) -> tuple[tuple[Message, ...], list[Segment]]:
     """The messages, with `content` in front of the first user turn (under `title` that turn's own words), and the ledger."""
     sent: list[Message] = []
     ledger: list[Segment] = []
-    if given.system:
-        sent.append(Message("system", (given.system,)))
-        ledger.append(Segment("system", given.count([given.system])[0]))
+    if inputs.system:
+        sent.append(Message("system", (inputs.system,)))
+        ledger.append(Segment("system", inputs.count([inputs.system])[0]))
     turns = list(turns)
     if content and turns[0].role != "user":
         turns = [Message("user", (GOES_ON,)), *turns]
@@ -31,13 +31,13 @@ def assemble(
         parts: list[Part] = [(None, part) for part in turn.content]
         if i == 0 and content:
             parts = [*content, *_titled(parts, title)]
-        message, segments = one_message(given, turn, parts, name)
+        message, segments = one_message(inputs, turn, parts, name)
         sent.append(message)
         ledger += segments
-    if given.begun:
-        sent.append(given.begun)
-        ledger.append(Segment("beginning", given.count([given.begun.text])[0]))
-    template = given.overhead(sent)
+    if inputs.answer_start:
+        sent.append(inputs.answer_start)
+        ledger.append(Segment("beginning", inputs.count([inputs.answer_start.text])[0]))
+    template = inputs.overhead(sent)
     if template:
         ledger.insert(0, Segment("template", template))
     return tuple(sent), ledger
@@ -49,7 +49,7 @@ def _titled(parts: list[Part], title: str) -> list[Part]:
     return [(None, title), *parts]
 
 
-def one_message(given: Given, turn: Message, parts: Sequence[Part], name: str) -> tuple[Message, list[Segment]]:
+def one_message(inputs: PromptInputs, turn: Message, parts: Sequence[Part], name: str) -> tuple[Message, list[Segment]]:
     """Joins neighbouring texts; what a tokenizer counts for the joined text beyond its parts is a line of its own."""
     joined: list[str | Image] = []
     segments: list[Segment] = []
@@ -58,7 +58,7 @@ def one_message(given: Given, turn: Message, parts: Sequence[Part], name: str) -
     for each, part in [*parts, (None, None)]:
         if isinstance(part, str):
             run.append(part)
-            tokens = given.count([part])[0]
+            tokens = inputs.count([part])[0]
             segments.append(
                 Segment(each.segment, tokens, each.cell, True, each.state, each.why) if each else Segment(name, tokens)
             )
@@ -67,11 +67,11 @@ def one_message(given: Given, turn: Message, parts: Sequence[Part], name: str) -
             text = "".join(run)
             joined.append(text)
             if len(run) > 1:
-                seam += given.count([text])[0] - sum(given.count(run))
+                seam += inputs.count([text])[0] - sum(inputs.count(run))
             run = []
         if isinstance(part, Image):
             joined.append(part)
-            segments.append(Segment("image", given.image_tokens(part), each.cell if each else None))
+            segments.append(Segment("image", inputs.image_tokens(part), each.cell if each else None))
     if seam:
         segments.append(Segment("seams", seam))
     return replace(turn, content=tuple(joined)), segments

@@ -15,7 +15,7 @@ from ..notebook.cells import Cell
 from ..search import relevance, words
 from .after_notebook import one_line, tail
 from .assemble import Part, assemble, one_message, spans
-from .inputs import TAIL_SHARE, TURNS_SHARE, Given, Job, Overhead
+from .inputs import TAIL_SHARE, TURNS_SHARE, Job, Overhead, PromptInputs
 from .ledger import Count, Piece, Segment, piece
 from .render import Renderer, guard
 from .snapshot import Reader, Snapshot
@@ -52,84 +52,84 @@ def build(
     chat template adds to messages; without it the total is that of the texts alone. snapshot: the one of the last `Built`
     for this notebook. Raises `context_too_long` where the question alone does not fit.
     """
-    given = Job(tuple(messages), **asked).given(notebook, count, overhead, image_tokens)
-    return build_given(given, snapshot)
+    inputs = Job(tuple(messages), **asked).inputs(notebook, count, overhead, image_tokens)
+    return build_prompt(inputs, snapshot)
 
 
-def build_given(given: Given, snapshot: Snapshot | None) -> Built:
+def build_prompt(inputs: PromptInputs, snapshot: Snapshot | None) -> Built:
     """As `build`, for what was read already."""
-    return _Building(given).run(snapshot)
+    return _Building(inputs).run(snapshot)
 
 
-def plain(
+def build_plain(
     messages: Sequence[Message], *, count: Count, overhead: Overhead, image_tokens: Callable[[Image], int]
 ) -> Built:
     """Messages as they are, with the ledger of what they cost: for a request that brings nothing to read."""
-    given = Job(tuple(messages), budget=0, scope="none").given(None, count, overhead, image_tokens)
-    asked = [m for m in messages if m is not given.begun]
+    inputs = Job(tuple(messages), budget=0, scope="none").inputs(None, count, overhead, image_tokens)
+    asked = [m for m in messages if m is not inputs.answer_start]
     ledger = []
     for message in messages:
         name = "system" if message.role == "system" else "conversation"
-        name = "beginning" if message is given.begun else "question" if message is asked[-1] else name
-        ledger += one_message(given, message, [(None, part) for part in message.content], name)[1]
-    ledger.insert(0, Segment("template", given.overhead(messages)))
+        name = "beginning" if message is inputs.answer_start else "question" if message is asked[-1] else name
+        ledger += one_message(inputs, message, [(None, part) for part in message.content], name)[1]
+    ledger.insert(0, Segment("template", inputs.overhead(messages)))
     return Built(tuple(messages), tuple(ledger), sum(s.tokens for s in ledger), ())
 
 
 class _Building:
-    def __init__(self, given: Given) -> None:
-        self._given = given
+    def __init__(self, inputs: PromptInputs) -> None:
+        self._inputs = inputs
 
     def run(self, old: Snapshot | None) -> Built:
-        given = self._given
-        graph = dataflow.graph(given.cells, given.language)
-        rest = given.room(given.turns)
-        order = _Order(given.cells, graph, given.question)
-        ran = stale.remember(old.ran if old else {}, given.cells)
-        doubts = stale.notes(given.cells, graph, ran)
-        found, dropped = tail(given, int(rest * TAIL_SHARE) if given.cells else rest, doubts)
-        rest -= given.count.total(found)
-        images = self._images(order, rest) if given.vision else []
+        inputs = self._inputs
+        graph = dataflow.graph(inputs.cells, inputs.language)
+        rest = inputs.tokens_left(inputs.turns)
+        order = _Order(inputs.cells, graph, inputs.question)
+        ran = stale.remember(old.ran if old else {}, inputs.cells)
+        doubts = stale.notes(inputs.cells, graph, ran)
+        found, dropped = tail(inputs, int(rest * TAIL_SHARE) if inputs.cells else rest, doubts)
+        rest -= inputs.count.total(found)
+        images = self._images(order, rest) if inputs.vision else []
         rest -= sum(n for _, _, n in images)
-        turns, gone = given.fitting_turns(int(rest * TURNS_SHARE) if given.cells else rest)
-        rest -= sum(given.message_tokens(m) for m in turns[:-1])
+        turns, gone = inputs.fitting_turns(int(rest * TURNS_SHARE) if inputs.cells else rest)
+        rest -= sum(inputs.message_tokens(m) for m in turns[:-1])
         shown = self._read(old, order, rest)
         if shown is not None:
             shown = replace(shown, ran=ran)
         return self._assembled(shown, found, images, turns, [*dropped, *gone], tuple(text for _, text in doubts))
 
     def _read(self, old: Snapshot | None, order: _Order, room: int) -> Snapshot | None:
-        given = self._given
-        if not given.cells:
+        inputs = self._inputs
+        if not inputs.cells:
             return None
-        opening = opening_of(given)
-        close = given.count([CLOSING.text])[0]
+        opening = opening_of(inputs)
+        close = inputs.count([CLOSING.text])[0]
         basis = "\n".join(
             (
-                given.scope,
-                str(given.focus) if given.scope in ("cell", "above") else "",
+                inputs.scope,
+                str(inputs.focus) if inputs.scope in ("cell", "above") else "",
                 opening.text,
                 *self._known_marks(),
             )
         )
-        reader = Reader(given.cells, basis, opening, Renderer(given.known), given.count, order, order.wanted)
+        reader = Reader(inputs.cells, basis, opening, Renderer(inputs.known_secrets), inputs.count, order, order.wanted)
         room -= close
         shown = reader.read(old, room)
-        if not shown.is_whole and given.count.total(shown.pieces) > room - LEFT_OUT_TOKENS:
+        if not shown.is_whole and inputs.count.total(shown.pieces) > room - LEFT_OUT_TOKENS:
             room = max(0, room - LEFT_OUT_TOKENS)
             shown = reader.read(old, room)
-        return shown if given.count.total(shown.pieces) <= room else None
+        return shown if inputs.count.total(shown.pieces) <= room else None
 
     def _known_marks(self) -> Iterable[str]:
-        return (hashlib.blake2b(k.encode(), digest_size=8).hexdigest() for k in self._given.known)
+        return (hashlib.blake2b(k.encode(), digest_size=8).hexdigest() for k in self._inputs.known_secrets)
 
     def _images(self, order: _Order, room: int) -> list[tuple[Piece, Image, int]]:
-        given = self._given
+        inputs = self._inputs
         found = []
-        taken = sum(len(m.images) for m in given.turns)
-        for index, image in pictures.choose(given.cells, order, given.focus, given.question.text, taken):
+        taken = sum(len(m.images) for m in inputs.turns)
+        for index, image in pictures.choose(inputs.cells, order, inputs.focus, inputs.question.text, taken):
             label = piece("image", f"Picture in the output of [cell {index}]:", index)
-            cost = given.image_tokens(image) + given.count.total([label])
+            cost = inputs.image_tokens(image) + inputs.count.total([label])
             if cost <= room // 3:
                 found.append((label, image, cost))
                 room -= cost
@@ -144,9 +144,9 @@ class _Building:
         dropped: list[str],
         doubts: tuple[str, ...],
     ) -> Built:
-        given = self._given
+        inputs = self._inputs
         told = shown.told() if shown else {}
-        missing = [c.index for i, c in enumerate(given.cells) if not c.is_empty and i not in told]
+        missing = [c.index for i, c in enumerate(inputs.cells) if not c.is_empty and i not in told]
         before = list(shown.pieces) if shown else []
         if shown is not None:
             before.append(CLOSING)
@@ -155,7 +155,7 @@ class _Building:
         content: list[Part] = [(p, p.text) for p in (*before, *found)]
         for label, image, _ in images:
             content += [(label, label.text), (label, image)]
-        sent, ledger = assemble(given, content, turns)
+        sent, ledger = assemble(inputs, content, turns)
         ledger += [
             Segment("cell", 0, index, False, "dropped", "no room, less relevant to the question") for index in missing
         ]
@@ -171,7 +171,7 @@ class _Building:
             more = ", …" if 0 < shown < len(names) else ""
             text = f"Left out for lack of room, {len(missing)} cells{': ' if shown else ''}{', '.join(names[:shown])}{more}"
             found = piece("left out", text)
-            if shown == 0 or self._given.count.total([found]) <= LEFT_OUT_TOKENS:
+            if shown == 0 or self._inputs.count.total([found]) <= LEFT_OUT_TOKENS:
                 return found
             shown = shown // 2
 
@@ -179,10 +179,10 @@ class _Building:
 CLOSING = piece("notebook", "</notebook>")
 
 
-def opening_of(given: Given, more: str = "") -> Piece:
+def opening_of(inputs: PromptInputs, more: str = "") -> Piece:
     """The line that says where the notebook's data begin."""
-    path = one_line(str(given.notebook.get("path") or "")[-200:])
-    return piece("notebook", f'<notebook path="{guard(path)}" language="{one_line(given.language)}"{more}>')
+    path = one_line(str(inputs.notebook.get("path") or "")[-200:])
+    return piece("notebook", f'<notebook path="{guard(path)}" language="{one_line(inputs.language)}"{more}>')
 
 
 def _missing_words(missing: list[int]) -> str:

@@ -33,7 +33,7 @@ Overhead: TypeAlias = Callable[[Sequence[Message]], int]
 
 
 @dataclass(frozen=True)
-class Given:
+class PromptInputs:
     """`cells` are those that may be read. A last message of the assistant is the beginning of the answer. `known` are
     secrets by their value."""
 
@@ -49,17 +49,17 @@ class Given:
     vision: bool
     overhead: Overhead
     image_tokens: Callable[[Image], int]
-    known: tuple[str, ...]
+    known_secrets: tuple[str, ...]
 
     @cached_property
-    def begun(self) -> Message | None:
+    def answer_start(self) -> Message | None:
         last = self.messages[-1] if self.messages else None
         return last if last is not None and last.role == "assistant" and not last.tool_calls else None
 
     @cached_property
     def turns(self) -> list[Message]:
         """The conversation, the question last. Raises `bad_request` where there is none."""
-        asked = self.messages[:-1] if self.begun else self.messages
+        asked = self.messages[:-1] if self.answer_start else self.messages
         found = [m for m in asked if m.role != "system"]
         if not found:
             raise Failure(
@@ -86,13 +86,13 @@ class Given:
         texts = [part for part in parts if isinstance(part, str)]
         return sum(self.count(texts)) + sum(map(self.image_tokens, message.images))
 
-    def room(self, turns: Sequence[Message], title: str = TITLE) -> int:
+    def tokens_left(self, turns: Sequence[Message], title: str = TITLE) -> int:
         """What the budget leaves beside all that stands whatever is left out: template, system text, question. Raises
         `context_too_long` where that is less than nothing."""
         sent = [*([Message("system", (self.system,))] if self.system else []), *turns]
         opening = [title, *([GOES_ON] if len(turns) > 1 else [])]
         frame = sum(self.count(opening)) + 2 if self.cells or self.variables or self.figures else 0
-        begun = self.count([self.begun.text])[0] if self.begun else 0
+        begun = self.count([self.answer_start.text])[0] if self.answer_start else 0
         fixed = self.overhead(sent) + self.count([self.system])[0] + self.message_tokens(turns[-1]) + frame + begun
         if fixed > self.budget:
             raise Failure(
@@ -130,16 +130,16 @@ class Job:
     tools: Sequence[Mapping[str, Any]] = ()
     known_secrets: Sequence[str] = ()
 
-    def given(
+    def inputs(
         self,
         notebook: Mapping[str, Any] | None,
         count: Count,
         overhead: Overhead | None = None,
         image_tokens: Callable[[Image], int] = estimate,
-    ) -> Given:
+    ) -> PromptInputs:
         """The notebook read for this job: what of it may be read, as cells."""
         everything = reading.read(notebook) if self.scope != "none" else ()
-        return Given(
+        return PromptInputs(
             messages=self.messages,
             cells=_in_scope(everything, self.scope, self.focus),
             notebook=notebook or {},
@@ -152,7 +152,7 @@ class Job:
             vision=self.vision,
             overhead=overhead or (lambda _: 0),
             image_tokens=image_tokens,
-            known=tuple(self.known_secrets),
+            known_secrets=tuple(self.known_secrets),
         )
 
 

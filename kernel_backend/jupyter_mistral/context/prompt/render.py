@@ -48,15 +48,15 @@ def head(cell: Cell) -> str:
 
 @dataclass(frozen=True)
 class Renderer:
-    """Makes pieces of cells. `known` secrets are masked wherever they stand; `wanted` lines survive shortening."""
+    """Makes pieces of cells. `known_secrets` are masked wherever they stand; `wanted` lines survive shortening."""
 
-    known: tuple[str, ...] = ()
+    known_secrets: tuple[str, ...] = ()
     _masked: dict[str, tuple[str, int]] = field(default_factory=dict, repr=False)
 
     def _mask(self, text: str) -> tuple[str, int]:
         """Each text once, though it may be rendered at several levels."""
         if text not in self._masked:
-            self._masked[text] = mask.mask(text, self.known)
+            self._masked[text] = mask.mask(text, self.known_secrets)
         return self._masked[text]
 
     def cell(self, cell: Cell, level: Level, wanted: Wanted | None = None) -> tuple[Piece, ...]:

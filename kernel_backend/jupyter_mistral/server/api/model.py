@@ -135,7 +135,7 @@ def _plan_to_json(plan: Plan) -> dict[str, Any]:
         "ledger": [segment.to_dict() for window in plan.windows for segment in window.ledger],
         "left_out": list(plan.left_out),
         "notes": [],
-        "parts": [{"cells": w.about, "tokens": w.tokens, "note_tokens": w.room} for w in plan.windows],
+        "parts": [{"cells": w.about, "tokens": w.tokens, "note_tokens": w.note_tokens} for w in plan.windows],
     }
 
 

@@ -15,7 +15,7 @@ from ...tokenizer.text_tokenizer import TEXT_TOKENIZER
 from .large_body import PARSERS, PIECE_BYTES
 
 if TYPE_CHECKING:
-    from ...context import Given, Job
+    from ...context import Job, PromptInputs
     from ...context.token_counts import TokenCounter
 
 
@@ -59,7 +59,7 @@ class Reader:
 
         order = json.loads(packed)
         job = large_body_format.unpack_job(order["job"], images)
-        result = large_body_format.unpack_work(order["work"]).do(self._given(job, order["tokenizer"]))
+        result = large_body_format.unpack_work(order["work"]).do(self._inputs(job, order["tokenizer"]))
         images = b""
         if isinstance(result, Built):
             reply, images = large_body_format.pack_built(result)
@@ -68,18 +68,18 @@ class Reader:
         text = json.dumps(reply).encode()
         return len(text).to_bytes(8, "big") + text + images
 
-    def _given(self, job: Job, tokenizer: str | None) -> Given:
+    def _inputs(self, job: Job, tokenizer: str | None) -> PromptInputs:
         """The job with functions that count as `server/prompts/token_counts.py` does for a model with the same tokenizer."""
         from ...context.token_counts import TokenCounter, estimated_overhead
 
         if tokenizer is None:
-            return job.given(
+            return job.inputs(
                 self._notebook, lambda texts: [len(t.encode()) // 3 + 1 for t in texts], estimated_overhead
             )
         counter = self._counter = self._counter or TokenCounter(Path(tokenizer))
         if not (counter.folder / TEXT_TOKENIZER).is_file():
-            return job.given(self._notebook, counter.count, estimated_overhead)
-        return job.given(self._notebook, counter.count, lambda m: counter.overhead(m, job.tools), counter.image)
+            return job.inputs(self._notebook, counter.count, estimated_overhead)
+        return job.inputs(self._notebook, counter.count, lambda m: counter.overhead(m, job.tools), counter.image)
 
 
 def _frames() -> Iterator[tuple[dict[str, Any], bytes]]:

@@ -108,7 +108,7 @@ def pack_plan(plan: Plan | None) -> dict[str, Any] | None:
         return None
     images = Images()
     windows = [
-        {"about": w.about, "messages": images.pack(w.messages), "ledger": _rows(w.ledger), "room": w.room}
+        {"about": w.about, "messages": images.pack(w.messages), "ledger": _rows(w.ledger), "note_tokens": w.note_tokens}
         for w in plan.windows
     ]
     assert not images.images, "notes are written without images"
@@ -122,7 +122,7 @@ def unpack_plan(packed: Mapping[str, Any] | None) -> Plan | None:
     for window in packed["windows"]:
         ledger = tuple(Segment(*row) for row in window["ledger"])
         messages = Images().unpack(window["messages"])
-        windows.append(Window(window["about"], messages, ledger, sum(s.tokens for s in ledger), window["room"]))
+        windows.append(Window(window["about"], messages, ledger, sum(s.tokens for s in ledger), window["note_tokens"]))
     return Plan(tuple(windows), tuple(packed["left_out"]))
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ...context.prompt import read_in_parts
-from ...context.prompt.builder import Built, build_given, plain
-from ...context.prompt.inputs import Given
+from ...context.prompt.builder import Built, build_plain, build_prompt
+from ...context.prompt.inputs import PromptInputs
 from ...context.prompt.read_in_parts import Note, Plan
 from ...context.prompt.snapshot import Snapshot
 
@@ -31,19 +31,19 @@ class Work:
     def gives_plan(self) -> bool:
         return self.name in ("plan", "condense")
 
-    def do(self, given: Given) -> Built | Plan | None:
+    def do(self, inputs: PromptInputs) -> Built | Plan | None:
         if self.name == "build":
-            return build_given(given, self.snapshot) if _has_context(given) else _without_context(given)
+            return build_prompt(inputs, self.snapshot) if _has_context(inputs) else _without_context(inputs)
         if self.name == "plan":
-            return read_in_parts.plan(given)
+            return read_in_parts.plan(inputs)
         if self.name == "combine":
-            return read_in_parts.combine(given, self.notes, self.last)
-        return read_in_parts.condense(given, self.notes)
+            return read_in_parts.combine(inputs, self.notes, self.last)
+        return read_in_parts.condense(inputs, self.notes)
 
 
-def _has_context(given: Given) -> bool:
-    return bool(given.notebook or given.variables or given.figures)
+def _has_context(inputs: PromptInputs) -> bool:
+    return bool(inputs.notebook or inputs.variables or inputs.figures)
 
 
-def _without_context(given: Given) -> Built:
-    return plain(given.messages, count=given.count, overhead=given.overhead, image_tokens=given.image_tokens)
+def _without_context(inputs: PromptInputs) -> Built:
+    return build_plain(inputs.messages, count=inputs.count, overhead=inputs.overhead, image_tokens=inputs.image_tokens)

@@ -126,7 +126,7 @@ class _ReadInParts:
 
     def _notes_request(self, window: Window) -> ChatRequest:
         """A plain, greedy request, whatever format the answer should have."""
-        sampling = Sampling(temperature=0.0, max_tokens=window.room)
+        sampling = Sampling(temperature=0.0, max_tokens=window.note_tokens)
         return replace(self._request, sampling=sampling, form=Form(), calling=Calling(), n=1, top_logprobs=None)
 
     def _end(self, end: End, left_out: tuple[str, ...], first_s: float | None) -> End:

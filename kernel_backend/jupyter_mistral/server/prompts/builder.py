@@ -142,7 +142,7 @@ class PromptBuilder:
         if isinstance(notebook, NotebookInChild):
             return await notebook.work(job, work, folder_of(target) or target.tokenizer)
         loop = asyncio.get_running_loop()
-        return await asyncio.to_thread(lambda: work.do(self._counts.given(job, notebook, target, loop)))
+        return await asyncio.to_thread(lambda: work.do(self._counts.inputs(job, notebook, target, loop)))
 
     def _job(self, request: ChatRequest, target: Target) -> Job:
         from ...context import Job

@@ -17,7 +17,7 @@ from ..inference.base import Target
 from .recent import Recent
 
 if TYPE_CHECKING:
-    from ...context import Counter, Given, Job
+    from ...context import Counter, Job, PromptInputs
     from ...context.token_counts import TokenCounter
 
 PROBE = "word"
@@ -31,15 +31,15 @@ class TokenCounts:
         self._counters: Recent[Counter] = Recent()
         self._overheads: Recent[int] = Recent()
 
-    def given(
+    def inputs(
         self, job: Job, notebook: Mapping[str, Any] | None, target: Target, loop: asyncio.AbstractEventLoop
-    ) -> Given:
+    ) -> PromptInputs:
         """The job with its notebook and the functions that count its tokens."""
         if folder := folder_of(target):
             tokens = self._tokens_in(folder)
-            return job.given(notebook, tokens.count, lambda m: tokens.overhead(m, job.tools), tokens.image)
+            return job.inputs(notebook, tokens.count, lambda m: tokens.overhead(m, job.tools), tokens.image)
         counter = self._counter(target, loop)
-        return job.given(
+        return job.inputs(
             notebook, counter, lambda m: self._overhead(m, target, counter, loop) + _tool_tokens(m, job, counter)
         )
 

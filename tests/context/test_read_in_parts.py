@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from jupyter_mistral.context import Count, Given, Job, Note, combine, condense, plan
+from jupyter_mistral.context import Count, Job, Note, PromptInputs, combine, condense, plan
 from jupyter_mistral.protocol.conversation import Message, ToolCall
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.images import Image
@@ -15,8 +15,8 @@ from jupyter_mistral.server.http import large_body_format
 Make = Callable[..., dict[str, Any]]
 
 
-def given(notebook: dict[str, Any] | None, count: Count, budget: int, *more: Message, **job: Any) -> Given:
-    return Job((*more, Message("user", ("What is value_3?",))), budget, **job).given(notebook, count)
+def given(notebook: dict[str, Any] | None, count: Count, budget: int, *more: Message, **job: Any) -> PromptInputs:
+    return Job((*more, Message("user", ("What is value_3?",))), budget, **job).inputs(notebook, count)
 
 
 def real_total(messages: tuple[Message, ...], count: Count) -> int:
@@ -31,7 +31,7 @@ def test_every_cell_is_in_one_part_and_every_part_fits(count: Count, long_notebo
     for window in found.windows:
         assert window.tokens == sum(s.tokens for s in window.ledger) == real_total(window.messages, count) <= 1200
         assert window.messages[-1].text.count("What is value_3?") == 1
-        assert 64 <= window.room <= 512
+        assert 64 <= window.note_tokens <= 512
         told += sorted({s.cell for s in window.ledger if s.cell is not None})
     assert told == list(range(120))
     assert found.left_out == ()
@@ -47,7 +47,7 @@ def test_what_one_prompt_holds_whole_is_not_cut_into_parts(count: Count, code: M
 def test_the_parts_are_the_same_for_the_next_question(count: Count, long_notebook: dict[str, Any]) -> None:
     def fronts(question: str) -> list[str]:
         job = Job((Message("user", (question,)),), 4000)
-        found = plan(job.given(long_notebook, count))
+        found = plan(job.inputs(long_notebook, count))
         assert found is not None
         return [w.messages[-1].text.partition("</notebook>")[0] for w in found.windows]
 
@@ -79,7 +79,7 @@ def test_there_are_never_more_parts_than_allowed_and_what_is_left_out_is_told(co
 def test_pictures_and_a_begun_answer_stay_with_the_last_prompt(count: Count, long_notebook: dict[str, Any]) -> None:
     image = Image("image/png", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x38\x00\x00\x00\x38")
     messages = (Message("user", ("What is it?", image)), Message("assistant", ("```python\n",)))
-    asked = Job(messages, 1500).given(long_notebook, count)
+    asked = Job(messages, 1500).inputs(long_notebook, count)
     found = plan(asked)
     assert found is not None
     assert not any(m.images for w in found.windows for m in w.messages)
@@ -152,9 +152,9 @@ def test_jobs_prompts_and_plans_survive_the_way_to_another_process(count: Count,
     job = Job(messages, 1500, variables=({"name": "x"},), tools=({"type": "function"},), known_secrets=("s" * 9,))
     again = large_body_format.unpack_job(*large_body_format.pack_job(job))
     assert again == job
-    asked = job.given(long_notebook, count)
+    asked = job.inputs(long_notebook, count)
     assert large_body_format.unpack_plan(large_body_format.pack_plan(plan(asked))) == plan(asked)
-    from jupyter_mistral.context import build_given
+    from jupyter_mistral.context import build_prompt
 
-    built = build_given(asked, None)
+    built = build_prompt(asked, None)
     assert large_body_format.unpack_built(*large_body_format.pack_built(built)) == built
