@@ -121,13 +121,13 @@ def test_local_and_remote_addresses_are_told_apart() -> None:
 
 
 def test_neither_an_attempt_nor_a_blind_control_passes_as_proof() -> None:
-    told = {"attempts": 0, "calls": [], "calls_watched": 9, "seal_tests_refused": 0, "page": None, "steps": ["start"]}
-    seen = {**told, "attempts": 2, "calls": [{"process": "p", "call": "connect", "target": "t", "names": ["n"]}] * 2}
-    assert report.is_proven({"ours": told, "control": seen})
-    assert not report.is_proven({"ours": seen, "control": seen})
-    assert "2 × p -> t: n" in report.text_of({"ours": seen, "control": seen})
-    assert not report.is_proven({"ours": told, "control": told})
-    assert "the control shows nothing either" in report.text_of({"ours": told, "control": told})
+    none = {"attempts": 0, "calls": [], "calls_watched": 9, "seal_tests_refused": 0, "page": None, "steps": ["start"]}
+    some = {**none, "attempts": 2, "calls": [{"process": "p", "call": "connect", "target": "t", "names": ["n"]}] * 2}
+    assert report.is_proven({"ours": none, "control": some})
+    assert not report.is_proven({"ours": some, "control": some})
+    assert "2 × p -> t: n" in report.text_of({"ours": some, "control": some})
+    assert not report.is_proven({"ours": none, "control": none})
+    assert "the control shows nothing either" in report.text_of({"ours": none, "control": none})
 
 
 def test_without_strace_or_a_model_the_error_says_what_to_do(

@@ -54,8 +54,8 @@ def imports() -> Iterator[tuple[Path, str]]:
 
 @pytest.mark.threat("T31", "T15")
 def test_the_package_cannot_unpickle() -> None:
-    found = [f"{path.name}: {name}" for path, name in imports() if name.split(".")[0] in UNPICKLERS]
-    assert found == []
+    unpicklers = [f"{path.name}: {name}" for path, name in imports() if name.split(".")[0] in UNPICKLERS]
+    assert unpicklers == []
     loads = [
         path for path in PACKAGE.rglob("*.py") if re.search(r"torch\.load\(|np\.load\(|weights_only", path.read_text())
     ]
@@ -77,26 +77,26 @@ def test_only_the_listed_packages_open_connections() -> None:
 def test_only_models_and_an_admins_engine_have_a_remote_address() -> None:
     remote = re.compile(r"https?://(?!localhost|127\.0\.0\.1|\{|\[)[a-z0-9.-]+\.[a-z]{2,}", re.IGNORECASE)
     allowed = {"models", "NOTICE"}
-    found = {}
+    addresses = {}
     for path, text in ((path, path.read_text()) for path in PACKAGE.rglob("*.py")):
         constants = [
             n.value for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Constant) and isinstance(n.value, str)
         ]
-        told = {hit for value in constants for hit in remote.findall(value)}
-        if told and path.relative_to(PACKAGE).parts[0] not in allowed:
-            found[str(path.relative_to(PACKAGE))] = told
+        hits = {hit for value in constants for hit in remote.findall(value)}
+        if hits and path.relative_to(PACKAGE).parts[0] not in allowed:
+            addresses[str(path.relative_to(PACKAGE))] = hits
     harmless = re.compile(
         r"\.(test|example|invalid)$|example\.(com|org)|www\.w3\.org|json-schema\.org|vega\.github\.io"
     )
-    assert {p: t for p, t in found.items() if not all(harmless.search(one) for one in t)} == {}
+    assert {p: t for p, t in addresses.items() if not all(harmless.search(one) for one in t)} == {}
 
 
 @pytest.mark.threat("T33")
 def test_the_base_package_has_few_dependencies_and_none_that_routes_to_clouds() -> None:
-    told = [Requirement(line) for line in importlib.metadata.requires("jupyter-mistral") or ()]
-    base = {one.name.lower() for one in told if not one.marker}
+    requirements = [Requirement(line) for line in importlib.metadata.requires("jupyter-mistral") or ()]
+    base = {one.name.lower() for one in requirements if not one.marker}
     assert 0 < len(base) <= 12
-    assert not {one.name.lower() for one in told} & {"litellm", "langchain", "langchain-core"}
+    assert not {one.name.lower() for one in requirements} & {"litellm", "langchain", "langchain-core"}
 
 
 @pytest.mark.threat("T33")

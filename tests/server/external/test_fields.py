@@ -173,13 +173,13 @@ async def test_what_the_engine_does_not_support_is_refused_with_a_sentence(
         ("/mistral/v1/completions", {"prompt": "one", "logprobs": 1}, "logprobs", "does not return logprobs"),
         (OURS, _body(tools=[ADD], tool_choice="required"), "tool_choice", "called no function"),
     ):
-        status, told = await peer.ask("POST", path, body)
-        assert (status, told["error"]["code"], told["error"]["param"]) == (400, "unsupported", param)
-        assert words in told["error"]["message"]
+        status, reply = await peer.ask("POST", path, body)
+        assert (status, reply["error"]["code"], reply["error"]["param"]) == (400, "unsupported", param)
+        assert words in reply["error"]["message"]
     # the engine's own message is shown
     broken_engine.always[broken.CHAT] = broken.say(400, {"error": {"message": "big does not support tools"}})
-    status, told = await peer.ask("POST", OURS, _body(tools=[ADD]))
-    assert status == 400 and "does not support tools" in told["error"]["message"]
+    status, reply = await peer.ask("POST", OURS, _body(tools=[ADD]))
+    assert status == 400 and "does not support tools" in reply["error"]["message"]
 
 
 async def test_embeddings_are_requested_from_an_engine_that_supports_them(
@@ -192,18 +192,18 @@ async def test_embeddings_are_requested_from_an_engine_that_supports_them(
     path = "/v1/embeddings"
     broken_engine.always[path] = rows([1.0, -0.5], [0.25, 2.0])
     sent = {"input": ["one", "two"], "model": "small", "dimensions": 2}
-    status, told = await peer.ask("POST", f"/mistral{path}", sent)
-    assert status == 200, told
-    assert [(row["index"], row["embedding"]) for row in told["data"]] == [(0, [1.0, -0.5]), (1, [0.25, 2.0])]
-    assert (told["model"], told["usage"]) == ("small", {"prompt_tokens": 4, "total_tokens": 4})
+    status, reply = await peer.ask("POST", f"/mistral{path}", sent)
+    assert status == 200, reply
+    assert [(row["index"], row["embedding"]) for row in reply["data"]] == [(0, [1.0, -0.5]), (1, [0.25, 2.0])]
+    assert (reply["model"], reply["usage"]) == ("small", {"prompt_tokens": 4, "total_tokens": 4})
     assert broken_engine.of(path)[-1].body == {**sent, "encoding_format": "float"}
-    status, told = await peer.ask("POST", f"/mistral{path}", {**sent, "encoding_format": "base64"})
-    assert struct.unpack("<2f", base64.b64decode(told["data"][0]["embedding"])) == (1.0, -0.5)
+    status, reply = await peer.ask("POST", f"/mistral{path}", {**sent, "encoding_format": "base64"})
+    assert struct.unpack("<2f", base64.b64decode(reply["data"][0]["embedding"])) == (1.0, -0.5)
     # more texts than one batch
     broken_engine.script[path].append(rows(*([float(i)] for i in range(64))))
     broken_engine.script[path].append(rows([64.0]))
-    status, told = await peer.ask("POST", f"/mistral{path}", {"input": ["x"] * 65})
-    assert [row["embedding"] for row in told["data"]] == [[float(i)] for i in range(65)]
+    status, reply = await peer.ask("POST", f"/mistral{path}", {"input": ["x"] * 65})
+    assert [row["embedding"] for row in reply["data"]] == [[float(i)] for i in range(65)]
     for garbage in (
         rows([1.0]),
         rows([1.0], ["x"]),
@@ -212,8 +212,8 @@ async def test_embeddings_are_requested_from_an_engine_that_supports_them(
         broken.say(200, {"data": 5}),
     ):
         broken_engine.script[path].append(garbage)
-        status, told = await peer.ask("POST", f"/mistral{path}", {"input": ["one", "two"]})
-        assert (status, told["error"]["code"]) == (503, "engine_refused"), told
+        status, reply = await peer.ask("POST", f"/mistral{path}", {"input": ["one", "two"]})
+        assert (status, reply["error"]["code"]) == (503, "engine_refused"), reply
 
 
 async def test_tools_and_calls_are_counted_in_the_prompt_of_a_notebook(broken_engine: BrokenEngine, peer: Any) -> None:
@@ -242,7 +242,7 @@ async def test_tokens_of_tools_do_not_count_as_exact_if_the_engine_counts(
 @pytest.mark.parametrize("status", [404, 501])
 async def test_an_engine_without_embeddings_refuses_them(broken_engine: BrokenEngine, peer: Any, status: int) -> None:
     broken_engine.always["/v1/embeddings"] = broken.say(status, {"error": {"message": "start it with --embeddings"}})
-    found, told = await peer.ask("POST", "/mistral/v1/embeddings", {"input": "text"})
-    assert (found, told["error"]["code"], told["error"]["param"]) == (400, "unsupported", "model")
-    assert "does not support embeddings. It replied: start it with --embeddings" in told["error"]["message"]
+    status, reply = await peer.ask("POST", "/mistral/v1/embeddings", {"input": "text"})
+    assert (status, reply["error"]["code"], reply["error"]["param"]) == (400, "unsupported", "model")
+    assert "does not support embeddings. It replied: start it with --embeddings" in reply["error"]["message"]
     assert (await peer.status())["state"] == "ready"
