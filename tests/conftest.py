@@ -1,4 +1,4 @@
-"""Fixtures that every folder of tests shares: places of their own for Jupyter's files, and real small models in 4 bit."""
+"""Fixtures for all tests: separate folders for Jupyter's files, and small real models in 4-bit."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ import clockwork
 import pytest
 from hypothesis import settings
 
-# before anything imports torch: its threads wait for each other asleep, as the server has its worker do, so that two runs
-# side by side do not take the processor from one another by waiting
+# before anything imports torch: its threads sleep while they wait, as in the worker, so that two runs side by side do not slow
+# each other down by spinning
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).parent.parent
 SMALL = "smollm2-135m"
 EMBEDDED = "qwen2.5-coder-0.5b"
-# starts of paths, those of a folder together: what they share is slow to start
+# path prefixes; the files of a folder run together because they share what is slow to start
 LONGEST_FIRST = ("ui/",)
 
-# How long an example takes is the machine's business: no test is timed. The same examples each time: what a check of a
-# change says is about that change. HYPOTHESIS_PROFILE=search tries others.
+# No test is timed, and examples are the same in every run, so that a failure is about the change. HYPOTHESIS_PROFILE=search
+# tries others.
 settings.register_profile("short", deadline=None, derandomize=True, max_examples=25)
 settings.register_profile("all", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("search", deadline=None, max_examples=1000)
 
-# a shell that starts us in the background has us, and all that we start, ignore interrupts, which some tests send
+# a shell that starts us in the background makes us and our children ignore interrupts, which some tests send
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ("pytest_jupyter.jupyter_server", "run_report")
@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is slow unless asked for, and begin with the files that take longest."""
+    """Deselect slow tests unless --all is given, and run the slowest files first."""
     if not config.getoption("--all"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
@@ -61,7 +61,7 @@ def _place(path: str) -> int:
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads the user's Jupyter settings, finds the user's running server or writes into the user's history."""
+    """Keep tests away from the user's Jupyter settings, running servers and IPython history."""
     home = tmp_path_factory.mktemp("jupyter")
     patch = pytest.MonkeyPatch()
     for name in ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR"):
@@ -77,7 +77,7 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def models_home() -> Path:
-    """A `JUPYTER_MISTRAL_HOME` that holds the embedded default and the test model, pulled and quantized once, kept between runs."""
+    """A `JUPYTER_MISTRAL_HOME` with the default model and the test model, quantized once and kept between runs."""
     home = Path(os.environ.get("JUPYTER_MISTRAL_TEST_MODELS") or ROOT / ".tests" / "models")
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (home / ".lock").open("w") as lock:
@@ -90,7 +90,7 @@ def models_home() -> Path:
 
 @pytest.fixture
 def mistral_home(models_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fresh `JUPYTER_MISTRAL_HOME` that shares the models of `models_home` and nothing else."""
+    """A new `JUPYTER_MISTRAL_HOME` that shares only the models of `models_home`."""
     home = tmp_path / "mistral"
     home.mkdir(mode=0o700)
     (home / "models").symlink_to(models_home / "models")
@@ -100,6 +100,6 @@ def mistral_home(models_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="session")
 def ticking(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model in 4 bit that is loaded and asked in a moment, where its words do not matter; its folder is its name."""
+    """A small 4-bit model that loads and answers at once, for tests that do not look at its text; named by its folder."""
     folder = tmp_path_factory.mktemp("models") / "ticking"
     return clockwork.build(folder, models_home / "models" / SMALL / "nf4", window=8192)

@@ -1,4 +1,4 @@
-"""Writes .tests/COVERAGE.md: which test stands for which threat and fault of SECURITY.md, read from the marks on the tests.
+"""Write .tests/COVERAGE.md: which tests cover which threat and fault of SECURITY.md, from the marks on the tests.
 
 python tests/coverage_page.py
 """
@@ -14,11 +14,11 @@ TESTS = Path(__file__).parent
 PAGE = TESTS.parent / ".tests" / "COVERAGE.md"
 SLOW = " (--all)"
 TABLE = TESTS / "security" / "threats.json"
-HEAD = """# What is tested against what
+HEAD = """# Tests by threat and fault
 
 Written by each run of `python3 tests/run.py`, or by `python tests/coverage_page.py`, from the marks on the tests
-(`@pytest.mark.threat("T3")`, `fault("F7")`) and from `tests/security/threats.json`. *partly*: tests exist, and what they leave out is
-named. *not yet*: no test, and why. *(--all)*: not in the short check.
+(`@pytest.mark.threat("T3")`, `fault("F7")`) and from `tests/security/threats.json`. *partly*: tests exist, with what they do not cover.
+*not yet*: no test, with the reason. *(--all)*: not in the short check.
 
 """
 

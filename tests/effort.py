@@ -1,4 +1,4 @@
-"""How much a run tries: the short check of a change, or everything (`python3 tests/run.py --all`)."""
+"""How much a run tests: the short check, or everything (`python3 tests/run.py --all`)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ IS_ALL = os.environ.get(SWITCH) == "1"
 
 
 def examples(whole: int) -> int:
-    """Hypothesis examples for this run: a tenth (at least ten) in the short check, all under --all, ten times that in a search."""
+    """Number of hypothesis examples: a tenth (at least ten) in the short check, all with --all, ten times as many in a search."""
     if os.environ.get("HYPOTHESIS_PROFILE") == "search":
         return 10 * whole
     return whole if IS_ALL else min(whole, max(10, whole // 10))
 
 
 def first(keep: int, values: list[Any]) -> list[Any]:
-    """Parameters of a test of which the short check tries the first `keep`, and --all every one."""
+    """Parameters of a test: the short check uses the first `keep`, --all uses every one."""
     return values[:keep] + [
         pytest.param(*value.values, marks=[*value.marks, pytest.mark.slow], id=value.id)
         if hasattr(value, "marks")

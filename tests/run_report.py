@@ -1,4 +1,4 @@
-"""A pytest plugin: the 20 slowest tests and the tests that needed a second try, at the end of each run."""
+"""A pytest plugin that ends each run with the 20 slowest tests and the tests that needed a second try."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _second_tries: list[str] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """On the process that reports, each phase of each test comes by once."""
+    """Called once for each phase of each test, in the process that reports."""
     _seconds[report.nodeid] += report.duration
     if report.outcome == "rerun" and report.nodeid not in _second_tries:  # type: ignore[comparison-overlap]
         _second_tries.append(report.nodeid)
