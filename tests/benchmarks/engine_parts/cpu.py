@@ -1,4 +1,4 @@
-"""The engine on the embedded default, as a user has it on a machine without a GPU.
+"""The engine with the embedded default, as on a user's machine without a GPU.
 
 Loading (first and second), reading and answering in NF4 against bf16 and llama.cpp on the same weights, the prefix memory,
 prompt lookup on the rewriting of a cell, and the seal. Ratios within a run are steadier than absolute speeds.
@@ -54,7 +54,7 @@ def measure(folder: Path, scratch: Path, quick: bool) -> dict[str, Any]:
     found["nf4"] = speeds(host, tokens // 8)
     found["memory_mb"] = peak_mb(host.process.pid)
     found["prefix"] = prefix(host, tokens)
-    host.send("shutdown")  # which finishes writing
+    host.send("shutdown")  # which waits until the prefix disk is written
     host.process.wait(timeout=120)
     host.close()
     host = Host(scratch / "c")
@@ -90,12 +90,12 @@ def timed_load(path: Path, home: Path, **fields: Any) -> dict[str, Any]:
 
 
 def words(tokens: int, salt: str) -> str:
-    """About that many tokens of Python that no earlier request began with."""
+    """About this many tokens of Python, with a beginning that no earlier request had."""
     return f"# {salt}\n" + (CELL * (tokens // 170 + 1))[: int(tokens * 3.7)]
 
 
 def speeds(host: Host, tokens: int) -> dict[str, float]:
-    """Medians of three, every prompt new."""
+    """Medians of three, each with a new prompt."""
     usages = []
     for n in range(3):
         end = host.ask(
@@ -117,7 +117,7 @@ def first_token(host: Host, text: str) -> dict[str, float]:
 
 
 def restarted(host: Host, tokens: int, cold: float) -> dict[str, float]:
-    """A new question about the same notebook, by a worker that has only the disk."""
+    """A new question about the same notebook, with a worker that has only the prefix disk."""
     figures = first_token(host, words(tokens, "a notebook") + "\nWhat does the function return?")
     return figures | {"faster": round(cold / figures["first_token_s"], 1)}
 
@@ -143,7 +143,7 @@ def prefix(host: Host, tokens: int) -> dict[str, Any]:
 
 
 def lookup(folder: Path) -> dict[str, Any]:
-    """The same greedy answer with and without, in this process, so that nothing but the lookup differs."""
+    """The same greedy answer with and without lookup, in this process, so that nothing else differs."""
     from jupyter_mistral.engine.load.loader import load
     from row_driver import answer
 
@@ -151,7 +151,7 @@ def lookup(folder: Path) -> dict[str, Any]:
     question = f"Rename the variable `values` to `numbers` in this cell and print the whole cell:\n```python\n{CELL}```"
     prompt = engine.template.prompt([("user", [question])])
     answers, rates = [], []
-    answer(engine.decoder, prompt.ids, tokens=1)  # read it once, so that answering alone is measured
+    answer(engine.decoder, prompt.ids, tokens=1)  # prefill it once, so that only decoding is measured
     for helper in (False, True):
         begin = time.monotonic()
         answers.append(answer(engine.decoder, prompt.ids, helper, 170)[0])
@@ -161,7 +161,7 @@ def lookup(folder: Path) -> dict[str, Any]:
 
 
 def bf16_speeds(gguf: Path, tokens: int) -> dict[str, float]:
-    """The same weights unquantized through transformers, with its own cache."""
+    """The unquantized weights in transformers, with its own cache."""
     import torch
     from transformers import AutoModelForCausalLM, DynamicCache, GgufConfig
 
@@ -184,7 +184,7 @@ def bf16_speeds(gguf: Path, tokens: int) -> dict[str, float]:
 
 
 def llama_speeds(gguf: Path, tokens: int) -> dict[str, float] | str:
-    """llama.cpp's own server and its own timings, on the file as it came."""
+    """llama.cpp's own server and timings, on the original file."""
     try:
         import xllamacpp  # noqa: F401  # runs in a child: it would share this process's threads
     except ImportError:
@@ -214,7 +214,7 @@ def _llama_timings(address: str, tokens: int, n: int) -> dict[str, float]:
 
 
 def head(folder: Path) -> dict[str, Any]:
-    """Reading the last layer in full and in int8, on random states: median milliseconds, and how often they agree."""
+    """The output layer in full and in int8, on random states: median milliseconds, and how often they agree."""
     import torch
     from jupyter_mistral.engine.load.loader import load
 

@@ -1,4 +1,4 @@
-"""llama.cpp on this machine: a random model of the same shape in 4 bit, by its own `llama-bench`."""
+"""llama.cpp on this machine: a random 4-bit model of the same shape, timed by its own `llama-bench`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OURS = {
 
 
 def build(plan: Plan, tell: Report) -> None:
-    """Build `llama-bench` from the sources that were given, unless it stands there."""
+    """Build `llama-bench` from the given sources, unless it is built."""
     if plan.llama_cpp is None or _found(plan) is not None:
         return tell("llama-bench", {"path": str(_found(plan) or "none, no sources were given")})
     place = plan.llama_cpp / _BUILD
@@ -57,7 +57,7 @@ def measure(plan: Plan, tell: Report) -> None:
 
 
 def step_bytes(shape: Shape) -> float:
-    """What a step of it reads of weights: 18 bytes of 32 weights, 34 in the last layer."""
+    """Bytes of weights per step: 18 bytes per 32 weights, 34 in the output layer."""
     return shape.linear_weights * 18 / 32 + shape.vocabulary * shape.hidden * 34 / 32
 
 
@@ -79,7 +79,7 @@ def _do(*command: str) -> str:
 
 
 def write(shape: Shape, file: Path) -> Path:
-    """Linear layers in Q4_0, embeddings and the last layer in Q8_0; layers of one shape hold the same random bytes."""
+    """Linear layers in Q4_0, embeddings and output layer in Q8_0; layers of one shape have the same random bytes."""
     import gguf
 
     kind = gguf.GGMLQuantizationType
@@ -117,7 +117,7 @@ def write(shape: Shape, file: Path) -> Path:
 
 
 def _random(random: np.random.Generator, rows: int, columns: int, width: int) -> npt.NDArray[np.uint8]:
-    """Blocks of 32 weights, a float16 scale before each, [rows, bytes]; outputs have about the deviation of inputs.
+    """Blocks of 32 weights, each after a float16 scale, [rows, bytes]; outputs have about the deviation of inputs.
     width: bytes of a block, 18 in Q4_0, 34 in Q8_0."""
     spread = {18: 4.6, 34: 73.9}[width]
     blocks = random.integers(0, 256, (rows, columns // 32, width), dtype=np.uint8)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 WANTED = 24
 SHORTEST, LONGEST = 60, 400  # tokens
-NEAREST, FARTHEST = 0.99, 0.6  # share of words that stay, so that it is an edit of this cell and not another cell
+NEAREST, FARTHEST = 0.99, 0.6  # share of words that stay: an edit of this cell rather than another cell
 
 
 def main(clone: str, address: str) -> None:
@@ -51,9 +51,9 @@ def edits(clone: Path) -> Iterator[dict[str, object]]:
 
 
 def changed(before: list[str], after: list[str]) -> Iterator[tuple[str, str]]:
-    """Cells that are gone, each with the new one that it most likely became."""
+    """Removed cells, each with the new cell that it most likely became."""
     gone, new = [c for c in before if c not in after], [c for c in after if c not in before]
-    for old in gone if len(gone) <= 20 else []:  # more is a notebook written anew
+    for old in gone if len(gone) <= 20 else []:  # more means that the notebook was rewritten
         likeness, best = max(
             ((SequenceMatcher(None, old.split(), c.split()).ratio(), c) for c in new), default=(0.0, "")
         )
@@ -66,7 +66,7 @@ def cells(clone: Path, commit: str, path: str) -> list[str]:
     text = git(clone, "show", f"{commit}:{path}")
     try:
         notebook = json.loads(text)
-    except ValueError:  # one commit left marks of a merge in it
+    except ValueError:  # one commit contains merge conflict markers
         return []
     sheets = notebook.get("worksheets") or [notebook]
     code = [cell for sheet in sheets for cell in sheet["cells"] if cell["cell_type"] == "code"]

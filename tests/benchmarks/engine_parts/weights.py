@@ -18,11 +18,13 @@ from transformers import GenerationConfig, MistralConfig, MistralForCausalLM
 from .shapes import Shape
 
 _SPREAD = 0.517  # root mean square of NF4's sixteen values
-_CERTAINTY = 12.0  # the right token's score in standard deviations of the others'; the highest of 131,072 reaches 4.9
+_CERTAINTY = (
+    12.0  # score of the right token in standard deviations of the others, of which the highest of 131,072 reaches 4.9
+)
 
 
 def model(shape: Shape, device: str, seed: int = 0) -> Any:
-    """In bf16 where not in NF4, ready for `Decoder`. Its tokens follow each other by number."""
+    """A model in NF4 and bf16, ready for `Decoder`. It predicts tokens in numeric order."""
     config = MistralConfig(
         hidden_size=shape.hidden,
         intermediate_size=shape.feed_forward,
@@ -40,7 +42,7 @@ def model(shape: Shape, device: str, seed: int = 0) -> Any:
     with torch.device("meta"):
         found = MistralForCausalLM(config).to(torch.bfloat16)
     torch.manual_seed(seed)
-    deep = 1 / math.sqrt(2 * shape.layers)  # as trained models begin: what layers add stays as large as what came in
+    deep = 1 / math.sqrt(2 * shape.layers)  # the usual initialization: layers add about as much as their input
     for layer in found.model.layers:
         for part in (layer.self_attn, layer.mlp):
             for name, (rows, columns) in shape.linears.items():
@@ -62,7 +64,7 @@ def model(shape: Shape, device: str, seed: int = 0) -> Any:
 
 
 def linear(rows: int, columns: int, device: str, gain: float = 1.0) -> Any:
-    """A bitsandbytes layer that gives outputs of this deviation for inputs of 1, with double quantization."""
+    """A bitsandbytes layer with double quantization, whose outputs have this deviation for inputs of deviation 1."""
     packed, state = nf4(rows, columns, device, gain)
     with torch.device("meta"):
         layer = bnb.nn.Linear4bit(columns, rows, bias=False, compute_dtype=torch.bfloat16, quant_type="nf4")
@@ -70,13 +72,13 @@ def linear(rows: int, columns: int, device: str, gain: float = 1.0) -> Any:
         packed, quant_state=state, quant_type="nf4", blocksize=64, bnb_quantized=True, module=layer
     )
     layer.quant_state = state
-    # else its first use repacks the weights, in a form that our steps do not read
+    # otherwise its first use repacks the weights into a layout that our steps do not read
     layer.support_avx512bf16_for_cpu = False
     return layer
 
 
 def nf4(rows: int, columns: int, device: str, gain: float = 1.0) -> tuple[torch.Tensor, Any]:
-    """Bytes [rows * columns / 2, 1] and what bitsandbytes knows of them."""
+    """Bytes [rows * columns / 2, 1] and bitsandbytes' quantization state."""
     packed = torch.randint(0, 256, (rows * columns // 2, 1), dtype=torch.uint8, device=device)
     largest = (torch.rand(rows * columns // 64, device=device) + 0.5) * gain / (_SPREAD * math.sqrt(columns))
     offset = largest.mean()

@@ -69,13 +69,13 @@ def _unpack(
     mask = (at < SIZE)[None, :]
     if BITS == 4:
         is_high = starts >= HALF
-        found = tl.load(
+        steps = tl.load(
             pointer(row, tl.uint8) + tl.where(is_high, starts - HALF, starts)[:, None] + at[None, :], mask=mask, other=0
         )
-        found = (found.to(tl.int32) >> tl.where(is_high, 4, 0)[:, None]) & 15
+        steps = (steps.to(tl.int32) >> tl.where(is_high, 4, 0)[:, None]) & 15
     else:
-        found = tl.load(pointer(row, tl.uint8) + starts[:, None] + at[None, :], mask=mask, other=0).to(tl.int32)
-    return found.to(tl.float32)
+        steps = tl.load(pointer(row, tl.uint8) + starts[:, None] + at[None, :], mask=mask, other=0).to(tl.int32)
+    return steps.to(tl.float32)
 
 
 @triton.jit
@@ -85,12 +85,12 @@ def _unpack_keys(
 ):  # fmt: skip
     """A tile of keys is a group, with a minimum and a step per channel."""
     COUNT: tl.constexpr = KV_HEADS * BLOCK * SIZE
-    found = _unpack(row, head, first, SIZE, WIDTH, TILE, BITS, COUNT // 2, BLOCK)
+    steps = _unpack(row, head, first, SIZE, WIDTH, TILE, BITS, COUNT // 2, BLOCK)
     at = tl.arange(0, WIDTH)
     scales = pointer(row + COUNT * BITS // 8, tl.float16) + (head * BLOCK + first) // TILE * SIZE + at
     least = tl.load(scales, mask=at < SIZE, other=0).to(tl.float32)
     step = tl.load(scales + COUNT // TILE, mask=at < SIZE, other=0).to(tl.float32)
-    return _operand(found * step[None, :] + least[None, :], INTERPRETED)
+    return _operand(steps * step[None, :] + least[None, :], INTERPRETED)
 
 
 @triton.jit
@@ -101,7 +101,7 @@ def _unpack_values(
     """A minimum and a step per token and group of channels."""
     COUNT: tl.constexpr = KV_HEADS * BLOCK * SIZE
     GROUPS: tl.constexpr = SIZE // GROUP
-    found = _unpack(row, head, first, SIZE, WIDTH, TILE, BITS, COUNT // 2, BLOCK)
+    steps = _unpack(row, head, first, SIZE, WIDTH, TILE, BITS, COUNT // 2, BLOCK)
     scales = pointer(row + COUNT * BITS // 8, tl.float16)
     scales += (head * BLOCK + first + tl.arange(0, TILE)) * GROUPS
     group = (tl.arange(0, WIDTH) // GROUP)[None, :]
@@ -110,7 +110,7 @@ def _unpack_values(
     for n in tl.static_range(GROUPS):
         least = tl.where(group == n, tl.load(scales + n).to(tl.float32)[:, None], least)
         step = tl.where(group == n, tl.load(scales + COUNT // GROUP + n).to(tl.float32)[:, None], step)
-    return _operand(found * step + least, INTERPRETED)
+    return _operand(steps * step + least, INTERPRETED)
 
 
 @triton.jit
@@ -122,7 +122,7 @@ def _attend(
 ):  # fmt: skip
     """One split of one sequence, for the SHARING query heads of one key head; each token has ROOM rows for them.
 
-    One function of 60 lines: both formats share the loop state, and Triton has no structs to pass it around.
+    Longer than 60 lines: both formats share the loop state, and Triton has no structs to pass it around.
     """
     head, split, slot = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     count = tl.load(COUNTS + slot).to(tl.int32)

@@ -99,13 +99,13 @@ def _columns(pair, INTERPRETED: tl.constexpr):
 
 
 @triton.jit
-def _finish(found, BIAS, OUT, row, token, rows, m, BIASED: tl.constexpr, INTERPRETED: tl.constexpr):
+def _finish(result, BIAS, OUT, row, token, rows, m, BIASED: tl.constexpr, INTERPRETED: tl.constexpr):
     if BIASED:
-        found += tl.load(BIAS + row, mask=row < rows, other=0).to(tl.float32)[:, None]
+        result += tl.load(BIAS + row, mask=row < rows, other=0).to(tl.float32)[:, None]
     if INTERPRETED:
-        found = rounded(found, INTERPRETED)
+        result = rounded(result, INTERPRETED)
     mask = (row < rows)[:, None] & (token < m)[None, :]
-    tl.store(OUT + token[None, :] * rows + row[:, None], found.to(OUT.dtype.element_ty), mask=mask)
+    tl.store(OUT + token[None, :] * rows + row[:, None], result.to(OUT.dtype.element_ty), mask=mask)
 
 
 @triton.jit(
@@ -181,11 +181,11 @@ def _nf4(
             for half in tl.static_range(HALVES):
                 row = (tile * HALVES + half) * _HALF + tl.arange(0, _HALF)
                 mask = (row < rows)[:, None] & some
-                found = tl.zeros((_HALF, TOKENS), tl.float32)
+                total = tl.zeros((_HALF, TOKENS), tl.float32)
                 for part in range(SPLITS):
                     at = PARTS + (part * m + token[None, :]) * rows + row[:, None]
-                    found += tl.load(at, mask=mask, other=0, cache_modifier=".cg")
-                _finish(found * shrink, BIAS, OUT, row, token, rows, m, BIASED, INTERPRETED)
+                    total += tl.load(at, mask=mask, other=0, cache_modifier=".cg")
+                _finish(total * shrink, BIAS, OUT, row, token, rows, m, BIASED, INTERPRETED)
 
 
 @triton.jit(do_not_specialize=["m"])

@@ -106,7 +106,7 @@ class Stops:
         return shown if self.is_met else shown + self._pending
 
     def forget(self) -> None:
-        """Call when the held text was shown."""
+        """Call when the pending text was shown."""
         self._pending = ""
 
 
