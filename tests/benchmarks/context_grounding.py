@@ -53,7 +53,7 @@ def bm25(notebook: dict[str, Any], row: dict[str, Any], budget: int, count: Coun
     """Whole cells, by BM25 alone over their plain words."""
     texts = _texts(notebook)
     plain = [cells.Cell(i, "markdown", text.replace("#", " ")) for i, text in enumerate(texts)]
-    wanted = {t: 1.0 for t in relevance.Question(row["question"]).wanted() if t[0] not in "~^="}
+    wanted = {t: 1.0 for t in relevance.Question(row["question"]).weighted_terms() if t[0] not in "~^="}
     scores = relevance.index(plain).score(wanted)
     return _fill(texts, sorted(range(len(texts)), key=lambda i: -scores[i]), budget, count)
 

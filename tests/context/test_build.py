@@ -87,7 +87,7 @@ def test_what_stands_in_for_turns_without_room_is_counted(count: Count) -> None:
     for budget in range(700, 1600, 5):
         built = build(turns, notebook, variables=variables, budget=budget, count=count)
         assert built.total_tokens == real_total(built, count) <= budget
-        seen += any("goes on below" in message.text for message in built.messages)
+        seen += any("conversation continues below" in message.text for message in built.messages)
     assert seen > 20
 
 
@@ -234,7 +234,7 @@ def test_the_focused_cell_and_what_it_uses_are_there(count: Count, long_notebook
 
 def test_what_is_left_out_is_named_to_model_and_user(count: Count, long_notebook: dict[str, Any]) -> None:
     built = build(ask("What is value_3?"), long_notebook, budget=1200, count=count)
-    assert "Left out for lack of room" in sent(built)
+    assert "Left out to fit the context, " in sent(built)
     assert built.left_out[0].startswith("cells ")
     dropped = {s.cell for s in built.ledger if not s.kept}
     kept = {s.cell for s in built.ledger if s.kept} - {None}

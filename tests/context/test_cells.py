@@ -162,7 +162,7 @@ def test_repeated_lines_become_one_and_a_log_its_ends() -> None:
 
 def test_a_long_text_keeps_head_tail_and_what_is_wanted() -> None:
     text = "\n".join(f"line {i} {'x' * 40}" for i in range(300))
-    short = shorten.cut(text, 1000, wanted=lambda line: line.startswith("line 150 "))
+    short = shorten.cut(text, 1000, is_wanted=lambda line: line.startswith("line 150 "))
     assert len(short) < 1300
     for part in ("line 0 ", "line 150 ", "line 299 ", "lines …"):
         assert part in short
@@ -185,7 +185,7 @@ def test_a_traceback_keeps_the_frames_that_matter(code: Make) -> None:
     frames += [f"File /lib/pandas/core/part{i}.py:10, in get(self)\n      9 a\n---> 10 b{i}" for i in range(6)]
     error = {"output_type": "error", "ename": "KeyError", "evalue": "'k'", "traceback": [*frames, "KeyError: 'k'"]}
     text = ask({"cells": [code("df['k']", 3, error)]})
-    for part in ("----> 2 df['k']", "b5", "KeyError: 'k'", "frames of libraries"):
+    for part in ("----> 2 df['k']", "b5", "KeyError: 'k'", "library frames"):
         assert part in text
     assert "b3" not in text
     assert "\x1b" not in text
@@ -248,10 +248,10 @@ def doubts(*cells: dict[str, Any]) -> list[str]:
 
 def test_cells_out_of_order_and_not_run_are_told(code: Make) -> None:
     assert doubts(code("x = 1", 5), code("y = x", 3)) == [
-        "[cell 1] uses x and ran before [cell 0], which defines it, ran again: it may be old."
+        "[cell 1] uses x and ran before [cell 0], which defines it, ran again: it may be outdated."
     ]
     assert doubts(code("y = x", 1), code("x = 1", None)) == [
-        "[cell 0] uses x, which only [cell 1] below defines.",
+        "[cell 0] uses x, which is defined only in [cell 1] below.",
         "Not run: [cell 1].",
     ]
 

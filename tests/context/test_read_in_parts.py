@@ -106,7 +106,7 @@ def test_the_last_prompt_holds_the_notes_the_variables_and_the_question(
     ):
         assert part in text
     assert "cells 10-19" not in text
-    assert [s.why for s in built.ledger if s.segment == "note"] == ["cells 0-9", "cells 10-19: nothing found"]
+    assert [s.why for s in built.ledger if s.segment == "note"] == ["cells 0-9", "cells 10-19: nothing relevant"]
     assert built.total_tokens == real_total(built.messages, count) <= 2000
 
 

@@ -1,4 +1,4 @@
-"""A notebook's JSON, however broken, as plain cells with text that is safe to handle. Knows nothing of budgets or models."""
+"""Reads a notebook's JSON, even if damaged, as cells with clean text. Knows nothing of budgets or models."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# What is read of one text at most; the middle of a longer one is never even joined. The smaller pair is for notebooks of
-# more than MANY cells, so that 100 MB stay cheap.
+# characters read from the start and the end of one text; the middle of a longer one is never even joined. The smaller limits
+# are for notebooks of more than MANY cells, so that 100 MB stay cheap
 CUTS = {"source": (60_000, 20_000), "output": (12_000, 6_000)}
 TIGHT_CUTS = {"source": (3_000, 1_000), "output": (1_500, 700)}
 MANY = 2_000
 MAX_OUTPUTS = 200
+RASTER_IMAGES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -21,7 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Output:
-    """One output. kind: stream, result, error or image. `left_out` characters of the middle were never read."""
+    """One output. kind: stream, result, error or image. left_out: characters of the middle that were not read."""
 
     kind: str
     text: str = ""
@@ -34,7 +35,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell. `run` is its execution count, None where it never ran; `key` is the cell's id, empty before nbformat 4.5."""
+    """One cell. run: its execution count, None if it never ran. key: its id, empty before nbformat 4.5."""
 
     index: int
     kind: str
@@ -53,7 +54,7 @@ class Cell:
         return not self.source.strip() and not self.outputs
 
     def digest(self) -> str:
-        """What the cell says, without its run number: equal digests mean that nothing needs to be told again."""
+        """A hash of everything but the run number: if it is unchanged, the cell need not be sent again."""
         parts = [self.kind, self.source, str(self.left_out)]
         for out in self.outputs:
             parts += [out.kind, out.text, out.html, out.mime, str(out.size), str(out.left_out)]
@@ -61,14 +62,14 @@ class Cell:
 
 
 def read(notebook: Mapping[str, Any] | None) -> tuple[Cell, ...]:
-    """The cells of a notebook of nbformat 2 to 4. What is broken reads as empty text, never as an error."""
+    """The cells of a notebook of nbformat 2 to 4. Invalid parts read as empty text, never as an error."""
     raw = _raw_cells(notebook)
     cuts = CUTS if len(raw) <= MANY else TIGHT_CUTS
     return tuple(_cell(i, cell, cuts) for i, cell in enumerate(raw))
 
 
 def language(notebook: Mapping[str, Any] | None) -> str:
-    """The notebook's language in lower case, "python" where it says nothing."""
+    """The notebook's language in lower case, "python" if it names none."""
     top = _mapping(notebook)
     meta = _mapping(top.get("metadata"))
     names = (
@@ -80,7 +81,7 @@ def language(notebook: Mapping[str, Any] | None) -> str:
 
 
 def clean_text(text: str) -> str:
-    """Text without lone surrogates and control characters (tabs and line ends stay)."""
+    """Remove lone surrogates and control characters; tabs and line ends stay."""
     if not text.isascii():
         try:
             text.encode()
@@ -109,7 +110,7 @@ def _raw_cells(notebook: object) -> Sequence[Any]:
 def _cell(index: int, raw: object, cuts: Mapping[str, tuple[int, int]]) -> Cell:
     data = _mapping(raw)
     kind = data.get("cell_type")
-    # nbformat 3 has headings as a kind of their own, and code under "input"
+    # nbformat 3 has heading cells, and code under "input"
     source, left_out = gather(data.get("source", data.get("input")), *cuts["source"])
     if kind == "heading":
         level = data.get("level")
@@ -129,24 +130,24 @@ def _cell(index: int, raw: object, cuts: Mapping[str, tuple[int, int]]) -> Cell:
 
 
 def gather(value: object, head: int, tail: int) -> tuple[str, int]:
-    """A multiline string (text or list of lines) as one text, and how many characters of its middle were left out."""
+    """Join a multiline string (text or list of lines); also returns how many characters of its middle were left out."""
     lines: Iterable[object] = (value,) if isinstance(value, str) else _sequence(value)
     parts = [part for part in lines if isinstance(part, str)]
     total = sum(map(len, parts))
     if total <= head + tail:
         return "".join(parts), 0
-    front = _take(parts, head)
-    back = _take(parts, tail, backwards=True)
-    return front + "\n…\n" + back, total - len(front) - len(back)
+    start = _take(parts, head)
+    end = _take(parts, tail, backwards=True)
+    return start + "\n…\n" + end, total - len(start) - len(end)
 
 
-def _take(parts: Sequence[str], room: int, backwards: bool = False) -> str:
+def _take(parts: Sequence[str], limit: int, backwards: bool = False) -> str:
     taken: list[str] = []
     for part in reversed(parts) if backwards else parts:
-        if room <= 0:
+        if limit <= 0:
             break
-        taken.append(part[-room:] if backwards else part[:room])
-        room -= len(taken[-1])
+        taken.append(part[-limit:] if backwards else part[:limit])
+        limit -= len(taken[-1])
     return "".join(reversed(taken) if backwards else taken)
 
 
@@ -159,7 +160,7 @@ def _outputs(raw: Sequence[Any], cut: tuple[int, int]) -> tuple[Output, ...]:
 
 
 def _joined(outputs: Iterable[Output]) -> list[Output]:
-    """Neighbouring pieces of one stream as one output, the way the notebook shows them."""
+    """Join neighbouring outputs of one stream, as the notebook shows them."""
     joined: list[Output] = []
     for out in outputs:
         last = joined[-1] if joined else None
@@ -184,7 +185,7 @@ def _output(raw: Mapping[str, Any], cut: tuple[int, int]) -> Iterable[Output]:
 
 
 def _bundle(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The MIME bundle; nbformat 3 keeps it in the output itself under short names."""
+    """The MIME bundle; nbformat 3 has it in the output itself, under short names."""
     if "data" in raw:
         return _mapping(raw["data"])
     short = {"text": "text/plain", "html": "text/html", "png": "image/png", "jpeg": "image/jpeg", "latex": "text/latex"}
@@ -206,17 +207,9 @@ def _display(bundle: Mapping[str, Any], cut: tuple[int, int]) -> Iterable[Output
     text, left_out = gather(bundle.get("text/plain"), *cut)
     if picture is not None:
         data = bundle[picture]
-        size = (
-            data
-            if isinstance(data, int)
-            else sum(len(p) for p in ([data] if isinstance(data, str) else _sequence(data)) if isinstance(p, str))
-            * 3
-            // 4
-        )
-        body = (
-            data if isinstance(data, str) and picture in ("image/png", "image/jpeg", "image/webp", "image/gif") else ""
-        )
-        yield Output("image", _screen(text), mime=clean_text(picture)[:40], size=max(size, 0), picture=body)
+        body = data if isinstance(data, str) and picture in RASTER_IMAGES else ""
+        mime = clean_text(picture)[:40]
+        yield Output("image", _screen(text), mime=mime, size=_image_size(data), picture=body)
         return
     html = ""
     if "text/html" in bundle:
@@ -230,8 +223,16 @@ def _display(bundle: Mapping[str, Any], cut: tuple[int, int]) -> Iterable[Output
         yield Output("result", "<" + clean_text(str(next(iter(bundle))))[:80] + ">")
 
 
+def _image_size(data: object) -> int:
+    """Bytes of an image in base64. Clients that leave the image out send its size instead."""
+    if isinstance(data, int):
+        return max(data, 0)
+    parts = [data] if isinstance(data, str) else _sequence(data)
+    return sum(len(part) for part in parts if isinstance(part, str)) * 3 // 4
+
+
 def _screen(text: str) -> str:
-    """What a terminal would still show: no colours, and of lines written over each other with `\\r` only the last."""
+    """What a terminal would show in the end: no colour codes, and only the last of lines overwritten with `\\r`."""
     if "\x1b" in text:
         text = _ANSI.sub("", text)
     text = text.replace("\r\n", "\n")

@@ -1,4 +1,4 @@
-"""Which names a cell defines, changes and uses, from its code alone: nothing is run."""
+"""Finds the names that a cell defines, changes and uses, from its code alone: nothing is run."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ _ASSIGNED = re.compile(
 
 @dataclass(frozen=True)
 class Names:
-    """defines: bound anew. changes: an item or attribute of it is set. uses: read, and not bound earlier in the cell.
-    later: of `uses` those that are read only inside a function, so when that is called."""
+    """The names in a cell.
+
+    defines: names it binds. changes: names whose items or attributes it sets. uses: names it reads without binding them
+    before. later: those of `uses` that are read only inside a function, so not until it is called.
+    """
 
     defines: frozenset[str] = frozenset()
     changes: frozenset[str] = frozenset()
@@ -51,7 +54,7 @@ def of_cell(cell: Cell, language: str) -> Names:
 
 
 def strip_magics(source: str) -> str:
-    """The Python of a cell: IPython's %, ! and ? lines become `pass`, a cell in another language becomes empty."""
+    """The Python code of a cell: lines with %, ! or ? become `pass`, a cell in another language becomes empty."""
     first = source.lstrip().split("\n", 1)
     if first[0].startswith("%%"):
         if not _BODY_IS_CODE.match(first[0]):
@@ -88,7 +91,7 @@ def _of_tree(tree: ast.Module) -> Names:
 
 
 def _flat(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
-    """Statements in the order in which they bind and read names: what a loop or `with` binds comes before its body."""
+    """Statements in the order in which they bind and read names: the target of a loop or `with` comes before its body."""
     for node in body:
         if isinstance(node, (ast.For, ast.AsyncFor)):
             yield from (node.iter, node.target)
@@ -137,22 +140,22 @@ def _of_statement(statement: ast.AST) -> tuple[set[str], set[str], set[str]]:
 
 
 def _walk(root: ast.AST) -> list[ast.AST]:
-    """What `ast.walk` gives, without what says how a name is meant; that costs most of the time of 10,000 cells."""
-    found, todo = [], [root]
+    """Like `ast.walk`, without the context nodes, which would take most of the time for 10,000 cells."""
+    nodes, todo = [], [root]
     while todo:
         node = todo.pop()
-        found.append(node)
+        nodes.append(node)
         for name in node._fields:
             value = getattr(node, name, None)
             if isinstance(value, list):
                 todo += [each for each in value if isinstance(each, ast.AST)]
             elif name != "ctx" and isinstance(value, ast.AST):
                 todo.append(value)
-    return found
+    return nodes
 
 
 def _locals(statement: ast.AST, nodes: Sequence[ast.AST]) -> set[str]:
-    """Names that live inside a function, class, lambda or comprehension of the statement, so not in the notebook."""
+    """Names local to a function, class, lambda or comprehension of the statement."""
     inside: set[str] = set()
     for node in nodes:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
@@ -184,7 +187,7 @@ def _root(node: ast.expr) -> str | None:
 
 @dataclass(frozen=True)
 class Graph:
-    """The names of every cell, and where each name is defined or changed (cell indexes in order)."""
+    """The names of every cell, and the positions of the cells that define or change each name, in order."""
 
     names: tuple[Names, ...]
     definers: dict[str, tuple[int, ...]]
@@ -192,15 +195,15 @@ class Graph:
     _needs: dict[int, dict[str, int]] = field(default_factory=dict, repr=False)
 
     def needs(self, index: int) -> dict[str, int]:
-        """For each name that a cell uses the cell that gives it its value: the nearest definition above, else the last below."""
+        """The cell that defines each name used by a cell: the nearest above, else the last below."""
         if index not in self._needs:
-            found = {}
+            needs = {}
             for name in self.names[index].uses:
-                where = self.definers.get(name)
-                if where:
-                    above = bisect_left(where, index)
-                    found[name] = where[above - 1] if above else where[-1]
-            self._needs[index] = {name: i for name, i in found.items() if i != index}
+                cells = self.definers.get(name)
+                if cells:
+                    above = bisect_left(cells, index)
+                    needs[name] = cells[above - 1] if above else cells[-1]
+            self._needs[index] = {name: at for name, at in needs.items() if at != index}
         return self._needs[index]
 
 

@@ -1,4 +1,4 @@
-"""An HTML table as rows of text."""
+"""Converts HTML tables to rows of text."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ class _Rows(HTMLParser):
         self.rows: list[list[str]] = []
         self.after: list[str] = []
         self._cell: list[str] | None = None
-        self._seen_table = False
-        self._quiet = 0
+        self._hidden = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in ("style", "script"):
-            self._quiet += 1
-        elif tag == "table":
-            self._seen_table = True
+            self._hidden += 1
         elif tag == "tr":
             self.rows.append([])
         elif tag in ("td", "th"):
@@ -28,7 +25,7 @@ class _Rows(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag in ("style", "script"):
-            self._quiet = max(0, self._quiet - 1)
+            self._hidden = max(0, self._hidden - 1)
         elif tag in ("td", "th") and self._cell is not None:
             if not self.rows:
                 self.rows.append([])
@@ -36,7 +33,7 @@ class _Rows(HTMLParser):
             self._cell = None
 
     def handle_data(self, data: str) -> None:
-        if self._quiet or len(self.rows) > MAX_ROWS:
+        if self._hidden or len(self.rows) > MAX_ROWS:
             return
         if self._cell is not None:
             self._cell.append(data)
@@ -45,7 +42,10 @@ class _Rows(HTMLParser):
 
 
 def of_html(html: str) -> str:
-    """The tables of an HTML text as lines of cells (between bars where spaces would mislead), then the text around them (a shape, a caption)."""
+    """The tables as lines of cells, then the text around them, such as a shape or a caption.
+
+    Cells are separated by bars if spaces would be ambiguous.
+    """
     parser = _Rows()
     parser.feed(html)
     parser.close()

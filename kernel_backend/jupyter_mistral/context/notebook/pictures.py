@@ -1,4 +1,4 @@
-"""Pictures among the outputs: which of them a model that sees should get, and what they cost."""
+"""Chooses the images among the outputs that a vision model gets."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _ABOUT = re.compile(
 def choose(
     cells: Sequence[Cell], order: Callable[[], list[int]], focus: int | None, question: str, taken: int
 ) -> list[tuple[int, Image]]:
-    """Pictures of the focused cell and, where the question speaks of one, of the most relevant cells: (cell index, picture)."""
-    room = min(MAX_FROM_NOTEBOOK, MAX_IMAGES - taken)
-    places = [cell for cell in cells if cell.index == focus]
+    """(cell index, image) of the focused cell and, if the question is about an image, of the most relevant cells."""
+    limit = min(MAX_FROM_NOTEBOOK, MAX_IMAGES - taken)
+    candidates = [cell for cell in cells if cell.index == focus]
     if _ABOUT.search(question):
-        places += [cells[i] for i in order() if cells[i].index != focus]
-    found: list[tuple[int, Image]] = []
-    for cell in places:
+        candidates += [cells[i] for i in order() if cells[i].index != focus]
+    images: list[tuple[int, Image]] = []
+    for cell in candidates:
         for out in cell.outputs:
-            if len(found) >= room:
-                return found
+            if len(images) >= limit:
+                return images
             if out.kind == "image" and out.picture and len(out.picture) < MAX_IMAGE_BYTES:
                 try:
-                    found.append(
+                    images.append(
                         (cell.index, Image.of_url(f"data:{out.mime};base64," + "".join(out.picture.split()), "output"))
                     )
                 except Failure:
                     continue
-    return found
+    return images

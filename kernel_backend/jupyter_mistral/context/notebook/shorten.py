@@ -1,4 +1,4 @@
-"""Shorter text that says the same or shows where it was cut: repeated lines, progress bars, tables, tracebacks, long text."""
+"""Shortens outputs and long text, and marks every cut: repeated lines, progress bars, tables, tracebacks."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _FRAME = re.compile(
 )
 _OURS = re.compile(r"^(?:  )?(?:File )?\"?(?:Cell In|Input In|In\[|In \[|<ipython-input|.*ipykernel_\d+)")
 
-# a log: this many lines in a row that differ in numbers alone
+# this many similar lines in a row are a log
 LOG_LINES = 16
 
-Wanted = Callable[[str], bool]
+LineFilter = Callable[[str], bool]
 
 
 def collapse(text: str, similar: bool) -> str:
-    """Progress bars by their last state, runs of equal lines as one; where `similar`, lines that differ in numbers alone too."""
-    shown: list[str] = []
+    """Reduce progress bars to their last state and runs of equal lines to one; `similar`: also lines that differ only in numbers."""
+    lines: list[str] = []
     run: list[str] = []
     shape: str | None = None
     for line in [*text.split("\n"), None]:
-        mark = _shape(line, similar) if line is not None else None
-        if run and (mark != shape or line is None):
-            shown += _one_for(run, shape == "progress")
+        line_shape = _shape(line, similar) if line is not None else None
+        if run and (line_shape != shape or line is None):
+            lines += _one_for(run, shape == "progress")
             run = []
         if line is not None:
             run.append(line)
-            shape = mark
-    return "\n".join(shown)
+            shape = line_shape
+    return "\n".join(lines)
 
 
 def _shape(line: str, similar: bool) -> str:
@@ -58,30 +58,30 @@ def _one_for(run: list[str], progress: bool) -> list[str]:
     return [*run[:4], f"… {len(run) - 8} similar lines …", *run[-4:]]
 
 
-def cut(text: str, room: int, wanted: Wanted | None = None) -> str:
-    """Head and tail of a text of more than `room` characters, with the lines between that are `wanted` and a mark for the rest."""
-    if len(text) <= room:
+def cut(text: str, limit: int, is_wanted: LineFilter | None = None) -> str:
+    """Keep the head, the tail and the wanted lines of a text of more than `limit` characters, and mark the gaps."""
+    if len(text) <= limit:
         return text
-    lines = [line if len(line) <= room // 2 + 40 else _cut_line(line, room // 2) for line in text.split("\n")]
-    keep = _head_and_tail(lines, room if wanted is None else room * 6 // 10)
-    if wanted is not None:
-        left = room * 4 // 10
+    lines = [line if len(line) <= limit // 2 + 40 else _cut_line(line, limit // 2) for line in text.split("\n")]
+    keep = _head_and_tail(lines, limit if is_wanted is None else limit * 6 // 10)
+    if is_wanted is not None:
+        left = limit * 4 // 10
         for i, line in enumerate(lines):
-            if i not in keep and len(line) < left and wanted(line):
+            if i not in keep and len(line) < left and is_wanted(line):
                 keep.add(i)
                 left -= len(line) + 1
     return "\n".join(_with_marks(lines, keep))
 
 
-def _cut_line(line: str, room: int) -> str:
-    head = max(20, room * 2 // 3)
-    tail = max(10, room - head)
+def _cut_line(line: str, limit: int) -> str:
+    head = max(20, limit * 2 // 3)
+    tail = max(10, limit - head)
     return f"{line[:head]} … {len(line) - head - tail} characters … {line[-tail:]}"
 
 
-def _head_and_tail(lines: list[str], room: int) -> set[int]:
+def _head_and_tail(lines: list[str], limit: int) -> set[int]:
     keep: set[int] = set()
-    for order, share in ((range(len(lines)), room * 2 // 3), (range(len(lines) - 1, -1, -1), room // 3)):
+    for order, share in ((range(len(lines)), limit * 2 // 3), (range(len(lines) - 1, -1, -1), limit // 3)):
         for i in order:
             share -= len(lines[i]) + 1
             if share < 0 and keep:
@@ -91,21 +91,21 @@ def _head_and_tail(lines: list[str], room: int) -> set[int]:
 
 
 def _with_marks(lines: list[str], keep: set[int]) -> list[str]:
-    shown: list[str] = []
+    kept: list[str] = []
     gap = 0
     for i, line in enumerate(lines):
         if i in keep:
             if gap:
-                shown.append(f"… {gap} lines …")
+                kept.append(f"… {gap} lines …")
             gap = 0
-            shown.append(line)
+            kept.append(line)
         else:
             gap += 1
-    return shown if not gap else [*shown, f"… {gap} lines …"]
+    return kept if not gap else [*kept, f"… {gap} lines …"]
 
 
 def traceback(text: str) -> str:
-    """Of a traceback the frames in the notebook, the last one in a library, and what was raised."""
+    """Keep the frames in the notebook, the last frame in a library, and the exception."""
     lines = [line for line in text.split("\n") if line.strip() and not re.fullmatch(r"[-─=]{10,}", line.strip())]
     frames: list[list[str]] = [[]]
     for line in lines:
@@ -115,13 +115,13 @@ def traceback(text: str) -> str:
     if len(frames) < 3:
         return "\n".join(lines)
     keep = {0, len(frames) - 1, *(i for i, frame in enumerate(frames) if _OURS.match(frame[0]))}
-    shown: list[str] = []
+    kept: list[str] = []
     for i, frame in enumerate(frames):
         if i in keep:
-            shown += frame if i in (0, len(frames) - 1) else _near_arrow(frame)
+            kept += frame if i in (0, len(frames) - 1) else _near_arrow(frame)
         elif i - 1 in keep:
-            shown.append("… frames of libraries …")
-    return "\n".join(shown)
+            kept.append("… library frames …")
+    return "\n".join(kept)
 
 
 def _near_arrow(frame: list[str]) -> list[str]:
@@ -129,8 +129,8 @@ def _near_arrow(frame: list[str]) -> list[str]:
     return [frame[0], *frame[max(1, arrow - 2) : arrow + 3]]
 
 
-def output(out: Output, room: int, similar: bool, wanted: Wanted | None = None) -> str:
-    """An output's text in about `room` characters."""
+def output(out: Output, limit: int, similar: bool, is_wanted: LineFilter | None = None) -> str:
+    """The text of an output, in about `limit` characters."""
     if out.kind == "image":
         size = f", {out.size // 1024} KiB" if out.size else ""
         label = f" {out.text}" if out.text and not out.text.startswith("<Figure") else ""
@@ -140,9 +140,9 @@ def output(out: Output, room: int, similar: bool, wanted: Wanted | None = None) 
         text = html_tables.of_html(out.html) or text
     text = "\n".join(line.rstrip() for line in text.strip("\n").split("\n"))
     text = traceback(text) if out.kind == "error" else collapse(text, similar and out.kind == "stream")
-    return cut(text, room, wanted).rstrip()
+    return cut(text, limit, is_wanted).rstrip()
 
 
 def _is_wrapped(text: str) -> bool:
-    """pandas prints a frame that is too wide in blocks of columns that end in a backslash."""
+    """Whether pandas printed a wide frame in blocks of columns, which end in a backslash."""
     return "\\\n" in text or text.startswith("<") or "IPython.core.display" in text

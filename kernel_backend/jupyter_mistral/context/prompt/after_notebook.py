@@ -1,4 +1,4 @@
-"""What changes with every question and so stands below the notebook: variables, figures, doubts, and where the user is."""
+"""What changes with every question and so follows the notebook: variables, figures, staleness warnings and the user's cell."""
 
 from __future__ import annotations
 
@@ -8,70 +8,73 @@ from dataclasses import replace
 
 from ..notebook import cells
 from ..secrets import mask
-from .inputs import TAIL_SHARE, PromptInputs
+from .inputs import AFTER_NOTEBOOK_SHARE, PromptInputs
 from .ledger import Piece, piece
 from .render import guard
 
-SHOWN_DOUBTS = 8
+MAX_WARNINGS = 8
 
 
-def tail(inputs: PromptInputs, room: int, doubts: list[tuple[int, str]]) -> tuple[list[Piece], list[str]]:
-    """As much of it as fits, and the names of what does not."""
+def pieces_after_notebook(
+    inputs: PromptInputs, budget: int, warnings: list[tuple[int, str]]
+) -> tuple[list[Piece], list[str]]:
+    """The pieces that fit, and the names of those that do not. warnings: (cell index, sentence) each."""
     count = inputs.count
-    found = _place(inputs) + _doubts(inputs, doubts)
-    if count.total(found) > room:
-        found = found[:1] if count.total(found[:1]) <= room else []
-    room -= count.total(found)
-    lines = variables(inputs)
-    kept, left = _fitting(inputs, lines, room, "Variables in the kernel now:", "variables")
+    closing = _focus(inputs) + _warnings(inputs, warnings)
+    if count.total(closing) > budget:
+        closing = closing[:1] if count.total(closing[:1]) <= budget else []
+    budget -= count.total(closing)
+    variables = variable_pieces(inputs)
+    kept, left = _fitting(inputs, variables, budget, "Variables in the kernel now:", "variables")
     figures = [piece("figure", f"Figure {i + 1}:\n{guard(cells.clean_text(f))}") for i, f in enumerate(inputs.figures)]
     kept_figures, _ = _fitting(inputs, figures, left, "", "figure")
-    dropped = [f"variable {p.why}" for p in lines if p not in kept]
+    dropped = [f"variable {p.why}" for p in variables if p not in kept]
     dropped += [f"figure {i + 1}" for i, p in enumerate(figures) if p not in kept_figures]
-    return [*(replace(p, why="") if p.segment == "variable" else p for p in kept), *kept_figures, *found], dropped
+    return [*(replace(p, why="") if p.segment == "variable" else p for p in kept), *kept_figures, *closing], dropped
 
 
-def _place(inputs: PromptInputs) -> list[Piece]:
+def _focus(inputs: PromptInputs) -> list[Piece]:
     if inputs.focus is None or not inputs.cells:
         return []
     return [piece("focus", f"The user is at [cell {inputs.focus}].", inputs.focus)]
 
 
-def _doubts(inputs: PromptInputs, doubts: list[tuple[int, str]]) -> list[Piece]:
-    near = sorted(doubts, key=lambda d: d[0] != inputs.focus)[:SHOWN_DOUBTS]
-    text = "State of the notebook:\n" + "\n".join(f"- {text}" for _, text in near)
-    return [piece("notes", text)] if near else []
+def _warnings(inputs: PromptInputs, warnings: list[tuple[int, str]]) -> list[Piece]:
+    """The first warnings, those about the focused cell first."""
+    shown = sorted(warnings, key=lambda warning: warning[0] != inputs.focus)[:MAX_WARNINGS]
+    text = "State of the notebook:\n" + "\n".join(f"- {text}" for _, text in shown)
+    return [piece("notes", text)] if shown else []
 
 
-def variables(inputs: PromptInputs) -> list[Piece]:
-    """A line each, secrets masked; where they take much of the room, those that the question or the focused cell names first."""
+def variable_pieces(inputs: PromptInputs) -> list[Piece]:
+    """A line for each variable, secrets masked; if they are long, those named in the question or the focused cell first."""
     asked = inputs.question.identifiers()
     if inputs.focus is not None:
         focused = [c.source[:20_000] for c in inputs.cells if c.index == inputs.focus]
         asked |= {word for source in focused for word in re.findall(r"[^\W\d]\w*", source)}
     lines = []
-    for each in inputs.variables:
+    for variable in inputs.variables:
         name, kind, summary = (
-            one_line(str(each.get(k) or ""))[:size] for k, size in (("name", 100), ("type", 100), ("summary", 2000))
+            one_line(str(variable.get(k) or ""))[:size] for k, size in (("name", 100), ("type", 100), ("summary", 2000))
         )
         text, _ = mask.mask(f"{name}: {kind} = {summary}" if summary else f"{name}: {kind}", inputs.known_secrets)
         lines.append((name not in asked, piece("variable", f"- {guard(text)}", None, "whole", name)))
-    is_tight = inputs.count.total([line for _, line in lines]) > inputs.budget * TAIL_SHARE / 2
-    return [line for _, line in (sorted(lines, key=lambda pair: pair[0]) if is_tight else lines)]
+    is_long = inputs.count.total([line for _, line in lines]) > inputs.budget * AFTER_NOTEBOOK_SHARE / 2
+    return [line for _, line in (sorted(lines, key=lambda pair: pair[0]) if is_long else lines)]
 
 
 def _fitting(
-    inputs: PromptInputs, pieces: Sequence[Piece], room: int, title: str, name: str
+    inputs: PromptInputs, pieces: Sequence[Piece], budget: int, title: str, name: str
 ) -> tuple[list[Piece], int]:
-    """The pieces that fit, under their title, and the room that is left."""
+    """The pieces that fit, under their title, and the tokens left."""
     opening = [piece(name, title)] if title and pieces else []
-    left = room - inputs.count.total(opening)
+    left = budget - inputs.count.total(opening)
     kept: list[Piece] = []
     for each, size in zip(pieces, inputs.count.pieces(pieces), strict=True):
         if size <= left:
             kept.append(each)
             left -= size
-    return ([*opening, *kept], left) if kept else ([], room)
+    return ([*opening, *kept], left) if kept else ([], budget)
 
 
 def one_line(text: str) -> str:

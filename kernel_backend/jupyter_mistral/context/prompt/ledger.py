@@ -1,4 +1,4 @@
-"""What a prompt is made of: pieces of text with a boundary that tokenizers keep, and the exact tokens of each."""
+"""The pieces of a prompt, the ledger of their tokens, and a counter that caches counts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ State: TypeAlias = Literal["whole", "shortened", "dropped"]
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a prompt. Its text starts with a fixed ASCII sign and ends with one newline after a visible sign: at such
-    a seam no tokenizer merges across, so the tokens of pieces add up to the tokens of the whole."""
+    """A part of a prompt.
+
+    Its text starts with an ASCII character and ends with a visible character and one newline. No tokenizer merges across such
+    a boundary, so the tokens of the pieces add up to the tokens of the prompt.
+    """
 
     segment: str
     text: str
@@ -32,7 +35,7 @@ def piece(segment: str, text: str, cell: int | None = None, state: State = "whol
 
 @dataclass(frozen=True)
 class Segment:
-    """A line of the ledger: `tokens` that stand in the prompt (0 where `kept` is false), and why it is not whole."""
+    """A line of the ledger: its tokens in the prompt (0 unless `kept`), and why it was shortened or dropped."""
 
     segment: str
     tokens: int
@@ -46,25 +49,24 @@ class Segment:
 
 
 class Counter:
-    """Token counts that remember: only text that was never seen is given to the tokenizer, all of it in one call."""
+    """Counts tokens and caches the counts: only new texts go to the tokenizer, all in one call."""
 
     def __init__(self, count: Count, size: int = 100_000) -> None:
         self._count = count
         self._size = size
-        self._known: OrderedDict[bytes, int] = OrderedDict()
+        self._cached: OrderedDict[bytes, int] = OrderedDict()
 
     def __call__(self, texts: list[str]) -> list[int]:
         keys = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
-        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
+        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._cached}
         if new:
-            counts = self._count(list(new.values()))
-            self._known.update(zip(new, counts, strict=True))
-        found = [self._known[key] for key in keys]
+            self._cached.update(zip(new, self._count(list(new.values())), strict=True))
+        counts = [self._cached[key] for key in keys]
         for key in keys:
-            self._known.move_to_end(key)
-        while len(self._known) > self._size:
-            self._known.popitem(last=False)
-        return found
+            self._cached.move_to_end(key)
+        while len(self._cached) > self._size:
+            self._cached.popitem(last=False)
+        return counts
 
     def pieces(self, pieces: Sequence[Piece]) -> list[int]:
         return self([p.text for p in pieces])
@@ -74,16 +76,16 @@ class Counter:
 
 
 def runs(content: Iterable[str | Image]) -> list[str | Image]:
-    """Neighbouring texts joined, the way a prompt has them; pictures stand between."""
-    found: list[str | Image] = []
+    """The content with neighbouring texts joined, as in a prompt."""
+    joined: list[str | Image] = []
     for part in content:
-        if isinstance(part, str) and found and isinstance(found[-1], str):
-            found[-1] += part
+        if isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += part
         else:
-            found.append(part)
-    return found
+            joined.append(part)
+    return joined
 
 
 def counter(count: Count) -> Counter:
-    """The counter itself where the caller keeps one, so that counts outlive one prompt."""
+    """The caller's own `Counter`, so that its counts outlive one prompt, or a new one."""
     return count if isinstance(count, Counter) else Counter(count)

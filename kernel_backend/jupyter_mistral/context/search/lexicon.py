@@ -1,6 +1,6 @@
-"""Word lists that `words` searches by: written once from general vocabulary, never from particular notebooks."""
+"""Word lists for `words`, written from general vocabulary, never from particular notebooks."""
 
-# Words that say nothing about which cell is meant, in the languages that questions come in most.
+# words that do not help to find a cell, in the most common languages of questions
 STOP = """
 a an the this that these those is are was were be been being do does did done has have had having will would can could should may might must
 shall i you he she it we they me my your our their its of in on at to from by with for about into over under after before between through during
@@ -18,7 +18,7 @@ o os um uma uns umas do da dos das no na nos nas em é foi com por para qual qua
 het een de van op aan met voor bij uit welke wat wie waar hoe wordt worden zijn is niet
 """
 
-# One line a concept: words that people and notebooks use for the same thing, its first word being its name.
+# one concept a line: words that people and notebooks use for the same thing; the first is its name
 CONCEPTS = """
 accuracy precise correct genauigkeit exactitude exactitud precisión accuratezza precisão nauwkeurigheid 精度 准确率 точность
 average mean avg durchschnitt mittelwert mittel moyenne media promedio média gemiddelde 平均 среднее

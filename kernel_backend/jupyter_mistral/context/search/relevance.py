@@ -1,4 +1,4 @@
-"""How much each cell matters to a question: BM25 over the cell's text, then its neighbours, its section and its definitions."""
+"""Scores how relevant each cell is to a question: BM25 over its text, then its neighbours, section and definitions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from . import words
 
 K1, B = 1.2, 0.6
 FOLLOW, SECTION = 0.5, 0.3
-# what a term of each kind weighs in a question
+# the weight of a term of each kind in a question
 KINDS = {"=": 2.0, "~": 0.6, "^": 0.35}
 INDEXED_CHARS = 2_500_000
 
@@ -32,19 +32,19 @@ _ABOUT_ERRORS = re.compile(
 
 @dataclass(frozen=True)
 class Index:
-    """The terms of all cells, counted once. Built for one state of a notebook, asked as often as there are questions."""
+    """The term counts of all cells, for one state of a notebook."""
 
     counts: tuple[dict[str, float], ...]
     lengths: tuple[float, ...]
     frequency: dict[str, int]
     sections: tuple[tuple[int, ...], ...]
 
-    def score(self, wanted: dict[str, float]) -> list[float]:
-        """BM25 of each cell for weighted terms."""
+    def score(self, question_terms: dict[str, float]) -> list[float]:
+        """The BM25 score of each cell for weighted terms."""
         total = len(self.counts)
         mean = (sum(self.lengths) / total if total else 0.0) or 1.0  # cells without a word have no length
         scores = [0.0] * total
-        for term, weight in wanted.items():
+        for term, weight in question_terms.items():
             n = self.frequency.get(term, 0)
             if not n:
                 continue
@@ -57,16 +57,16 @@ class Index:
 
 
 def index(cells: Sequence[Cell]) -> Index:
-    room = max(250, INDEXED_CHARS // max(1, len(cells)))
+    max_chars = max(250, INDEXED_CHARS // max(1, len(cells)))
     sections = _sections(cells)
     counts: list[dict[str, float]] = []
     for i, cell in enumerate(cells):
-        found = dict(_counts(tuple(_fields(cell, room))))
+        terms = dict(_counts(tuple(_fields(cell, max_chars))))
         for depth, heading in enumerate(reversed(sections[i])):
             if heading != i:
                 for term in set(words.terms(_heading_line(cells[heading]))):
-                    found[term] = found.get(term, 0.0) + 0.5 / (depth + 1)
-        counts.append(found)
+                    terms[term] = terms.get(term, 0.0) + 0.5 / (depth + 1)
+        counts.append(terms)
     frequency: Counter[str] = Counter(term for each in counts for term, n in each.items() if n >= 0.75)
     lengths = tuple(sum(n for t, n in each.items() if t[0] not in "~^=" and not t[0].isdigit()) for each in counts)
     return Index(tuple(counts), lengths, dict(frequency), sections)
@@ -74,25 +74,25 @@ def index(cells: Sequence[Cell]) -> Index:
 
 @lru_cache(maxsize=4096)
 def _counts(fields: tuple[tuple[str, float], ...]) -> dict[str, float]:
-    """Weighted counts of the terms of one cell. Not to be changed: the next question on the same cell gets them again."""
-    found: dict[str, float] = {}
+    """Weighted counts of the terms of one cell. The result is cached: do not change it."""
+    counts: dict[str, float] = {}
     for text, weight in fields:
         for term, n in Counter(words.terms(text)).items():
-            found[term] = found.get(term, 0.0) + weight * n
-    return found
+            counts[term] = counts.get(term, 0.0) + weight * n
+    return counts
 
 
-def _fields(cell: Cell, room: int) -> list[tuple[str, float]]:
-    source = cell.source[:room]
+def _fields(cell: Cell, max_chars: int) -> list[tuple[str, float]]:
+    source = cell.source[:max_chars]
     fields = [(source, 1.0)]
     if not cell.is_code:
         fields += [(line, 1.0) for _, line in _HEADING.findall(source)]
     else:
         fields += [(line, 0.5) for line in re.findall(r"#(.*)$", source[:4000], re.M)]
     for out in cell.outputs[:20]:
-        text = out.text[: room // 2]
+        text = out.text[: max_chars // 2]
         if out.html and (not text.strip() or text.startswith("<")):
-            text = html_tables.of_html(out.html[: room // 2])
+            text = html_tables.of_html(out.html[: max_chars // 2])
         fields.append((text, 0.7))
         if out.kind == "error":
             fields.append((f"error exception {out.mime}", 1.0))
@@ -102,16 +102,16 @@ def _fields(cell: Cell, room: int) -> list[tuple[str, float]]:
 
 
 def _sections(cells: Sequence[Cell]) -> tuple[tuple[int, ...], ...]:
-    """For each cell the cells with the headings it stands under, outermost first."""
+    """For each cell, the positions of the headings above it, outermost first."""
     path: list[tuple[int, int]] = []
-    found = []
+    sections = []
     for i, cell in enumerate(cells):
         if not cell.is_code:
             for marks, _ in _HEADING.findall(cell.source[:5000]):
                 path = [(level, at) for level, at in path if level < len(marks)]
                 path.append((len(marks), i))
-        found.append(tuple(dict.fromkeys(at for _, at in path)))
-    return tuple(found)
+        sections.append(tuple(dict.fromkeys(at for _, at in path)))
+    return tuple(sections)
 
 
 def _heading_line(cell: Cell) -> str:
@@ -119,48 +119,48 @@ def _heading_line(cell: Cell) -> str:
 
 
 def heading(cells: Sequence[Cell], at: int) -> str:
-    """The first heading of a cell, without its marks."""
+    """The first heading of a cell, without its `#` characters."""
     match = _HEADING.search(cells[at].source[:5000])
     return match[2].strip(" #*`")[:60] if match else ""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, as the search sees it: the newest message in full, the turns before it faintly."""
+    """A question as the search sees it: the newest message at full weight, earlier turns at a quarter."""
 
     text: str
     before: str = ""
     focus: int | None = None
 
-    def wanted(self) -> dict[str, float]:
-        found: dict[str, float] = {}
+    def weighted_terms(self) -> dict[str, float]:
+        terms: dict[str, float] = {}
         for text, share in ((self.text, 1.0), (self.before, 0.25)):
             for term, n in Counter(words.terms(_ELISION.sub(" ", text[:20_000]))).items():
                 weight = KINDS.get(term[0], 1.0) * share * min(n, 2)
-                found[term] = max(found.get(term, 0.0), weight)
+                terms[term] = max(terms.get(term, 0.0), weight)
         for short in _initials(self.text[:2000]):
-            found.setdefault(short, 0.5)
-        return found
+            terms.setdefault(short, 0.5)
+        return terms
 
     def identifiers(self) -> set[str]:
         return set(_IDENTIFIER.findall(self.text[:20_000])) | set(re.findall(r"[^\W\d]\w*", self.text[:20_000]))
 
 
 def _initials(text: str) -> set[str]:
-    """What two to four words in a row would be called for short: code says `rf` and `sf` for random forest and San Francisco."""
+    """Abbreviations of two to four words in a row: code says `rf` for random forest and `sf` for San Francisco."""
     listed = [w.lower() for w in re.findall(r"[^\W\d_]+", text)]
     runs = (listed[i : i + n] for n in (2, 3, 4) for i in range(len(listed) - n + 1))
     return {"".join(w[0] for w in run) for run in runs if not words.STOP.intersection(run)}
 
 
-def scores(cells: Sequence[Cell], found: Index, names: Graph, question: Question) -> list[float]:
-    """One number a cell, higher is more needed. Cells that the question names come first of all."""
-    base = found.score(question.wanted())
+def scores(cells: Sequence[Cell], cell_index: Index, names: Graph, question: Question) -> list[float]:
+    """A score for each cell, higher is more relevant. Cells that the question names come first."""
+    base = cell_index.score(question.weighted_terms())
     top = max(base, default=0.0) or 1.0
     base = [s / top for s in base]
-    total = _spread(cells, base, found)
+    total = _spread(cells, base, cell_index)
     _add_followers(total, base, names)
-    _add_sections(total, base, found)
+    _add_sections(total, base, cell_index)
     _add_definitions(total, names, question, cells)
     _add_named(total, cells, question)
     _add_focus(total, cells, names, question)
@@ -171,8 +171,8 @@ def scores(cells: Sequence[Cell], found: Index, names: Graph, question: Question
     return total
 
 
-def _spread(cells: Sequence[Cell], base: list[float], found: Index) -> list[float]:
-    """A cell beside a fitting one often holds what is asked: prose explains the code below it, code shows what prose asks."""
+def _spread(cells: Sequence[Cell], base: list[float], cell_index: Index) -> list[float]:
+    """Raise the neighbours of relevant cells: prose often explains the code below it, and code shows what prose describes."""
     total = list(base)
     for i, score in enumerate(base):
         for distance, share in ((1, 0.45), (2, 0.25), (3, 0.12)):
@@ -183,7 +183,7 @@ def _spread(cells: Sequence[Cell], base: list[float], found: Index) -> list[floa
 
 
 def _add_followers(total: list[float], base: list[float], names: Graph) -> None:
-    """What a fitting cell defines is shown, scored or printed further down: the users of its names gain from it."""
+    """Raise the cells that use names defined in relevant cells: results are often shown further down."""
     gains = [0.0] * len(total)
     users: dict[tuple[str, int], list[int]] = {}
     for i in range(len(total)):
@@ -197,10 +197,10 @@ def _add_followers(total: list[float], base: list[float], names: Graph) -> None:
         total[i] += gain
 
 
-def _add_sections(total: list[float], base: list[float], found: Index) -> None:
-    """A section that fits as a whole lends some of it to each of its cells."""
+def _add_sections(total: list[float], base: list[float], cell_index: Index) -> None:
+    """Raise all cells of a relevant section."""
     members: dict[int, list[int]] = {}
-    for i, path in enumerate(found.sections):
+    for i, path in enumerate(cell_index.sections):
         if path:
             members.setdefault(path[-1], []).append(i)
     for where in members.values():
@@ -228,7 +228,7 @@ def _add_definitions(total: list[float], names: Graph, question: Question, cells
 
 
 def _add_named(total: list[float], cells: Sequence[Cell], question: Question) -> None:
-    """`cell 12`, `[cell 12]` and `In[7]` say outright which cell is meant."""
+    """Put cells first that the question names: `cell 12`, `[cell 12]`, `In[7]`."""
     numbers = {int(a or b) for a, b in _CELL_NUMBER.findall(question.text) if len(a or b) < 9}
     runs = {int(n) for n in _RUN_NUMBER.findall(question.text) if len(n) < 9}
     for i, cell in enumerate(cells):

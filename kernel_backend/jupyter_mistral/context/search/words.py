@@ -1,4 +1,4 @@
-"""The words of a text as terms to search by: stems, whole identifiers, and concepts that several words and languages share."""
+"""Turns a text into search terms: stems, whole identifiers, and concepts shared by several words and languages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STOP = frozenset(lexicon.STOP.split())
 
 
 def _base(word: str) -> str:
-    """The letters without their accents."""
+    """The word without accents."""
     if word.isascii():
         return word
     return "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
@@ -48,7 +48,7 @@ _ENDS = (
 
 @lru_cache(maxsize=200_000)
 def cognate(word: str) -> str:
-    """The first letters, spelt alike in most European languages: `Korrelation`, `corrélation` and `correlation` agree."""
+    """The first letters in a spelling common to most European languages: the same for `Korrelation` and `correlation`."""
     word = _base(word.lower())
     for a, b in (
         ("ph", "f"),
@@ -80,30 +80,30 @@ _WIDE_CONCEPTS = {word: names for word, names in CONCEPTS.items() if _WIDE.searc
 
 @lru_cache(maxsize=100_000)
 def parts(word: str) -> tuple[str, ...]:
-    """The words inside an identifier: `housing_prepared` and `StandardScaler` have two each."""
+    """The words inside an identifier, such as `housing_prepared` or `StandardScaler`."""
     return tuple(p for piece in word.split("_") for p in (_CAMEL.findall(piece) if piece.isascii() else [piece]) if p)
 
 
 @lru_cache(maxsize=200_000)
 def of_word(word: str) -> tuple[str, ...]:
-    """All terms of one identifier or word: `=whole`, stems, `^cognate` and `~concept`."""
+    """All terms of one identifier or word: `=stemmed`, stems, `^cognate` and `~concept`."""
     pieces = parts(word)
     if word.lower() in STOP:
         return ()
-    found = [f"={word.lower()}"] if len(pieces) > 1 or len(word) < 4 else []
+    terms = [f"={word.lower()}"] if len(pieces) > 1 or len(word) < 4 else []
     for piece in pieces:
         lower = piece.lower()
         if lower in STOP or (len(lower) == 1 and len(pieces) > 1):
             continue
         root = stem(piece)
-        found.append(root)
-        found += CONCEPTS.get(root, ())
+        terms.append(root)
+        terms += CONCEPTS.get(root, ())
         if len(piece) >= 5 and piece.isalpha():
-            found.append("^" + cognate(piece))
-    whole = stem(word)
-    if len(pieces) > 1 and whole in CONCEPTS:
-        found += CONCEPTS[whole]
-    return tuple(found)
+            terms.append("^" + cognate(piece))
+    stemmed = stem(word)
+    if len(pieces) > 1 and stemmed in CONCEPTS:
+        terms += CONCEPTS[stemmed]
+    return tuple(terms)
 
 
 def terms(text: str) -> Iterator[str]:
@@ -116,7 +116,7 @@ _TOKEN = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)?")
 
 
 def _wide(word: str) -> Iterator[str]:
-    """Terms of writing without spaces: pairs of signs, and the concepts found in it."""
+    """Terms of scripts without spaces: pairs of characters, and the concepts in the text."""
     yield from (word[i : i + 2] for i in range(len(word) - 1))
     for known, names in _WIDE_CONCEPTS.items():
         if known in word:

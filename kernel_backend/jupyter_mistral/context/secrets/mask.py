@@ -1,7 +1,7 @@
-"""Masks keys, tokens, passwords and connection strings in text. Knows their shapes and the names they hide behind.
+"""Masks keys, tokens, passwords and connection strings in text, by their shape and by the name before them.
 
-Own table: of the kept libraries detect-secrets reads files, keeps global settings and brings an HTTP client along, and the
-scanners of repositories (gitleaks, trufflehog) are programs; none masks a text in memory, or knows a value by its variable.
+Has its own table because no maintained library masks text in memory or recognizes a value by its variable: detect-secrets
+reads files, has global settings and depends on an HTTP client; gitleaks and trufflehog are programs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .names import SURE
 
 MASK = "[secret]"
 
-# Tokens whose shape alone gives them away, by issuer. Each has a literal that a quick scan can look for.
+# tokens recognizable by shape alone, each with a literal for a quick scan
 _SHAPES: tuple[tuple[str, str], ...] = (
     ("AKIA", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     ("ASIA", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
@@ -53,7 +53,7 @@ _SHAPES: tuple[tuple[str, str], ...] = (
 _COMPILED = tuple((mark, re.compile(shape)) for mark, shape in _SHAPES)
 _PEM = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)", re.S)
 
-# A name that says "what follows is secret". `token` counts only as the last word: tokens, tokenizer, token_count are not.
+# a name before a secret. `token` counts only as the last word: not in tokens, tokenizer, token_count
 _NAME = (
     rf"(?:[\w.-]{{0,40}}(?:{'|'.join(SURE)}"
     r"|(?:[\w.-]{0,40}[_.-])?pwd?|(?<=[\"'])pass|(?:[\w.-]{0,40}[_.-])?(?:auth|access|refresh|bearer|id|api|bot|hub|session)?_?-?token)(?:_\d+|\d)?)"
@@ -72,7 +72,7 @@ _CALL = re.compile(
     rf"(?i)\b(?:setenv|setdefault|putenv|set_key|update|login|authenticate|set_api_key|set_password|save_account)\(\s*"
     rf"(?:[\"']{_NAME}[\"']\s*,\s*)?([\"'])([^\"'\n]{{8,}})\1"
 )
-# the second of a pair, as HTTP and mail clients take it: auth=("name", "password"), .login("name", "password")
+# the second of a pair passed to an HTTP or mail client: auth=("name", "password"), .login("name", "password")
 _PAIR = re.compile(
     r"(?i)(?:\bauth[\"']?\s*[=:]\s*|\b(?:HTTP)?(?:Basic|Digest|Proxy)Auth|\.login)\(\s*[^,()\n]{1,100},\s*[rbfu]{0,2}([\"'])"
     r"([^\"'\n]{3,})\1"
@@ -90,13 +90,13 @@ _HEADER = re.compile(r"(?i)\b(authorization[\"']?\s*[:=,]\s*[\"']?|)(bearer|basi
 _USER = re.compile(r"(?<=\s)(?:-u|--user)[ =]([\"']?)([^\s:\"']+):([^\s\"']{3,})\1")
 _LONG = re.compile(r"([\"'])([A-Za-z0-9+/_-]{32,128}={0,2})\1")
 
-# a line without any of these, in lower case, needs no closer look
+# only lines with one of these, in lower case, are examined
 _HINTS = (
     "pass", "pw", "secret", "token", "key", "credential", "kennwort", "contrase", "senha", "auth", "bearer", "basic ", "://",
     "sig=", "-u ", "--user", "login", "mysql", "mariadb", "update(", "setdefault(", "authenticate(", "setenv(", "putenv(", "save_account(",
 )  # fmt: skip
 _MAX_LINE = 5_000
-_HOLDER = re.compile(
+_PLACEHOLDER = re.compile(
     r"(?i)^(?:-.*|none|null|true|false|nan|str|string|bytes|int|xxx+|\*+|\.\.\.+|…|<.*>|\$.*|%.*%|\{.*\}|your.*|my[_-].*|example.*|changeme.*here"
     r"|(?:os|self|args|config|settings|getpass|environ|input|st|secrets?|dbutils|userdata|keyring)[.(\[].*|.*\(.*|.*\.(?:get|environ|read)\b.*|\[secret\].*|\[\w+\])$"
 )
@@ -114,7 +114,7 @@ Counted: TypeAlias = Callable[[Replace], Replace]
 
 
 def mask(text: str, known: Iterable[str] = ()) -> tuple[str, int]:
-    """`text` with every secret replaced by a mark, and how many there were. `known` values are masked wherever they stand."""
+    """Replace every secret in the text, and count them. known: values to mask everywhere."""
     hits = 0
 
     def count(replace: Replace) -> Replace:
@@ -148,9 +148,9 @@ def _is_hinted(text: str) -> bool:
 
 
 def _line(line: str, count: Counted) -> str:
-    if len(line) > _MAX_LINE:  # in parts, for the patterns' time grows faster than a line
+    if len(line) > _MAX_LINE:  # in parts, because the patterns take more than linear time
         return "".join(_line(line[i : i + _MAX_LINE], count) for i in range(0, len(line), _MAX_LINE))
-    line = _URL.sub(count(lambda m: f"{m[1]}:{MASK}@" if not _HOLDER.match(m[2]) else m[0]), line)
+    line = _URL.sub(count(lambda m: f"{m[1]}:{MASK}@" if not _PLACEHOLDER.match(m[2]) else m[0]), line)
     line = _URL_QUERY.sub(count(lambda m: m[1] + MASK if _is_random(m[2], 3.0) else m[0]), line)
     line = _HEADER.sub(count(_header), line)
     line = _USER.sub(count(lambda m: m[0].replace(f":{m[3]}", f":{MASK}")), line)
@@ -166,11 +166,16 @@ def _header(match: re.Match[str]) -> str:
 
 
 def _value(group: int, sure: bool) -> Replace:
-    """Replaces the value. Where quotes do not make it `sure` to be one, it must look like a secret, not like code or prose."""
+    """A replacement for one group of a match. Unless `sure`, the value must look like a secret, not like code or prose."""
 
     def replace(match: re.Match[str]) -> str:
         value = match[group]
-        if _HOLDER.match(value) or MASK in value or (not sure and not _is_likely(value)) or (sure and _is_label(value)):
+        if (
+            _PLACEHOLDER.match(value)
+            or MASK in value
+            or (not sure and not _is_likely(value))
+            or (sure and _is_label(value))
+        ):
             return match[0]
         start, end = match.start(group) - match.start(), match.end(group) - match.start()
         return match[0][:start] + MASK + match[0][end:]
@@ -179,7 +184,7 @@ def _value(group: int, sure: bool) -> Replace:
 
 
 def _is_label(value: str) -> bool:
-    """A quoted value that is itself a name (`token_key = "access_token"`) or a sentence, not a secret."""
+    """Whether a quoted value is itself a name (`token_key = "access_token"`) or a sentence, so not a secret."""
     return (" " in value.strip() and len(value.split()) > 3) or (
         bool(re.fullmatch(rf"(?i){_NAME}", value)) and not re.search(r"\d", value)
     )
@@ -197,7 +202,7 @@ def _is_likely(value: str) -> bool:
 
 
 def _is_key(value: str) -> bool:
-    """A quoted string without a telling name that can only be a key: long, three kinds of signs, no words, no hash, no path."""
+    """Whether a quoted string without a name can only be a key: long, mixed characters, no words, no hash, no path."""
     return (
         all(re.search(c, value) for c in ("[a-z]", "[A-Z]", r"\d"))
         and value.count("/") < 3
