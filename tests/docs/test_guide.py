@@ -67,7 +67,9 @@ def test_the_snippets_of_a_page_run(page: str, server: JupyterServer) -> None:
     notebook = new_notebook(cells=[new_code_cell(source) for source in (*SET_UP, *cells)])
     notebook.cells[len(SET_UP) - 1].metadata.tags = ["raises-exception"]
     for cell in notebook.cells:
-        if cell.source.startswith(("%mistral fix", "%%mistral -f code")):  # this model never writes code, which is an error
+        if cell.source.startswith(
+            ("%mistral fix", "%%mistral -f code")
+        ):  # this model never writes code, which is an error
             cell.metadata.tags = ["raises-exception"]
     printed: list[str] = []
     with server.kernel(f"{page}.ipynb") as kernel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from jupyter_mistral.engine.kv.packed import PackedLayer, new_sequence
 from jupyter_mistral.engine.kv.prefix import PrefixMemory
 from jupyter_mistral.engine.kv.prefix_disk import PrefixDisk
 from jupyter_mistral.engine.kv.sequence import BLOCK
+from jupyter_mistral.engine.load.loader import refuse_kv
 from jupyter_mistral.models.memory import KV_KINDS, kv_bytes_per_head
+from jupyter_mistral.protocol.failures import Failure
 from row_driver import Answer, answer
 from tiny_llama import ids
 
@@ -153,3 +156,15 @@ def test_a_loaded_model_reports_its_kv_format(tiny: Path, tmp_path: Path) -> Non
     assert used["int4"] < used["bf16"]
     assert "int4" in host.load(tiny, kv="int3")["failure"]["todo"]
     assert host.close() == 0
+
+
+@pytest.mark.parametrize("size", [80, 96])
+def test_a_head_that_cannot_be_packed_is_refused_before_loading(kind: str, size: int) -> None:
+    text = SimpleNamespace(model_type="llama", hidden_size=2 * size, num_attention_heads=2)
+    with pytest.raises(
+        Failure, match=f"heads of {size} channels, which cannot be packed as {kind}. Load it with `--kv bf16`"
+    ):
+        refuse_kv(kind, text)
+    refuse_kv("bf16", text)
+    for fits in (32, 64, 128):
+        refuse_kv(kind, SimpleNamespace(model_type="llama", hidden_size=2 * fits, num_attention_heads=2))

@@ -58,8 +58,12 @@ def clear() -> None:
 def kv_bytes_per_token(config: Any, kv: str) -> int:
     """Bytes of the KV cache per token, from the text configuration."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return math.ceil(int(config.num_hidden_layers) * int(heads) * kv_bytes_per_head(int(size), kv))
+    return math.ceil(int(config.num_hidden_layers) * int(heads) * kv_bytes_per_head(head_size(config), kv))
+
+
+def head_size(config: Any) -> int:
+    """Channels of an attention head, from the text configuration."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def admit(weights: int, per_token: int, context: int | None, longest: int, free: int, device: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig
 
 from ...models import store
-from ...models.memory import KV_KINDS
+from ...models.memory import KV_KINDS, VALUE_GROUP
 from ...protocol.failures import Failure
 from ...tokenizer.text_tokenizer import TEXT_TOKENIZER
 from ..decode import wide
@@ -116,6 +116,19 @@ def _config(folder: Path) -> Any:
     return config
 
 
+def refuse_kv(kv: str, text: Any) -> None:
+    """Raise `Failure("unsupported")` if the KV cache of a model with this text configuration cannot be stored as `kv`."""
+    if kv == "bf16":
+        return
+    reason, size = "", memory.head_size(text)
+    if not attention.is_fit(text):
+        reason = f"{text.model_type} has its own attention, which needs the KV cache in bf16."
+    elif size % min(VALUE_GROUP, size):
+        reason = f"{text.model_type} has attention heads of {size} channels, which cannot be packed as {kv}."
+    if reason:
+        raise Failure("unsupported", reason, "Load it with `--kv bf16`.")
+
+
 def kv_of(order: Mapping[str, Any]) -> str:
     """The format of the KV cache. Raises `Failure`."""
     kv = str(order.get("kv") or "bf16")
@@ -144,12 +157,7 @@ def _admit(
     free, _ = memory.free_bytes(device)
     longest = _longest(text)
     kv = kv_of(order)
-    if kv != "bf16" and not attention.is_fit(text):
-        raise Failure(
-            "unsupported",
-            f"{text.model_type} has its own attention, which needs the KV cache in bf16.",
-            "Load it with `--kv bf16`.",
-        )
+    refuse_kv(kv, text)
     per_token = memory.kv_bytes_per_token(text, kv)
     return memory.admit(weights, per_token, order.get("context_length"), longest, free, device)
 
