@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "documents"))
 
+import hostile_images as images
 import hostile_pdfs as pdfs
-import hostile_pictures as pictures
 import psutil
-from jupyter_mistral.documents import pictures as inside
+from jupyter_mistral.documents import images as in_process
 from jupyter_mistral.documents.decoder import Decoder
 from jupyter_mistral.protocol.documents import Document
 from PIL import Image
@@ -43,7 +43,7 @@ def ordinary() -> dict[str, tuple[bytes, str]]:
         figure.savefig(out, format=kind)
         made[f"plot, 640 x 480 {kind.upper()}"] = out.getvalue(), kind
     photo = Image.effect_noise((4032, 3024), 60).convert("RGB").resize((4032, 3024), Image.Resampling.BOX)
-    made["photo, 4032 x 3024 JPEG"] = pictures.saved(photo, "JPEG", quality=80), "jpeg"
+    made["photo, 4032 x 3024 JPEG"] = images.saved(photo, "JPEG", quality=80), "jpeg"
     return made
 
 
@@ -51,12 +51,12 @@ async def of_pictures() -> None:
     for name, (data, kind) in ordinary().items():
         decoder = Decoder()
         started = time.perf_counter()
-        await decoder.picture(data)
+        await decoder.image(data)
         cold, warm = time.perf_counter() - started, []
         for _ in range(ROUNDS):
             await asyncio.sleep(1)  # so that the spare child is ready
             started = time.perf_counter()
-            await decoder.picture(data)
+            await decoder.image(data)
             warm.append(time.perf_counter() - started)
         await asyncio.sleep(1)
         spare = [child for child in psutil.Process().children() if "jupyter_mistral.documents" in child.cmdline()]
@@ -65,7 +65,7 @@ async def of_pictures() -> None:
         here = float("nan")
         if kind != "svg":
             started = time.perf_counter()
-            inside.to_png(data, kind)
+            in_process.to_png(data, kind)
             here = time.perf_counter() - started
         print(
             f"{name:28} first {cold * 1e3:5.0f} ms, with a spare child {statistics.median(warm) * 1e3:5.0f} ms, "

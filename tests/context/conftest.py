@@ -1,4 +1,4 @@
-"""A small real byte-level tokenizer, trained on the spot, and cells to build from."""
+"""A small byte-level tokenizer, trained here, and cells to build prompts from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from jupyter_mistral.context import Count
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-# how the tokenizers of Mistral (tekken), Qwen and Llama 3 cut text before merging
+# how the tokenizers of Mistral (tekken), Qwen and Llama 3 split text before merging
 _QWEN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -54,7 +54,7 @@ def code() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def long_notebook(code: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """120 cells of which each says something of its own."""
+    """120 different cells."""
     cells = []
     for i in range(60):
         cells.append(

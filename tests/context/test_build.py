@@ -1,4 +1,4 @@
-"""`build`: what is sent adds up, fits, stays the same at its front, and holds what the question needs."""
+"""`build`: the ledger adds up, the prompt fits, keeps its prefix, and has what the question needs."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def test_the_ledger_adds_up_to_what_is_sent_for_any_text(
         }
         for source, outputs, is_code in sources
     ]
-    told = [{"name": "v", "type": "str", "summary": text} for text in variables]
+    described = [{"name": "v", "type": "str", "summary": text} for text in variables]
     try:
-        built = build(ask(question), {"cells": cells}, variables=told, budget=budget, count=count)
+        built = build(ask(question), {"cells": cells}, variables=described, budget=budget, count=count)
     except Failure as failure:
         assert failure.code == "context_too_long"
         return
@@ -79,19 +79,19 @@ def test_a_conversation_and_its_template_are_counted(count: Count, long_notebook
     assert built.ledger[0].segment == "template"
 
 
-def test_what_stands_in_for_turns_without_room_is_counted(count: Count) -> None:
+def test_what_replaces_dropped_turns_is_counted(count: Count) -> None:
     turns = [Message("assistant" if i % 2 == 0 else "user", (f"word {i} " * 40,)) for i in range(10)]
     variables = [{"name": "v", "type": "str", "summary": "0"}] * 40
     notebook = {"cells": []}
-    seen = 0
+    shortened = 0
     for budget in range(700, 1600, 5):
         built = build(turns, notebook, variables=variables, budget=budget, count=count)
         assert built.total_tokens == real_total(built, count) <= budget
-        seen += any("conversation continues below" in message.text for message in built.messages)
-    assert seen > 20
+        shortened += any("conversation continues below" in message.text for message in built.messages)
+    assert shortened > 20
 
 
-def test_tokens_are_counted_once_and_together(count: Count, long_notebook: dict[str, Any]) -> None:
+def test_each_text_is_counted_once_and_in_one_batch(count: Count, long_notebook: dict[str, Any]) -> None:
     calls: list[int] = []
 
     def watched(texts: list[str]) -> list[int]:
@@ -106,14 +106,14 @@ def test_tokens_are_counted_once_and_together(count: Count, long_notebook: dict[
     assert calls == first
 
 
-# ---------------------------------------------------------------------------------------------- the front stays
+# ---------------------------------------------------------------------------------------------- the prefix stays
 
 
-def front(built: Built) -> str:
+def prefix(built: Built) -> str:
     return built.messages[1].text.partition("</notebook>")[0]
 
 
-def test_the_second_question_finds_the_same_front(count: Count, long_notebook: dict[str, Any]) -> None:
+def test_the_second_question_has_the_same_prefix(count: Count, long_notebook: dict[str, Any]) -> None:
     first = build(ask("What is value_3?"), long_notebook, budget=20_000, count=count, focus=3)
     second = build(
         ask("And value_50?"),
@@ -125,45 +125,45 @@ def test_the_second_question_finds_the_same_front(count: Count, long_notebook: d
         snapshot=first.snapshot,
     )
     assert first.left_out == ()
-    assert front(first) == front(second)
+    assert prefix(first) == prefix(second)
 
 
-def test_an_edited_cell_is_told_below_and_nothing_above_changes(count: Count, long_notebook: dict[str, Any]) -> None:
+def test_an_edited_cell_is_appended_and_the_prefix_stays(count: Count, long_notebook: dict[str, Any]) -> None:
     first = build(ask("q"), long_notebook, budget=20_000, count=count)
     edited = copy.deepcopy(long_notebook)
     edited["cells"][41]["source"] = "value_20 = 123456"
     second = build(ask("q"), edited, budget=20_000, count=count, snapshot=first.snapshot)
-    assert front(second).startswith(front(first))
-    told = front(second).removeprefix(front(first))
-    assert "[cell 41] In[21] changed" in told
-    assert "value_20 = 123456" in told
-    assert "value_21" not in told
+    assert prefix(second).startswith(prefix(first))
+    appended = prefix(second).removeprefix(prefix(first))
+    assert "[cell 41] In[21] changed" in appended
+    assert "value_20 = 123456" in appended
+    assert "value_21" not in appended
     assert "[cell 41] was edited after it last ran" in sent(second)
     third = build(ask("q"), edited, budget=20_000, count=count, snapshot=second.snapshot)
-    assert front(third) == front(second)
+    assert prefix(third) == prefix(second)
 
 
-def test_an_appended_cell_and_a_rerun_are_told_below(count: Count, long_notebook: dict[str, Any], code: Make) -> None:
+def test_an_appended_cell_and_a_rerun_are_appended(count: Count, long_notebook: dict[str, Any], code: Make) -> None:
     first = build(ask("q"), long_notebook, budget=20_000, count=count)
     grown = copy.deepcopy(long_notebook)
     grown["cells"].append(code("brand_new = 1", 61, key="new"))
     grown["cells"][1]["execution_count"] = 62
     second = build(ask("q"), grown, budget=20_000, count=count, snapshot=first.snapshot)
-    told = front(second).removeprefix(front(first))
-    assert "brand_new" in told
-    assert "Ran again with the same result: [cell 1] In[62]" in told
+    appended = prefix(second).removeprefix(prefix(first))
+    assert "brand_new" in appended
+    assert "Ran again with the same result: [cell 1] In[62]" in appended
 
 
-def test_a_cell_inserted_above_makes_a_new_snapshot_with_true_numbers(
+def test_a_cell_inserted_above_makes_a_new_snapshot_with_correct_numbers(
     count: Count, long_notebook: dict[str, Any], code: Make
 ) -> None:
     first = build(ask("q"), long_notebook, budget=20_000, count=count)
     grown = copy.deepcopy(long_notebook)
     grown["cells"].insert(50, code("inserted = 1", 61, key="new"))
     second = build(ask("q"), grown, budget=20_000, count=count, snapshot=first.snapshot)
-    assert "[cell 50] In[61]\ninserted = 1" in front(second)
-    assert "Changes since" not in front(second)
-    assert front(second)[:1000] == front(first)[:1000]
+    assert "[cell 50] In[61]\ninserted = 1" in prefix(second)
+    assert "Changes since" not in prefix(second)
+    assert prefix(second)[:1000] == prefix(first)[:1000]
 
 
 def test_a_log_that_outgrew_its_share_is_folded_into_a_new_snapshot(
@@ -179,7 +179,7 @@ def test_a_log_that_outgrew_its_share_is_folded_into_a_new_snapshot(
         sizes.append(len(built.snapshot.log))
     assert max(sizes) > 4
     assert any(after < before for before, after in itertools.pairwise(sizes))
-    assert "value_59 = 59" in front(built)
+    assert "value_59 = 59" in prefix(built)
 
 
 def test_a_small_budget_keeps_its_cells_while_a_follow_up_fits(count: Count, long_notebook: dict[str, Any]) -> None:
@@ -188,8 +188,8 @@ def test_a_small_budget_keeps_its_cells_while_a_follow_up_fits(count: Count, lon
     again = build(ask("Why is value_3 so large?"), long_notebook, budget=1800, count=counter, snapshot=first.snapshot)
     other = build(ask("What is value_55?"), long_notebook, budget=1800, count=counter, snapshot=first.snapshot)
     assert first.left_out
-    assert front(again) == front(first)
-    assert "value_55 = measure(55)" in front(other)
+    assert prefix(again) == prefix(first)
+    assert "value_55 = measure(55)" in prefix(other)
     assert max(first.total_tokens, again.total_tokens, other.total_tokens) <= 1800
 
 
@@ -204,7 +204,7 @@ def test_a_small_budget_keeps_its_cells_while_a_follow_up_fits(count: Count, lon
         ("What does Out[9] show?", "result 63352"),
     ],
 )
-def test_what_the_question_names_is_there(
+def test_cells_that_the_question_names_are_sent(
     count: Count, long_notebook: dict[str, Any], question: str, needed: str
 ) -> None:
     built = build(ask(question), long_notebook, budget=1500, count=count)
@@ -219,20 +219,22 @@ def test_the_defining_cell_outranks_those_that_mention_it(count: Count, code: Ma
     assert "orders.parquet" in sent(built)
 
 
-def test_the_last_of_several_definitions_is_there(count: Count, code: Make) -> None:
+def test_the_last_of_several_definitions_is_sent(count: Count, code: Make) -> None:
     cells = [code(f"rate = {i}\nother_{i} = rate", i + 1) for i in range(90)] + [code("pass", 91)] * 60
     built = build(ask("What is rate?"), {"cells": cells}, budget=900, count=count)
     assert "rate = 89" in sent(built)
 
 
-def test_the_focused_cell_and_what_it_uses_are_there(count: Count, long_notebook: dict[str, Any], code: Make) -> None:
+def test_the_focused_cell_and_the_definitions_it_uses_are_sent(
+    count: Count, long_notebook: dict[str, Any], code: Make
+) -> None:
     cells = [code("helper_thing = make('needed')", 1), *long_notebook["cells"], code("run(helper_thing)", 99)]
     built = build(ask("Explain this."), {"cells": cells}, focus=len(cells) - 1, budget=1000, count=count)
     assert "make('needed')" in sent(built)
     assert f"The user is at [cell {len(cells) - 1}]." in sent(built)
 
 
-def test_what_is_left_out_is_named_to_model_and_user(count: Count, long_notebook: dict[str, Any]) -> None:
+def test_omitted_cells_are_listed_for_model_and_user(count: Count, long_notebook: dict[str, Any]) -> None:
     built = build(ask("What is value_3?"), long_notebook, budget=1200, count=count)
     assert "Left out to fit the context, " in sent(built)
     assert built.left_out[0].startswith("cells ")
@@ -243,7 +245,7 @@ def test_what_is_left_out_is_named_to_model_and_user(count: Count, long_notebook
     assert all(s.tokens == 0 for s in built.ledger if not s.kept)
 
 
-def test_scopes_read_no_more_than_they_say(count: Count, long_notebook: dict[str, Any]) -> None:
+def test_a_scope_limits_the_cells_that_are_read(count: Count, long_notebook: dict[str, Any]) -> None:
     def cells(scope: Any, focus: int | None) -> set[int | None]:
         built = build(ask("q"), long_notebook, scope=scope, focus=focus, budget=20_000, count=count)
         return {s.cell for s in built.ledger} - {None}
@@ -255,14 +257,16 @@ def test_scopes_read_no_more_than_they_say(count: Count, long_notebook: dict[str
     assert cells("cell", None) == set()
 
 
-def test_variables_that_the_question_names_come_first_when_room_is_short(count: Count) -> None:
-    told = [{"name": f"var_{i}", "type": "DataFrame", "summary": f"columns a{i}, b{i}, c{i}" * 4} for i in range(50)]
-    built = build(ask("What is in var_44?"), {"cells": []}, variables=told, budget=700, count=count)
+def test_variables_that_the_question_names_come_first_if_space_is_short(count: Count) -> None:
+    variables = [
+        {"name": f"var_{i}", "type": "DataFrame", "summary": f"columns a{i}, b{i}, c{i}" * 4} for i in range(50)
+    ]
+    built = build(ask("What is in var_44?"), {"cells": []}, variables=variables, budget=700, count=count)
     assert "- var_44: DataFrame" in sent(built)
     assert any("variable var_" in text for text in built.left_out)
 
 
-def test_old_turns_go_first_and_the_question_never(count: Count, long_notebook: dict[str, Any]) -> None:
+def test_the_oldest_turns_are_dropped_first_and_the_question_never(count: Count, long_notebook: dict[str, Any]) -> None:
     turns: list[Message] = []
     for i in range(40):
         turns += [Message("user", (f"question {i} " * 20,)), Message("assistant", (f"answer {i} " * 20,))]
@@ -284,22 +288,22 @@ def test_no_question_is_refused(count: Count) -> None:
         build([Message("system", ("s",))], None, budget=300, count=count)
 
 
-# ---------------------------------------------------------------------------------------------- pictures
+# ---------------------------------------------------------------------------------------------- images
 
 
-def test_pictures_go_to_a_model_that_sees_and_are_counted(count: Count, code: Make) -> None:
+def test_images_are_sent_to_a_vision_model_and_counted(count: Count, code: Make) -> None:
     picture = {"output_type": "display_data", "data": {"image/png": PNG, "text/plain": "<Figure>"}}
     notebook = {"cells": [code("plot()", 1, picture), code("x", 2)]}
-    blind = build(ask("What does the plot show?"), notebook, budget=2000, count=count)
-    seeing = build(ask("What does the plot show?"), notebook, budget=2000, count=count, vision=True)
-    assert not blind.messages[1].images
-    assert "(image/png" in sent(blind)
-    assert seeing.messages[1].images == (Image("image/png", base64.b64decode(PNG)),)
-    assert [s.tokens for s in seeing.ledger if s.segment == "image" and s.cell == 0 and s.tokens == 6]
-    assert seeing.messages[1].text.endswith("What does the plot show?")
+    without_vision = build(ask("What does the plot show?"), notebook, budget=2000, count=count)
+    with_vision = build(ask("What does the plot show?"), notebook, budget=2000, count=count, vision=True)
+    assert not without_vision.messages[1].images
+    assert "(image/png" in sent(without_vision)
+    assert with_vision.messages[1].images == (Image("image/png", base64.b64decode(PNG)),)
+    assert [s.tokens for s in with_vision.ledger if s.segment == "image" and s.cell == 0 and s.tokens == 6]
+    assert with_vision.messages[1].text.endswith("What does the plot show?")
 
 
-def test_a_picture_that_the_client_left_out_is_told_by_its_size(count: Count, code: Make) -> None:
+def test_an_image_that_the_client_left_out_is_described_by_its_size(count: Count, code: Make) -> None:
     cells = [code("plot()", 1, {"output_type": "display_data", "data": {"image/png": 204800}})]
     built = build(ask("the plot?"), {"cells": cells}, budget=2000, count=count, vision=True)
     assert "(image/png, 200 KiB)" in sent(built)

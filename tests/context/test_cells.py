@@ -1,4 +1,4 @@
-"""Broken, old, huge and foreign notebooks read as cells; long and repeated output reads shorter."""
+"""Damaged, old, huge and non-Python notebooks are read as cells; long and repeated output is shortened."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_any_json_reads_as_some_notebook(notebook: Any) -> None:
     ask(notebook).encode()  # no lone surrogate is left
 
 
-def test_a_notebook_of_nbformat_3_reads_whole() -> None:
+def test_a_notebook_of_nbformat_3_is_read_completely() -> None:
     sheet = {
         "cells": [
             {"cell_type": "heading", "level": 2, "source": ["Old title"]},
@@ -127,7 +127,7 @@ def test_a_thousand_outputs_read_as_the_first_and_last(code: Make) -> None:
     assert "800 outputs left out" in cell.outputs[100].text
 
 
-def test_deeply_nested_json_output_is_no_trouble(code: Make) -> None:
+def test_deeply_nested_json_output_is_read(code: Make) -> None:
     deep: Any = 1
     for _ in range(900):
         deep = [deep]
@@ -160,7 +160,7 @@ def test_repeated_lines_become_one_and_a_log_its_ends() -> None:
     assert "… 92 similar lines …" in short
 
 
-def test_a_long_text_keeps_head_tail_and_what_is_wanted() -> None:
+def test_a_long_text_keeps_head_tail_and_wanted_lines() -> None:
     text = "\n".join(f"line {i} {'x' * 40}" for i in range(300))
     short = shorten.cut(text, 1000, is_wanted=lambda line: line.startswith("line 150 "))
     assert len(short) < 1300
@@ -194,8 +194,8 @@ def test_a_traceback_keeps_the_frames_that_matter(code: Make) -> None:
 # ---------------------------------------------------------------------------------------------- names and staleness
 
 
-def of(source: str, tongue: str = "python") -> dataflow.Names:
-    return dataflow.of_cell(Cell(0, "code", source), tongue)
+def names_in(source: str, language_name: str = "python") -> dataflow.Names:
+    return dataflow.of_cell(Cell(0, "code", source), language_name)
 
 
 @pytest.mark.parametrize(
@@ -214,24 +214,24 @@ def of(source: str, tongue: str = "python") -> dataflow.Names:
     ],
 )
 def test_names_of_python(source: str, defines: set[str], uses: set[str]) -> None:
-    found = of(source)
-    assert (found.defines, found.uses) == (defines, uses)
+    names = names_in(source)
+    assert (names.defines, names.uses) == (defines, uses)
 
 
 def test_setting_a_column_changes_the_frame() -> None:
-    assert of('df["a"] = 1\ndf.b.c = 2').changes == {"df"}
+    assert names_in('df["a"] = 1\ndf.b.c = 2').changes == {"df"}
 
 
 @pytest.mark.parametrize(
-    ("source", "tongue", "defines"),
+    ("source", "language_name", "defines"),
     [
         ("my.model <- lm(y ~ x)\nread.csv('a') -> rows", "r", {"my.model", "rows"}),
         ("function area(r)\n  pi * r^2\nend\nβ = 3", "julia", {"area", "β"}),
         ("x = (1,\ndef broken(", "python", {"x", "broken"}),
     ],
 )
-def test_names_of_other_languages_and_of_broken_code(source: str, tongue: str, defines: set[str]) -> None:
-    assert defines <= of(source, tongue).defines
+def test_names_of_other_languages_and_of_broken_code(source: str, language_name: str, defines: set[str]) -> None:
+    assert defines <= names_in(source, language_name).defines
 
 
 def test_an_r_notebook_finds_its_definition() -> None:
@@ -241,29 +241,31 @@ def test_an_r_notebook_finds_its_definition() -> None:
     assert "lm(total ~ price" in ask(notebook, budget=900)
 
 
-def doubts(*cells: dict[str, Any]) -> list[str]:
-    found = read({"cells": list(cells)})
-    return [text for _, text in stale.notes(found, dataflow.graph(found, "python"), {})]
+def warnings_for(*cells: dict[str, Any]) -> list[str]:
+    parsed = read({"cells": list(cells)})
+    return [text for _, text in stale.notes(parsed, dataflow.graph(parsed, "python"), {})]
 
 
-def test_cells_out_of_order_and_not_run_are_told(code: Make) -> None:
-    assert doubts(code("x = 1", 5), code("y = x", 3)) == [
+def test_cells_run_out_of_order_and_not_run_are_reported(code: Make) -> None:
+    assert warnings_for(code("x = 1", 5), code("y = x", 3)) == [
         "[cell 1] uses x and ran before [cell 0], which defines it, ran again: it may be outdated."
     ]
-    assert doubts(code("y = x", 1), code("x = 1", None)) == [
+    assert warnings_for(code("y = x", 1), code("x = 1", None)) == [
         "[cell 0] uses x, which is defined only in [cell 1] below.",
         "Not run: [cell 1].",
     ]
 
 
-def test_a_notebook_in_order_raises_no_doubt(code: Make) -> None:
+def test_a_notebook_run_in_order_has_no_warnings(code: Make) -> None:
     assert (
-        doubts(code("def f():\n    return later", 1), code("later = 1", 2), code("f()\ny = [f for f in later]", 3))
+        warnings_for(
+            code("def f():\n    return later", 1), code("later = 1", 2), code("f()\ny = [f for f in later]", 3)
+        )
         == []
     )
 
 
-def test_an_image_says_its_size_not_its_bytes() -> None:
+def test_an_image_is_described_by_its_size() -> None:
     assert (
         shorten.output(Output("image", "<Figure size 1x1>", mime="image/png", size=2048, picture="A" * 2731), 500, True)
         == "(image/png, 2 KiB)"
@@ -274,15 +276,15 @@ def test_the_json_of_a_built_prompt_can_be_written(code: Make) -> None:
     from jupyter_mistral.commands.context import to_dict
 
     built = build([Message("user", ("q",))], {"cells": [code("x = 1", 1)]}, budget=900, count=count)
-    told = json.loads(json.dumps(to_dict(built)))
-    assert told["total_tokens"] == sum(row["tokens"] for row in told["ledger"])
-    assert {"segment", "cell", "tokens", "kept"} <= set(told["ledger"][0])
+    printed = json.loads(json.dumps(to_dict(built)))
+    assert printed["total_tokens"] == sum(row["tokens"] for row in printed["ledger"])
+    assert {"segment", "cell", "tokens", "kept"} <= set(printed["ledger"][0])
 
 
 # ---------------------------------------------------------------------------------------------- more bad input
 
 
-def test_an_output_that_holds_itself_ends(code: Make) -> None:
+def test_an_output_that_contains_itself_ends(code: Make) -> None:
     ring: dict[str, Any] = {"name": "ring"}
     ring["self"] = ring
     listed: list[Any] = ["text"]
@@ -302,18 +304,20 @@ def test_a_cell_without_usable_outputs_shows_its_source(outputs: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tongue", "definition", "use"),
+    ("language_name", "definition", "use"),
     [
         ("R", "sales.model <- lm(total ~ price, data = shop)", "plot(other{i})"),
         ("julia", "function area_of(r)\n  pi * r^2\nend", "println(other{i})"),
     ],
 )
-def test_other_languages_find_their_definitions_in_a_small_budget(tongue: str, definition: str, use: str) -> None:
-    name = "sales.model" if tongue == "R" else "area_of"
+def test_other_languages_find_their_definitions_in_a_small_budget(
+    language_name: str, definition: str, use: str
+) -> None:
+    name = "sales.model" if language_name == "R" else "area_of"
     cells = [{"cell_type": "code", "source": definition, "outputs": []}]
     cells += [{"cell_type": "code", "source": use.format(i=i), "outputs": []} for i in range(200)]
-    notebook = {"cells": cells, "metadata": {"kernelspec": {"language": tongue}}}
+    notebook = {"cells": cells, "metadata": {"kernelspec": {"language": language_name}}}
     built = build([Message("user", (f"How is {name} defined?",))], notebook, budget=900, count=count)
     text = built.messages[-1].text
     assert definition.split("\n")[-2 if "\n" in definition else 0].strip() in text
-    assert f'language="{tongue.lower()}"' in text
+    assert f'language="{language_name.lower()}"' in text

@@ -64,10 +64,10 @@ sys.exit(code)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert [m["role"] for m in told["messages"]] == ["system", "user"]
-    assert told["total_tokens"] == sum(row["tokens"] for row in told["ledger"]) <= 1000
-    assert {"source", "output"} <= {row["segment"] for row in told["ledger"] if row["cell"] == 1}
+    report = json.loads(done.stdout)
+    assert [m["role"] for m in report["messages"]] == ["system", "user"]
+    assert report["total_tokens"] == sum(row["tokens"] for row in report["ledger"]) <= 1000
+    assert {"source", "output"} <= {row["segment"] for row in report["ledger"] if row["cell"] == 1}
 
 
 def test_without_json_it_reads_like_text(
@@ -88,7 +88,7 @@ def test_without_json_it_reads_like_text(
         (None, "cannot be read"),
     ],
 )
-def test_what_is_no_notebook_is_one_sentence(
+def test_an_invalid_notebook_is_refused_in_one_sentence(
     text: str | None, sentence: str, mistral_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "bad.ipynb"
@@ -98,7 +98,7 @@ def test_what_is_no_notebook_is_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
-def test_a_focus_beyond_the_last_cell_is_one_sentence(
+def test_a_focus_beyond_the_last_cell_is_refused_in_one_sentence(
     mistral_home: Path, notebook: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(notebook), "--question", "x?", "--model", SMALL, "--focus", "2"]) == 1
@@ -122,11 +122,11 @@ def test_thorough_shows_the_parts_in_which_a_large_notebook_is_read(
     large.write_text(json.dumps({"cells": cells, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}))
     asked = ["--question", "What is value_3?", "--budget", "900", "--model", SMALL, "--thorough"]
     assert main([str(large), *asked, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert len(told["windows"]) > 2
-    assert told["total_tokens"] == sum(window["total_tokens"] for window in told["windows"])
-    assert all(w["total_tokens"] == sum(row["tokens"] for row in w["ledger"]) <= 900 for w in told["windows"])
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["windows"]) > 2
+    assert report["total_tokens"] == sum(window["total_tokens"] for window in report["windows"])
+    assert all(w["total_tokens"] == sum(row["tokens"] for row in w["ledger"]) <= 900 for w in report["windows"])
     assert main([str(large), *asked]) == 0
-    assert f"Read in {len(told['windows'])} parts" in capsys.readouterr().out
+    assert f"Read in {len(report['windows'])} parts" in capsys.readouterr().out
     assert main([str(notebook), *asked, "--json"]) == 0  # it fits: one prompt, as without the flag
     assert "messages" in json.loads(capsys.readouterr().out)

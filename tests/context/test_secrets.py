@@ -119,7 +119,7 @@ def test_at_least_95_in_100_planted_secrets_are_masked() -> None:
 
 @pytest.mark.threat("T27")
 @pytest.mark.parametrize("form", _PLACES)
-def test_a_password_that_only_its_place_gives_away_is_masked(form: str) -> None:
+def test_a_password_recognizable_only_by_its_position_is_masked(form: str) -> None:
     assert mask(form.format("hunter22")) == (form.format("hunter22").replace("hunter22", MASK).replace("@[", "["), 1)
 
 
@@ -140,13 +140,13 @@ def test_ordinary_lines_stay_as_they_are() -> None:
     assert not hits
 
 
-def test_a_private_key_goes_as_a_whole() -> None:
+def test_a_private_key_is_masked_completely() -> None:
     body = "\n".join(_random(64) for _ in range(5))
     text, hits = mask(f"a\n-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----\nb")
     assert (text, hits) == (f"a\n{MASK}\nb", 1)
 
 
-def test_a_known_value_is_masked_wherever_it_stands() -> None:
+def test_a_known_value_is_masked_everywhere() -> None:
     assert mask("it printed plainvalue123 twice: plainvalue123", ["plainvalue123"]) == (
         f"it printed {MASK} twice: {MASK}",
         2,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from jupyter_mistral.documents.decoder import Decoder, Picture
+from jupyter_mistral.documents.decoder import DecodedImage, Decoder
 from jupyter_mistral.protocol.documents import Document, PageRead
 from jupyter_mistral.protocol.failures import Failure
 
@@ -28,13 +28,13 @@ def decoding() -> Iterator[tuple[asyncio.AbstractEventLoop, Decoder]]:
 
 
 @pytest.fixture
-def decode(decoding: tuple[asyncio.AbstractEventLoop, Decoder]) -> Callable[[bytes], Picture | Failure]:
+def decode(decoding: tuple[asyncio.AbstractEventLoop, Decoder]) -> Callable[[bytes], DecodedImage | Failure]:
     """What comes of a picture. A failure is checked for its words."""
     loop, decoder = decoding
 
-    async def run(data: bytes) -> Picture | Failure:
+    async def run(data: bytes) -> DecodedImage | Failure:
         try:
-            return await decoder.picture(data)
+            return await decoder.image(data)
         except Failure as failure:
             check(failure)
             return failure

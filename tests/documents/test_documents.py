@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import hostile_pdfs as pdfs
 import pytest
-from hostile_pictures import noise, saved
+from hostile_images import noise, saved
 from jupyter_mistral.protocol.documents import Document, PageRead
 from jupyter_mistral.protocol.failures import Failure
 
@@ -73,10 +73,10 @@ def test_an_encrypted_document_is_refused(read: Read) -> None:
 @pytest.mark.threat("T20")
 def test_too_many_pages_are_refused_unless_some_are_named(read: Read) -> None:
     data = pdfs.pages(2000)
-    assert refusal(read(data)) == "The document has 2,000 pages; up to 200 are read at once."
+    assert refusal(read(data)) == "The document has 2,000 pages; at most 200 can be read at once."
     assert refusal(read(data, [(1, 2000)])).startswith("The document has 2,000 pages;")
     assert [page.number for page in document(read(data, [(1999, 2000)])).pages] == [1999, 2000]
-    assert refusal(read(data, [(2000, 2001)])) == "The document has fewer pages than you name: 2,000."
+    assert refusal(read(data, [(2000, 2001)])) == "The document ends at page 2,000."
 
 
 @pytest.mark.threat("T19", "T20")
@@ -90,4 +90,4 @@ def test_a_hostile_document_ends_in_pages_or_in_a_sentence(read: Read, name: str
 
 
 def test_a_picture_is_no_document(read: Read) -> None:
-    assert refusal(read(saved(noise(), "PNG"))) == "The document is no PDF."
+    assert refusal(read(saved(noise(), "PNG"))) == "The document is not a PDF."

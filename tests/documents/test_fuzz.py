@@ -7,8 +7,8 @@ import contextlib
 import random
 from collections.abc import Callable
 
+import hostile_images as hostile
 import hostile_pdfs as pdfs
-import hostile_pictures as hostile
 import pytest
 from effort import IS_ALL
 from jupyter_mistral.documents.decoder import Decoder
@@ -55,7 +55,7 @@ async def survive(act: Callable[[Decoder, bytes], object], seeds: list[bytes]) -
 
 
 async def _picture(decoder: Decoder, data: bytes) -> None:
-    found = await decoder.picture(data)
+    found = await decoder.image(data)
     assert 0 < max(found.width, found.height) <= 2048
 
 

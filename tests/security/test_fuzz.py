@@ -89,7 +89,7 @@ def test_every_image_is_either_decoded_or_refused(door: tuple[Decoder, asyncio.A
     @given(damaged([picture(kind) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")]) | st.binary(max_size=200))
     def check(data: bytes) -> None:
         try:
-            found = loop.run_until_complete(decoder.picture(data))
+            found = loop.run_until_complete(decoder.image(data))
         except Failure as failure:
             seen.add("refused")
             assert failure.status < 500 and "0x" not in str(failure) and "Traceback" not in str(failure)

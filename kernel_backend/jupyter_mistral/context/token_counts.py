@@ -1,4 +1,4 @@
-"""Count tokens with a model's own tokenizer files, without torch: texts, images, and prompts with their chat template."""
+"""Counts the tokens of texts, images and prompts with a model's own tokenizer files, without torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def estimated_overhead(messages: Sequence[Message]) -> int:
 
 
 class TokenCounter:
-    """Counts with the tokenizer of a model folder, or of a path to a file in it. `count`, for `build`, keeps what it has counted."""
+    """Counts with the tokenizer of a model folder. `count` is a `Counter` for `build`.
+
+    path: the folder or a tokenizer file in it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.folder = path if path.is_dir() else path.parent
@@ -64,11 +67,10 @@ class TokenCounter:
         return [len(e.ids) for e in self._text.encode_batch_fast(texts, add_special_tokens=False)]
 
     def overhead(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> int:
-        """Tokens that the chat template adds to the texts and images of these messages, up to where the answer starts,
-        function calls and tools included."""
+        """Tokens that the chat template adds to the texts and images of the messages, tools and function calls included."""
         texts = [run for m in messages for run in runs(m.content) if isinstance(run, str)]
-        pictures = sum(self.image(image) for m in messages for image in m.images)
-        return self.prompt(messages, tools) - sum(self.count(texts)) - pictures
+        image_tokens = sum(self.image(image) for m in messages for image in m.images)
+        return self.prompt(messages, tools) - sum(self.count(texts)) - image_tokens
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> int:
         """Tokens of the whole prompt, exactly as the engine tokenizes it."""
@@ -76,24 +78,24 @@ class TokenCounter:
         if before and last.role == "assistant" and not last.tool_calls:  # the answer continues it
             return self.prompt(before, tools) + self.count([last.text])[0]
         rendered, texts = self._rendered(messages, tools)
-        waiting = [self.image(image) for m in messages for image in m.images]
-        tokens, stretch, stretches = 0, "", []
+        image_counts = [self.image(image) for m in messages for image in m.images]
+        tokens, run, text_runs = 0, "", []
         for part in self._controls.split(rendered):
             if part not in self._control:
-                stretch += PLACEHOLDER.sub(lambda match: texts[int(match[1])], part)
+                run += PLACEHOLDER.sub(lambda match: texts[int(match[1])], part)
                 continue
-            stretches.append(stretch)
-            stretch = ""
-            tokens += waiting.pop(0) if waiting and part == self._image_token else 1
-        return tokens + sum(self.count([s for s in (*stretches, stretch) if s]))
+            text_runs.append(run)
+            run = ""
+            tokens += image_counts.pop(0) if image_counts and part == self._image_token else 1
+        return tokens + sum(self.count([text for text in (*text_runs, run) if text]))
 
     def _rendered(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
-        if self._template.source is None:  # the texts simply follow each other
+        if self._template.source is None:  # only the texts, one after the other
             return "".join(message.text for message in messages), []
         return self._template.render([Turn(m.role, m.content, m.tool_calls, m.tool_call_id) for m in messages], tools)
 
     def image(self, image: Image) -> int:
-        """Tokens of an image, split as the model's own files say."""
+        """Tokens of an image, by the model's own settings."""
         return self._grid.tokens(image) if self._grid else estimate(image)
 
     @cached_property

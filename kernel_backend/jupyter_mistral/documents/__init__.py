@@ -1,4 +1,4 @@
-"""Pictures and documents from outside, decoded in a child process that is sealed, bounded and used once.
+"""Decodes images and documents from outside in a child process that is sealed, limited and used once.
 
-`decoder.py` is the parent's side, `__main__.py` the child; nothing of a file is looked at anywhere else. No torch, no server.
+`decoder.py` is the parent's side, `__main__.py` the child. No other code parses a file. No torch, no server.
 """

@@ -1,6 +1,6 @@
-"""`python -m jupyter_mistral.documents`: the child. One order on stdin, its answer on stdout in frames of `wire.py`, the end.
+"""`python -m jupyter_mistral.documents`: the child. Reads one order on stdin, writes frames of `wire.py` on stdout, and ends.
 
-It tells why it refuses by a word of `limits.REFUSALS`, never by text of its own: whoever made the file may have written it.
+It gives a key of `limits.REFUSALS` as the reason for a refusal, never free text, which the file's author could have written.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from dataclasses import asdict
 from typing import Any
 
 from ..protocol.wire import FrameReader, to_frame
-from . import cell
-from .limits import DOCUMENT, PICTURE, SCAN, Refusal
+from . import sandbox
+from .limits import DOCUMENT, IMAGE, SCAN, Refusal
 from .sniff import kind_of
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    taking, giving = os.dup(0), os.dup(1)
-    # a library that prints must not speak in our name
+    source, target = os.dup(0), os.dup(1)
+    # what a library prints must not look like our frames
     os.dup2(2, 1)
-    sealed = cell.lock()
+    sealed = sandbox.lock()
     _preload()
-    _send(giving, {"type": "ready", "seal": asdict(sealed)})
-    order, blob = _take(taking)
+    _send(target, {"type": "ready", "seal": asdict(sealed)})
+    order, blob = _take(source)
     try:
-        _obey(order, blob, giving)
+        _run(order, blob, target)
     except Refusal as refusal:
-        _send(giving, {"type": "refused", "reason": refusal.reason, "n": refusal.n})
+        _send(target, {"type": "refused", "reason": refusal.reason, "n": refusal.n})
     except (MemoryError, RecursionError):
-        reason = "exhausted" if order["type"] == "picture" else "too_long"
-        _send(giving, {"type": "refused", "reason": reason, "n": 0})
-    except Exception as error:  # the edge: the parent's log gets the class, never the words, which may quote the file
-        _send(giving, {"type": "failed", "error": type(error).__name__})
+        reason = "exhausted" if order["type"] == "image" else "too_long"
+        _send(target, {"type": "refused", "reason": reason, "n": 0})
+    except Exception as error:  # the parent logs the class, never the message, which may quote the file
+        _send(target, {"type": "failed", "error": type(error).__name__})
     os._exit(0)
 
 
 def _preload() -> None:
-    """What nearly every picture needs, imported while nobody waits."""
+    """Import what nearly every image needs while nobody waits."""
     try:
-        from . import pictures
+        from . import images
     except ImportError:
         return
-    assert pictures.PLUGINS
+    assert images.PLUGINS
 
 
 def _take(fd: int) -> tuple[dict[str, Any], bytes]:
@@ -52,7 +52,7 @@ def _take(fd: int) -> tuple[dict[str, Any], bytes]:
     while data := os.read(fd, 1 << 20):
         for frame in frames.feed(data):
             return frame
-    os._exit(0)  # nobody wants anything any more
+    os._exit(0)  # the parent closed the pipe without an order
 
 
 def _send(fd: int, header: Mapping[str, Any], blob: bytes = b"") -> None:
@@ -61,39 +61,39 @@ def _send(fd: int, header: Mapping[str, Any], blob: bytes = b"") -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def _obey(order: Mapping[str, Any], blob: bytes, giving: int) -> None:
-    if order["type"] == "picture":
-        cell.bound(PICTURE)
-        _picture(blob, giving)
+def _run(order: Mapping[str, Any], blob: bytes, target: int) -> None:
+    if order["type"] == "image":
+        sandbox.limit(IMAGE)
+        _image(blob, target)
     else:
-        cell.bound(SCAN if order["ocr"] else DOCUMENT)
-        _document(order, blob, giving)
+        sandbox.limit(SCAN if order["ocr"] else DOCUMENT)
+        _document(order, blob, target)
 
 
-def _picture(blob: bytes, giving: int) -> None:
+def _image(blob: bytes, target: int) -> None:
     kind = kind_of(blob)
     if kind not in ("png", "jpeg", "webp", "gif", "svg"):
-        raise Refusal("not_a_picture")
+        raise Refusal("not_an_image")
     try:
-        from . import pictures
+        from . import images
     except ImportError:
         raise Refusal("no_pillow") from None
     if kind == "svg":
-        from . import drawings
+        from . import svg
 
-        blob, kind = drawings.to_png(blob), "png"
-    cell.close()
-    made = pictures.to_png(blob, kind)
-    _send(giving, {"type": "picture", "width": made.width, "height": made.height, "was": made.was}, made.data)
+        blob, kind = svg.to_png(blob), "png"
+    sandbox.close()
+    png = images.to_png(blob, kind)
+    _send(target, {"type": "image", "width": png.width, "height": png.height, "was": png.was}, png.data)
 
 
-def _document(order: Mapping[str, Any], blob: bytes, giving: int) -> None:
+def _document(order: Mapping[str, Any], blob: bytes, target: int) -> None:
     if kind_of(blob) != "pdf":
         raise Refusal("not_a_document")
-    from .reading import read
+    from .read_pdf import read_pdf
 
-    for header in read(blob, order["pages"], order["ocr"], before=cell.close):
-        _send(giving, header)
+    for header in read_pdf(blob, order["pages"], order["ocr"], before=sandbox.close):
+        _send(target, header)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The parent's side: a child for each file, watched and ended. A spare one stands ready, since starting it takes longest.
+"""The parent's side: runs a child process for each file. A spare child is kept ready, because starting one takes longest.
 
-Knows no HTTP. A child may be in the hands of whoever made the file: what it says is checked before it is believed.
+Knows no HTTP. A malicious file may control the child, so everything it sends is checked.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from ..protocol.documents import MAX_DOCUMENT_BYTES, Document, Page, PageRead
 from ..protocol.failures import Failure
 from ..protocol.images import MAX_IMAGE_BYTES, Image
 from ..protocol.wire import FrameReader, to_frame
-from .limits import DOCUMENT, LONGEST, PICTURE, REFUSALS, SCAN, Limits, failure
+from .limits import DOCUMENT, IMAGE, LONGEST, REFUSALS, SCAN, Limits, failure
 
 COMMAND = child.python("jupyter_mistral.documents")
-# a spare that nobody needs for so long is ended
+# an unused spare child is ended after this time
 SPARE_S = 120.0
 AT_ONCE = 2
-UNREAD = "*[a scanned page; its text was not recognized]*"
+UNRECOGNIZED = "*[scanned page; its text was not recognized]*"
 _PNG = struct.Struct(">8sI4sIIBBBBB")
 _HEAD = b"\x89PNG\r\n\x1a\n"
 log = logging.getLogger("jupyter_mistral")
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What came of a picture: RGB, upright, at most `LONGEST` pixels a side. was: its size as it was sent."""
+class DecodedImage:
+    """An RGB image, upright, at most `LONGEST` pixels a side. was: its size before."""
 
     image: Image
     width: int
@@ -45,7 +45,7 @@ class Picture:
 
 
 class Decoder:
-    """Decodes for one event loop. `close` ends what still runs."""
+    """Decodes files on one event loop. `close` ends all children."""
 
     def __init__(self) -> None:
         self._spare: asyncio.Task[asyncio.subprocess.Process] | None = None
@@ -53,22 +53,22 @@ class Decoder:
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._ends: set[asyncio.Task[None]] = set()
 
-    async def picture(self, data: bytes, what: str = "The picture") -> Picture:
-        """Raises `Failure` that names it as `what`."""
+    async def image(self, data: bytes, what: str = "The image") -> DecodedImage:
+        """The decoded image. what: names the image in the `Failure` that is raised."""
         if len(data) > MAX_IMAGE_BYTES:
             raise failure(what, "too_many_bytes")
-        async with contextlib.aclosing(self._ask({"type": "picture"}, data, PICTURE, what, "exhausted")) as frames:
+        async with contextlib.aclosing(self._ask({"type": "image"}, data, IMAGE, what, "exhausted")) as frames:
             async for header, blob in frames:
-                if header["type"] == "picture":
+                if header["type"] == "image":
                     return _checked(header, blob, what)
         raise failure(what, "exhausted")
 
     async def document(
         self, data: bytes, pages: Sequence[tuple[int, int]] = (), ocr: str = "auto", what: str = "The document"
     ) -> AsyncGenerator[PageRead | Document, None]:
-        """Progress page by page, then the document. Raises `Failure`.
+        """Yield progress page by page, then the document. Raises `Failure`.
 
-        pages: ranges, first and last included; none is all. ocr: on takes every page by its pixels, auto those without text.
+        pages: ranges, first and last included; empty for all. ocr: "on" recognizes every page, "auto" those without text.
         """
         if len(data) > MAX_DOCUMENT_BYTES:
             raise failure(what, "too_large_document")
@@ -80,21 +80,21 @@ class Decoder:
         async with contextlib.aclosing(self._document(data, pages, False, what)) as steps:
             async for step in steps:
                 if isinstance(step, Document):
-                    found = step
+                    document = step
                 elif step.how != "none":
                     yield step
-        scanned = [page.number for page in found.pages if page.how == "none"]
+        scanned = [page.number for page in document.pages if page.how == "none"]
         if not scanned:
-            yield found
+            yield document
             return
-        async with contextlib.aclosing(self._recognized(data, found, scanned, what)) as steps:
+        async with contextlib.aclosing(self._recognized(data, document, scanned, what)) as steps:
             async for step in steps:
                 yield step
 
     async def _recognized(
         self, data: bytes, document: Document, scanned: Sequence[int], what: str
     ) -> AsyncGenerator[PageRead | Document, None]:
-        """The document with its scanned pages recognized; without a recognizer they stay as they are, unless there is nothing else."""
+        """The document with its scanned pages recognized. Without a recognizer they stay as they are, unless all pages are scanned."""
         done, total = len(document.pages) - len(scanned), len(document.pages)
         try:
             async with contextlib.aclosing(self._document(data, [(n, n) for n in scanned], True, what)) as steps:
@@ -107,15 +107,15 @@ class Decoder:
         except Failure as refused:
             if refused.code != "unsupported" or not done:
                 raise
-            missing = [replace(page, markdown=UNREAD) if page.how == "none" else page for page in document.pages]
+            missing = [replace(page, markdown=UNRECOGNIZED) if page.how == "none" else page for page in document.pages]
             yield replace(document, pages=tuple(missing))
 
     async def _document(
         self, data: bytes, pages: Sequence[tuple[int, int]], is_ocr: bool, what: str
     ) -> AsyncGenerator[PageRead | Document, None]:
-        """By one child."""
+        """Read the pages in one child."""
         order = {"type": "document", "pages": [list(span) for span in pages], "ocr": is_ocr}
-        found: list[Page] = []
+        finished: list[Page] = []
         async with contextlib.aclosing(
             self._ask(order, data, SCAN if is_ocr else DOCUMENT, what, "too_long")
         ) as frames:
@@ -123,9 +123,9 @@ class Decoder:
                 if header["type"] == "page_read":
                     yield PageRead(int(header["done"]), int(header["total"]), _how(header))
                 elif header["type"] == "page":
-                    found.append(Page(int(header["number"]), str(header["markdown"]), _how(header)))
+                    finished.append(Page(int(header["number"]), str(header["markdown"]), _how(header)))
                 elif header["type"] == "document":
-                    yield Document(str(header["title"]), int(header["page_count"]), tuple(found))
+                    yield Document(str(header["title"]), int(header["page_count"]), tuple(finished))
                     return
         raise failure(what, "too_long")
 
@@ -140,7 +140,7 @@ class Decoder:
     async def _ask(
         self, order: Mapping[str, Any], data: bytes, limits: Limits, what: str, when_dead: str
     ) -> AsyncGenerator[tuple[dict[str, Any], bytes], None]:
-        """The child's frames. Raises `Failure` where it refuses, dies or falls silent."""
+        """The child's frames. Raises `Failure` if it refuses, dies or stops responding."""
         async with self._turn:
             process = await self._take()
             try:
@@ -161,12 +161,12 @@ class Decoder:
                 await _end(process)
 
     async def _take(self) -> asyncio.subprocess.Process:
-        """A child that has done nothing yet; another is started in its place."""
+        """An unused child. Starts the next spare."""
         spare, self._spare = self._spare, None
         process = await spare if spare is not None else await _start()
         if process.returncode is not None:
             process = await _start()
-        if self._spare is None:  # else somebody who came meanwhile has started one
+        if self._spare is None:  # otherwise another call has started one meanwhile
             self._spare = asyncio.create_task(_start())
         if self._retire is not None:
             self._retire.cancel()
@@ -196,8 +196,8 @@ async def _frames(
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(to_frame(order, data))
     frames = FrameReader()
-    while piece := await asyncio.wait_for(process.stdout.read(2**18), silence_s):
-        for frame in frames.feed(piece):
+    while chunk := await asyncio.wait_for(process.stdout.read(2**18), silence_s):
+        for frame in frames.feed(chunk):
             yield frame
 
 
@@ -207,16 +207,16 @@ async def _ended(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Nothing of it remains, nor of what it may have started."""
+    """End the child and all its processes."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     if process.stdin is not None and not process.stdin.transport.is_closing():
-        # what it has not taken yet it takes no more
+        # drop what it has not read
         process.stdin.transport.abort()
     await process.wait()
     if process.stdout is not None:
-        # to its end: only then does asyncio let go of the pipe
+        # read to the end: only then does asyncio close the pipe
         with contextlib.suppress(asyncio.TimeoutError, OSError):
             await asyncio.wait_for(process.stdout.read(), 5.0)
     if process.stdin is not None:
@@ -224,10 +224,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             await process.stdin.wait_closed()
 
 
-def _checked(header: Mapping[str, Any], blob: bytes, what: str) -> Picture:
-    """The child's picture, if it is what it must be: a plain RGB PNG of the size that it says, and no larger than agreed."""
+def _checked(header: Mapping[str, Any], blob: bytes, what: str) -> DecodedImage:
+    """The child's image, if it is a plain RGB PNG of the stated and allowed size."""
     width, height, was = header["width"], header["height"], header["was"]
     plain = _PNG.pack(_HEAD, 13, b"IHDR", width, height, 8, 2, 0, 0, 0)
     if max(width, height) > LONGEST or not blob.startswith(plain):
-        raise failure(what, "broken_picture")
-    return Picture(Image("image/png", blob), width, height, (int(was[0]), int(was[1])))
+        raise failure(what, "broken_image")
+    return DecodedImage(Image("image/png", blob), width, height, (int(was[0]), int(was[1])))

@@ -1,4 +1,4 @@
-"""Sheets of lines -> Markdown: headings by size, paragraphs, lists, tables by their columns, figures. Standard library only."""
+"""Converts lines of pages to Markdown: headings by size, paragraphs, lists, tables, figures. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from .tables import table_at
 from .words import Figure, Line, Sheet, body_size
 
-# a line is a heading if its size is so many times the text's; recognized text has sizes that are only about right
+# a line this many times larger than the body text is a heading; sizes of recognized text are only approximate
 LARGER, LARGER_OCR = 1.12, 1.35
-# lines of one paragraph are no further apart than so many sizes
+# maximum distance of two lines of one paragraph or heading, in font sizes
 LEADING, HEADING_LEADING = 1.75, 1.35
 MARGIN = 0.09
 SAME = 0.92
@@ -23,13 +23,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Sizes:
-    """How a document uses sizes: its running text, and its headings from the largest down."""
+    """The font sizes of a document: body text, and headings from the largest down."""
 
     body: float
     headings: tuple[float, ...]
 
     def level(self, line: Line, is_ocr: bool) -> int:
-        """1 to 4 for a heading, 0 for text."""
+        """The heading level, 1 to 4; 0 for text."""
         if len(line.text) > 200 or not any(c.isalpha() for c in line.text):
             return 0
         if line.size > self.body * (LARGER_OCR if is_ocr else LARGER):
@@ -42,7 +42,7 @@ class Sizes:
 
 
 def to_markdown(sheets: Sequence[Sheet]) -> list[str]:
-    """The Markdown of each sheet; all are looked at for sizes and for what stands at the head or foot of every page."""
+    """The Markdown of each sheet. Sizes and repeated headers and footers are determined from all sheets."""
     sizes = _sizes(sheets)
     repeated = _repeated(sheets)
     return [_page(sheet, sizes, repeated) for sheet in sheets]
@@ -55,7 +55,7 @@ def _sizes(sheets: Sequence[Sheet]) -> Sizes:
         for line in sheet.lines:
             if line.size > body * (LARGER_OCR if sheet.how == "ocr" else LARGER) and len(line.text) <= 200:
                 larger[line.size] += 1
-    # sizes that lie close together are one, by its lower end
+    # similar sizes count as one, the smallest of them
     headings: list[float] = []
     for size in sorted(larger, reverse=True):
         if headings and size > headings[-1] * SAME:
@@ -66,11 +66,11 @@ def _sizes(sheets: Sequence[Sheet]) -> Sizes:
 
 
 def _repeated(sheets: Sequence[Sheet]) -> set[str]:
-    """Lines near the upper and lower edge that most pages have, numbers aside."""
-    seen: Counter[str] = Counter()
+    """Headers and footers: lines at an edge that most pages share, apart from numbers."""
+    counts: Counter[str] = Counter()
     for sheet in sheets:
-        seen.update({_mask(line.text) for line in sheet.lines if _is_at_edge(line, sheet)})
-    return {text for text, count in seen.items() if count >= 3 and count > len(sheets) / 2}
+        counts.update({_mask(line.text) for line in sheet.lines if _is_at_edge(line, sheet)})
+    return {text for text, count in counts.items() if count >= 3 and count > len(sheets) / 2}
 
 
 def _is_at_edge(line: Line, sheet: Sheet) -> bool:
@@ -86,12 +86,12 @@ def _page(sheet: Sheet, sizes: Sizes, repeated: set[str]) -> str:
     blocks = _blocks(lines, sizes, sheet.how == "ocr")
     if sheet.how == "text":
         for figure in sorted(sheet.figures, key=lambda figure: -figure.top):
-            _put(blocks, figure)
+            _insert(blocks, figure)
     return _CONTROL.sub("", "\n\n".join(text for _, text in blocks))
 
 
-def _put(blocks: list[tuple[float, str]], figure: Figure) -> None:
-    """A mark where the figure stands: above the first block that begins below its middle and comes after one above it."""
+def _insert(blocks: list[tuple[float, str]], figure: Figure) -> None:
+    """Insert a placeholder for the figure: before the first block that starts below its middle."""
     middle = (figure.top + figure.bottom) / 2
     at = next((i for i, (base, _) in enumerate(blocks) if base < middle), len(blocks))
     size = f"{figure.right - figure.left:.0f} x {figure.top - figure.bottom:.0f} points"
@@ -99,25 +99,25 @@ def _put(blocks: list[tuple[float, str]], figure: Figure) -> None:
 
 
 def _blocks(lines: Sequence[Line], sizes: Sizes, is_ocr: bool) -> list[tuple[float, str]]:
-    """(base of its first line, Markdown) of each block."""
-    found: list[tuple[float, str]] = []
+    """(base of the first line, Markdown) of each block."""
+    blocks: list[tuple[float, str]] = []
     at = 0
     while at < len(lines):
         table = table_at(lines, at)
         if table is not None:
-            found.append((lines[at].base, table.markdown))
+            blocks.append((lines[at].base, table.markdown))
             at += table.count
             continue
         level = sizes.level(lines[at], is_ocr)
         end = at + 1
-        while end < len(lines) and table_at(lines, end) is None and _goes_on(lines, end, level, sizes, is_ocr):
+        while end < len(lines) and table_at(lines, end) is None and _continues(lines, end, level, sizes, is_ocr):
             end += 1
-        found.append((lines[at].base, _block(lines[at:end], level)))
+        blocks.append((lines[at].base, _block(lines[at:end], level)))
         at = end
-    return found
+    return blocks
 
 
-def _goes_on(lines: Sequence[Line], at: int, level: int, sizes: Sizes, is_ocr: bool) -> bool:
+def _continues(lines: Sequence[Line], at: int, level: int, sizes: Sizes, is_ocr: bool) -> bool:
     last, line = lines[at - 1], lines[at]
     gap = last.base - line.base
     if sizes.level(line, is_ocr) != level or not 0 < gap < LEADING * max(last.size, line.size):
@@ -146,16 +146,16 @@ def _block(lines: Sequence[Line], level: int) -> str:
     bullet = _BULLET.match(text)
     if bullet and len(text) > bullet.end():
         return f"- {text[bullet.end() :]}"
-    # a line of a document is no heading, quotation or rule because of its first sign
+    # escape a first character that Markdown would read as a heading, quotation or rule
     return re.sub(r"^([#>+=]|-{3,})", r"\\\1", text)
 
 
 def _joined(texts: Sequence[str]) -> str:
-    """Lines as one, words that were hyphenated at the end of a line whole again."""
-    whole = ""
+    """Join lines, and words hyphenated at the end of a line."""
+    joined = ""
     for text in texts:
-        if whole.endswith("-") and len(whole) > 1 and whole[-2].isalpha() and text[:1].islower():
-            whole = whole[:-1] + text
+        if joined.endswith("-") and len(joined) > 1 and joined[-2].isalpha() and text[:1].islower():
+            joined = joined[:-1] + text
         else:
-            whole = f"{whole} {text}" if whole else text
-    return whole
+            joined = f"{joined} {text}" if joined else text
+    return joined

@@ -1,4 +1,4 @@
-"""PDF -> sheets of words and figures, and pages as pixels, by PDFium. Runs in the child, its limits set."""
+"""Reads the words and figures of PDF pages, and renders pages, with PDFium. Runs in the child, under its limits."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from PIL import Image
 from .limits import MAX_CHARACTERS_PER_PAGE, MAX_OBJECTS_PER_PAGE, Refusal
 from .words import Figure, Sheet, Word, lines_of
 
-# a page with fewer characters than that is no text page if there is a picture on it
-FEW = 20
-# of the page's area: smaller pictures are rules, logos, bullets
+# a page with fewer characters and an image is a scan
+SCAN_CHARACTERS = 20
+# share of the page's area: smaller images are rules, logos or bullets
 SMALLEST_FIGURE = 0.01
-# longest side of a page that is recognized; more makes it slower, not better
+# longest side of a page for recognition; more is slower, not better
 SCAN_PIXELS = 2200
 _SPACES = {0, 9, 10, 11, 12, 13, 32, 0xA0, 0xFFFE, 0xFFFF}
-_UNNAMED = {"(anonymous)", "untitled"}  # what programs put where nobody gave a title
-_HYPHEN = 2  # what PDFium writes for a hyphen at the end of a line
+_UNNAMED = {"(anonymous)", "untitled"}  # titles that programs write by default
+_HYPHEN = 2  # how PDFium encodes a hyphen at the end of a line
 
-# a module that Python would look for in its files at the first title
+# loads the codec that titles need, before files are forbidden
 "".encode("utf-16-le").decode("utf-16-le")
 
 
 class Pdf:
-    """An open document. Raises `Refusal` where it cannot be opened."""
+    """An open document. Raises `Refusal` if it cannot be opened."""
 
     def __init__(self, data: bytes) -> None:
         try:
             self._document = pypdfium2.PdfDocument(data)
         except pypdfium2.PdfiumError as error:
-            # `err_code` came with version 5; PDFium's own number for a missing password
+            # `err_code` exists since version 5
             is_locked = getattr(error, "err_code", None) == raw.FPDF_ERR_PASSWORD or "password" in str(error).lower()
             raise Refusal("encrypted" if is_locked else "broken_document") from None
         self.count = len(self._document)
@@ -51,7 +51,7 @@ class Pdf:
             return ""
 
     def sheet(self, number: int) -> Sheet:
-        """Words and figures of a page, counted from 1. A page that cannot be loaded is an empty one."""
+        """The words and figures of a page, counted from 1. A page that cannot be loaded is empty."""
         try:
             page = self._document[number - 1]
         except pypdfium2.PdfiumError:
@@ -60,13 +60,13 @@ class Pdf:
             width, height = page.get_size()
             figures = list(_figures(page))
             words = _upright(list(_words(page)), page.get_rotation())
-            is_scan = sum(len(word.text) for word in words) < FEW and bool(figures)
+            is_scan = sum(len(word.text) for word in words) < SCAN_CHARACTERS and bool(figures)
             return Sheet(number, width, height, lines_of(words), figures, "none" if is_scan else "text")
         finally:
             page.close()
 
     def pixels(self, number: int) -> tuple[Image.Image, float] | None:
-        """A page as a grey picture, and its pixels per point; None for one that cannot be drawn."""
+        """A page as a grey image, and its pixels per point; None if it cannot be rendered."""
         try:
             page = self._document[number - 1]
         except pypdfium2.PdfiumError:
@@ -85,11 +85,11 @@ class Pdf:
 
 def _figures(page: Any) -> Iterator[Figure]:
     width, height = page.get_size()
-    for n, found in enumerate(page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE,), max_depth=3)):
+    for n, image in enumerate(page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE,), max_depth=3)):
         if n > MAX_OBJECTS_PER_PAGE:
             return
         try:
-            left, bottom, right, top = found.get_bounds()
+            left, bottom, right, top = image.get_bounds()
         except pypdfium2.PdfiumError:
             continue
         if (right - left) * (top - bottom) > SMALLEST_FIGURE * width * height:
@@ -97,28 +97,28 @@ def _figures(page: Any) -> Iterator[Figure]:
 
 
 def _words(page: Any) -> Iterator[tuple[Word, int]]:
-    """Words in the order in which they were written, each with the quarter turns that it is drawn at."""
+    """Words in the order of the file, each with the quarter turns at which it is drawn."""
     text = page.get_textpage()
     count = min(raw.FPDFText_CountChars(text), MAX_CHARACTERS_PER_PAGE)
-    box, begun = raw.FS_RECTF(), None
+    box, first = raw.FS_RECTF(), None
     letters: list[str] = []
     edges: list[tuple[float, float, float, float]] = []
     for i in range(count):
         code = raw.FPDFText_GetUnicode(text, i)
         is_space = code in _SPACES
         if not is_space and raw.FPDFText_GetLooseCharBox(text, i, ctypes.byref(box)):
-            place = (box.left, box.bottom, box.right, box.top)
-            if edges and _is_apart(edges[-1], place):
-                yield _word(text, begun, letters, edges)
-                letters, edges, begun = [], [], None
-            begun = i if begun is None else begun
+            edge = (box.left, box.bottom, box.right, box.top)
+            if edges and _is_apart(edges[-1], edge):
+                yield _word(text, first, letters, edges)
+                letters, edges, first = [], [], None
+            first = i if first is None else first
             letters.append("-" if code == _HYPHEN else _letter(code))
-            edges.append(place)
+            edges.append(edge)
         elif is_space and letters:
-            yield _word(text, begun, letters, edges)
-            letters, edges, begun = [], [], None
+            yield _word(text, first, letters, edges)
+            letters, edges, first = [], [], None
     if letters:
-        yield _word(text, begun, letters, edges)
+        yield _word(text, first, letters, edges)
     text.close()
 
 
@@ -126,10 +126,10 @@ def _letter(code: int) -> str:
     return chr(code) if code < 0x110000 and not 0xD800 <= code < 0xE000 and code >= 32 else "\ufffd"
 
 
-def _is_apart(last: tuple[float, float, float, float], place: tuple[float, float, float, float]) -> bool:
-    """Whether the two characters are of two words though no space stands between them."""
-    size = max(last[3] - last[1], place[3] - place[1], last[2] - last[0], 1.0)
-    return max(abs(place[0] - last[2]), abs(place[1] - last[1])) > 2 * size and abs(place[3] - last[1]) > 2 * size
+def _is_apart(last: tuple[float, float, float, float], edge: tuple[float, float, float, float]) -> bool:
+    """Whether two characters without a space between them belong to different words."""
+    size = max(last[3] - last[1], edge[3] - edge[1], last[2] - last[0], 1.0)
+    return max(abs(edge[0] - last[2]), abs(edge[1] - last[1])) > 2 * size and abs(edge[3] - last[1]) > 2 * size
 
 
 def _word(
@@ -138,7 +138,7 @@ def _word(
     assert first is not None
     matrix = raw.FS_MATRIX()
     raw.FPDFText_GetMatrix(text, first, ctypes.byref(matrix))
-    # size as drawn: the font's, by how far the matrix stretches what is upright
+    # the size as drawn: the font's size times the vertical stretch of the matrix
     stretch = math.hypot(matrix.c, matrix.d) or 1.0
     size = round(raw.FPDFText_GetFontSize(text, first) * stretch * 2) / 2
     turns = round(math.atan2(matrix.b, matrix.a) / (math.pi / 2)) % 4
@@ -151,17 +151,17 @@ def _word(
 
 
 def _upright(words: list[tuple[Word, int]], rotation: int) -> list[Word]:
-    """Words of the direction that most are written in, turned upright; what runs along an edge is left out."""
+    """The words in the most common direction, turned upright. Drops text along an edge."""
     if not words:
         return []
     count = [0, 0, 0, 0]
     for word, turns in words:
         count[turns] += len(word.text)
-    most = count.index(max(count))
-    kept = [word for word, turns in words if turns == most]
-    if most == 0:
+    direction = count.index(max(count))
+    kept = [word for word, turns in words if turns == direction]
+    if direction == 0:
         return kept
-    return [_turned(word, most) for word in kept]
+    return [_turned(word, direction) for word in kept]
 
 
 def _turned(word: Word, turns: int) -> Word:

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes; its name and what it is said to be do not count. Standard library only."""
+"""Detects the type of a file from its first bytes, not from its name or declared type. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MARKS = (
     (b"GIF89a", "gif"),
     (b"%PDF-", "pdf"),
 )
-# a prologue of any of these, in any order, then the root element; only what stands in the first bytes counts
+# a prologue in any order, then the root element, within the first bytes
 _HEAD = 16 * 2**10
 _SVG = re.compile(
     r"\ufeff?(?:\s+|<\?[^>]{0,500}\?>|<!--(?:[^-]|-(?!->)){0,4000}-->|<!DOCTYPE[^\[>]{0,500}(?:\[[^\]]{0,4000}\]\s*)?>)*"
@@ -20,13 +20,13 @@ _SVG = re.compile(
 
 
 def kind_of(data: bytes) -> str | None:
-    """png, jpeg, webp, gif, svg or pdf; None for whatever else."""
+    """png, jpeg, webp, gif, svg or pdf; None for anything else."""
     for mark, kind in _MARKS:
         if data.startswith(mark):
             return kind
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    # readers of PDF take up to a kilobyte of something else before its mark
+    # PDF readers accept up to a kilobyte before the mark
     if b"%PDF-" in data[:1024]:
         return "pdf"
     return "svg" if _SVG.match(data[:_HEAD].decode("utf-8", "replace")) else None

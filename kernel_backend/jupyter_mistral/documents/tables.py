@@ -1,4 +1,4 @@
-"""Rows of cells that stand in columns -> a Markdown table. Standard library only."""
+"""Recognizes tables in lines of text and writes them as Markdown. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from statistics import median
 
 from .words import Line
 
-# rows of one table are no further apart than so many sizes
+# maximum distance of two rows of a table, in font sizes
 ROW_GAP = 3.5
-# cells of running text in two columns are longer than those of a table
+# longer cells are body text in two columns, not a table
 LONGEST_CELL = 45
 
 
 @dataclass(frozen=True)
 class Table:
-    """count: lines that it takes."""
+    """A table. count: the number of lines it takes."""
 
     markdown: str
     count: int
 
 
 def table_at(lines: Sequence[Line], start: int) -> Table | None:
-    """The table that begins with line `start`; None where none does."""
+    """The table that starts at line `start`; None if there is none."""
     rows: list[list[Line]] = []
     at = start
     while at < len(lines):
@@ -49,7 +49,7 @@ def table_at(lines: Sequence[Line], start: int) -> Table | None:
 
 
 def _is_wrapped(lines: Sequence[Line], at: int, rows: Sequence[Sequence[Line]]) -> bool:
-    """Whether a lone cell is the second line of a cell above it: the table goes on below, and it stands inside a column."""
+    """Whether a lone cell is the second line of the cell above: it is inside a column, and the table continues below."""
     if at + 1 >= len(lines) or len(lines[at + 1].cells) < 2:
         return False
     line = lines[at]
@@ -66,15 +66,15 @@ def _wrap(row: list[Line], line: Line) -> None:
 
 
 def _columns(rows: Sequence[Sequence[Line]]) -> list[tuple[float, float]]:
-    """Ranges that cells of several rows share; overlapping cells stand in one column."""
+    """Horizontal ranges of the columns: overlapping cells are in one column."""
     spans = sorted((cell.left, cell.right) for row in rows for cell in row)
-    found: list[tuple[float, float]] = []
+    columns: list[tuple[float, float]] = []
     for left, right in spans:
-        if found and left < found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], right))
+        if columns and left < columns[-1][1]:
+            columns[-1] = (columns[-1][0], max(columns[-1][1], right))
         else:
-            found.append((left, right))
-    return found
+            columns.append((left, right))
+    return columns
 
 
 def _filled(row: Sequence[Line], columns: Sequence[tuple[float, float]]) -> list[str]:

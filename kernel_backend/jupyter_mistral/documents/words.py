@@ -1,4 +1,4 @@
-"""Words of a page with their places, and lines of them. Points from the lower left corner. Standard library only."""
+"""Words of a page with their positions, and lines of words. In points from the lower left corner. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-# a gap that is wider than so many of the font's sizes parts two cells of a row
+# a gap wider than this times the font size separates two cells of a row
 CELL_GAP = 0.9
 MARK = re.compile(r"[•‣◦▪▫●○■□–—*·\uf0b7-]|\(?(?:\d{1,2}|[a-z])[.)]")
 
 
 @dataclass(frozen=True)
 class Word:
-    """size: of its font, as it is drawn. base: where it stands, for telling its line."""
+    """A word. size: its font size as drawn. base: its lower edge, which decides its line."""
 
     text: str
     left: float
@@ -26,7 +26,7 @@ class Word:
 
 @dataclass
 class Line:
-    """Words on one base, left to right, as one hand wrote them."""
+    """Words on one baseline, from left to right."""
 
     words: list[Word] = field(default_factory=list)
 
@@ -48,7 +48,7 @@ class Line:
 
     @property
     def size(self) -> float:
-        """The size that most of its characters have."""
+        """The font size of most characters."""
         count: dict[float, int] = {}
         for word in self.words:
             count[word.size] = count.get(word.size, 0) + len(word.text)
@@ -60,22 +60,22 @@ class Line:
 
     @property
     def cells(self) -> list[Line]:
-        """The line cut at its wide gaps."""
-        found = [Line([self.words[0]])]
+        """The line split at its wide gaps."""
+        cells = [Line([self.words[0]])]
         for before, word in zip(self.words, self.words[1:], strict=False):
-            # what marks an item of a list stands well apart from it too
+            # the marker of a list item is also followed by a wide gap
             if MARK.fullmatch(before.text) and before is self.words[0]:
-                found[-1].words.append(word)
+                cells[-1].words.append(word)
             elif word.left - before.right > CELL_GAP * max(before.size, word.size):
-                found.append(Line([word]))
+                cells.append(Line([word]))
             else:
-                found[-1].words.append(word)
-        return found
+                cells[-1].words.append(word)
+        return cells
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture on a page, by its edges."""
+    """The edges of an image on a page."""
 
     left: float
     right: float
@@ -85,7 +85,7 @@ class Figure:
 
 @dataclass
 class Sheet:
-    """What stands on one page, in the order in which it was written. how: text, ocr or none."""
+    """The content of one page, in the order of the file. how: text, ocr or none."""
 
     number: int
     width: float
@@ -96,26 +96,26 @@ class Sheet:
 
 
 def lines_of(words: Iterable[Word]) -> list[Line]:
-    """Lines, in the order of the words: a word goes on with the line that the word before it stands in, or begins one."""
+    """Lines in the order of the words: each word continues the line of the previous word or starts a new one."""
     lines: list[Line] = []
     for word in words:
         last = lines[-1].words[-1] if lines else None
-        if last is not None and _goes_on(last, word):
+        if last is not None and _continues(last, word):
             lines[-1].words.append(word)
         else:
             lines.append(Line([word]))
     return lines
 
 
-def _goes_on(last: Word, word: Word) -> bool:
+def _continues(last: Word, word: Word) -> bool:
     size = max(last.size, word.size)
-    # raised and lowered signs stay in their line
+    # superscripts and subscripts stay in their line
     is_level = abs(last.base - word.base) < (0.25 if last.size == word.size else 0.5) * size
     return is_level and word.left > last.right - 0.6 * size
 
 
 def body_size(sheets: Sequence[Sheet]) -> float:
-    """The size of the running text: what most characters have."""
+    """The font size of the body text: that of most characters."""
     count: dict[float, int] = {}
     for sheet in sheets:
         for line in sheet.lines:

@@ -85,9 +85,9 @@ class ChatTemplate:
                 message |= {"tool_call_id": turn.call_id, "name": called.get(turn.call_id, "")}
             messages.append(message)
         guarded = [_guarded(tool, self._controls, texts) for tool in tools]
-        given: dict[str, Any] = {"messages": messages, "tools": guarded or None, "documents": None}
-        given["add_generation_prompt"] = add_generation_prompt
-        return Rendered(self._template.render(variables(**given, **self._special_tokens)), texts)
+        values: dict[str, Any] = {"messages": messages, "tools": guarded or None, "documents": None}
+        values["add_generation_prompt"] = add_generation_prompt
+        return Rendered(self._template.render(variables(**values, **self._special_tokens)), texts)
 
     @cached_property
     def _template(self) -> Template:

@@ -19,9 +19,9 @@ MAX_STEPS = 200_000
 _STEPS = "\ue000steps"  # a name that no template can use
 
 
-def variables(**given: Any) -> dict[str, Any]:
+def variables(**values: Any) -> dict[str, Any]:
     """The variables of one rendering, with a new step counter."""
-    return {**given, _STEPS: count(1)}
+    return {**values, _STEPS: count(1)}
 
 
 class GenerationTag(Extension):

@@ -86,7 +86,7 @@ def parts(word: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=200_000)
 def of_word(word: str) -> tuple[str, ...]:
-    """All terms of one identifier or word: `=stemmed`, stems, `^cognate` and `~concept`."""
+    """All terms of a word or identifier: `=identifier`, stems, `^cognate` and `~concept`."""
     pieces = parts(word)
     if word.lower() in STOP:
         return ()

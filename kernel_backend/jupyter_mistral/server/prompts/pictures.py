@@ -66,7 +66,7 @@ class Pictures:
         key = hashlib.sha256(image.data).digest()
         decoded = self._cache.get(key)
         if decoded is None:
-            decoded = (await self._decoder.picture(image.data, what)).image
+            decoded = (await self._decoder.image(image.data, what)).image
             self._keep(key, decoded)
             # the decoded image is looked up too: first with the request, then with the images of its notebook
             self._keep(hashlib.sha256(decoded.data).digest(), decoded)

@@ -1,4 +1,4 @@
-"""What the child takes away from itself before it looks at a file: the network, time, memory, files. Standard library only."""
+"""Restricts the child process before it reads a file: no network, little time and memory, no files. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .limits import Limits
 
 
 def lock() -> Seal:
-    """No network from here on, and no life after the parent's. Before any thread is started."""
+    """Block the network and end with the parent. Call before any thread starts."""
     sealed = seal(is_quick=True)
     die_with_parent()
     return sealed
 
 
-def bound(limits: Limits) -> None:
-    """Address space and processor time at most; no core file, no writing. Linux and macOS; elsewhere the parent's clock alone."""
+def limit(limits: Limits) -> None:
+    """Limit address space and CPU time; forbid core files and writing. On Windows, only the parent's timeout applies."""
     for name, value in (
         ("RLIMIT_AS", limits.memory),
         ("RLIMIT_CPU", limits.cpu_s),
@@ -29,7 +29,7 @@ def bound(limits: Limits) -> None:
 
 
 def close() -> None:
-    """No file can be opened any more: what decoding needs is loaded. Pipes that are open stay so."""
+    """Forbid opening files. Everything that decoding needs must be loaded; open pipes stay open."""
     _limit("RLIMIT_NOFILE", 0)
 
 
@@ -39,6 +39,6 @@ def _limit(name: str, value: int) -> None:
     import resource
 
     kind: int = getattr(resource, name)
-    # macOS knows RLIMIT_AS and refuses it
+    # macOS has RLIMIT_AS but refuses to set it
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(kind, (value, value))

@@ -1,34 +1,30 @@
-"""A PDF's pages as Markdown, with progress. Runs in the child, its limits set."""
+"""Converts the pages of a PDF to Markdown, with progress. Runs in the child, under its limits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .layout import to_markdown
 from .limits import MAX_PAGES, Refusal
 from .words import Sheet
 
+if TYPE_CHECKING:
+    from .ocr import Recognizer
+    from .pdf import Pdf
 
-def read(
+
+def read_pdf(
     data: bytes, spans: Sequence[Sequence[int]], is_ocr: bool, before: Callable[[], None]
 ) -> Iterator[dict[str, Any]]:
     """Frames: one `page_read` a page, then each `page`, then `document`. Raises `Refusal`.
 
-    spans: first and last page of each range; none is all. is_ocr: recognize every page's pixels instead of reading its text.
-    before: called when all that is needed is loaded and nothing of the file was looked at.
+    spans: first and last page of each range; empty for all pages. is_ocr: recognize every page's pixels instead of reading its
+    text. before: called once all modules are loaded, before the file is parsed.
     """
-    try:
-        from .pdf import Pdf
-    except ImportError:
-        raise Refusal("no_pdf") from None
-    recognizer = None
-    if is_ocr:
-        from .scans import Recognizer
-
-        recognizer = Recognizer()
+    open_pdf, recognizer = _load_modules(is_ocr)
     before()
-    document = Pdf(data)
+    document = open_pdf(data)
     numbers = _numbers(spans, document.count)
     sheets: list[Sheet] = []
     for number in numbers:
@@ -42,6 +38,18 @@ def read(
     for sheet, markdown in zip(sheets, to_markdown(sheets), strict=True):
         yield {"type": "page", "number": sheet.number, "markdown": markdown, "how": sheet.how}
     yield {"type": "document", "title": document.title, "page_count": document.count}
+
+
+def _load_modules(is_ocr: bool) -> tuple[type[Pdf], Recognizer | None]:
+    try:
+        from .pdf import Pdf
+    except ImportError:
+        raise Refusal("no_pdf") from None
+    if not is_ocr:
+        return Pdf, None
+    from .ocr import Recognizer
+
+    return Pdf, Recognizer()
 
 
 def _numbers(spans: Sequence[Sequence[int]], count: int) -> list[int]:

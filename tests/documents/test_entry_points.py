@@ -16,8 +16,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import hostile_images as hostile
 import hostile_pdfs as pdfs
-import hostile_pictures as hostile
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
@@ -89,7 +89,7 @@ def test_a_bad_picture_is_refused_before_the_model_is_loaded(connection: Connect
     for name in ("a bomb", "truncated JPEG", "random", "SVG of a billion laughs", "photoshop"):
         status, body = ask(connection, path, about(good, url_of(cases[name])))
         told = json.loads(body)["error"]
-        assert status in (400, 413) and told["message"].startswith("Picture 2 "), told
+        assert status in (400, 413) and told["message"].startswith("Image 2 "), told
         assert not LEAK.search(told["message"])
     status, body = ask(connection, "/mistral/api/status", b"")  # a POST: the address is there, the method is not
     assert status == 405
@@ -247,7 +247,7 @@ def test_questions_that_follow_see_the_document_until_it_is_forgotten(shell: She
         ("nowhere.pdf", "The file nowhere.pdf does not exist."),
         ("https://example.com/a.pdf", "downloads nothing"),
         ("./sales.csv", "sales.csv is not a PDF. For an image, use `%mistral --see sales.csv`"),
-        ("'my report.pdf' --pages 7", "The document has fewer pages than you name: 2."),
+        ("'my report.pdf' --pages 7", "The document ends at page 2."),
         ("'my report.pdf' --ocr perhaps", "must be one of auto, on, off"),
         ("'my report.pdf' --page 2", "has no flag --page"),
         ("'my report.pdf' --out 2x", "is not a valid variable name"),

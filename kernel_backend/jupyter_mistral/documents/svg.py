@@ -1,24 +1,24 @@
-"""SVG -> PNG by resvg, which runs no script and has no network; references out of the file are taken out before it looks.
+"""Converts SVG to PNG with resvg, which runs no scripts and has no network. Removes external references first.
 
-Runs in the child, its limits set.
+Runs in the child, under its limits.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-import xml.etree.ElementTree as ET  # in a child without network, files and much memory
+import xml.etree.ElementTree as ET  # safe here: the child has no network, no files and little memory
 from importlib.util import find_spec
 from pathlib import Path
 
 from .limits import LONGEST, Refusal
 
 SMALLEST = 512
-DPI = 96  # the library's own default makes nothing of points and millimetres
-DEFAULT = (300.0, 150.0)  # what browsers take where a drawing names no size
+DPI = 96  # resvg's default ignores points and millimetres
+DEFAULT = (300.0, 150.0)  # the size that browsers use if the image names none
 _UNITS = {"": 1.0, "px": 1.0, "pt": 4 / 3, "pc": 16.0, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96.0}
 _LENGTH = re.compile(r"\s*\+?(\d+\.?\d*(?:[eE][+-]?\d{1,3})?|\.\d+)\s*([a-z]{0,2})\s*")
-# what draws nothing, or something from elsewhere
+# elements that draw nothing, or external content
 _DROPPED = {"script", "foreignObject", "iframe", "audio", "video", "handler", "listener"}
 _IN_FILE = re.compile(r"\s*(#|data:image/(png|jpe?g|gif|webp);)", re.IGNORECASE)
 _OUTSIDE = re.compile(r"(?i)@import[^;]*;?|url\(\s*['\"]?(?!\s*['\"]?#)[^)]*\)")
@@ -31,25 +31,27 @@ def to_png(data: bytes) -> bytes:
     except ImportError:
         raise Refusal("no_svg") from None
     try:
-        root = ET.fromstring(data)  # noqa: S314  # see above; expat itself bounds what entities grow to
+        root = ET.fromstring(data)  # noqa: S314  # see above; expat limits how far entities expand
     except (ET.ParseError, ValueError, LookupError):
-        raise Refusal("broken_picture") from None
+        raise Refusal("broken_image") from None
     clean(root)
     width, height = size_of(root)
     longest = min(max(width, height, SMALLEST), LONGEST)
-    wide, high = (longest, None) if width >= height else (None, longest)
+    png_width, png_height = (longest, None) if width >= height else (None, longest)
     try:
         return bytes(
-            svg_to_bytes(svg_string=ET.tostring(root, "unicode"), font_dirs=_fonts(), width=wide, height=high, dpi=DPI)
+            svg_to_bytes(
+                svg_string=ET.tostring(root, "unicode"), font_dirs=_fonts(), width=png_width, height=png_height, dpi=DPI
+            )
         )
     except MemoryError:
         raise
-    except BaseException:  # a panic of the library is no Exception
-        raise Refusal("broken_picture") from None
+    except BaseException:  # a panic in resvg is not an Exception
+        raise Refusal("broken_image") from None
 
 
 def clean(root: ET.Element) -> None:
-    """Take out scripts, foreign content and every reference that leaves the file."""
+    """Remove scripts, foreign content and every external reference."""
     waiting = [root]
     while waiting:
         element = waiting.pop()
@@ -77,7 +79,7 @@ def _local(tag: str) -> str:
 
 
 def size_of(root: ET.Element) -> tuple[int, int]:
-    """Pixels that the drawing asks for, by its size or its view box. Raises `Refusal` where it asks for none."""
+    """Width and height in pixels, from the size or the view box. Raises `Refusal` if they are zero."""
     box = [float(v) for v in re.findall(r"-?\d+\.?\d*", root.get("viewBox", ""))[:4]]
     fallback = (box[2], box[3]) if len(box) == 4 and min(box[2:]) > 0 else DEFAULT
     sides = [_pixels(root.get(name), other) for name, other in zip(("width", "height"), fallback, strict=True)]
@@ -92,9 +94,9 @@ def _pixels(text: str | None, fallback: float) -> float:
 
 
 def _fonts() -> list[str]:
-    """Beside the system's fonts, those that come with matplotlib: a server often has none of its own."""
-    found = find_spec("matplotlib")
-    if found is None or found.origin is None:
+    """Matplotlib's fonts, in addition to the system's, because a server often has none."""
+    spec = find_spec("matplotlib")
+    if spec is None or spec.origin is None:
         return []
-    folder = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
+    folder = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
     return [str(folder)] if folder.is_dir() else []

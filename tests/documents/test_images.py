@@ -13,21 +13,21 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import hostile_pictures as hostile
+import hostile_images as hostile
 import psutil
 import pytest
-from jupyter_mistral.documents.decoder import Decoder, Picture
+from jupyter_mistral.documents.decoder import DecodedImage, Decoder
 from jupyter_mistral.documents.limits import LONGEST
 from jupyter_mistral.documents.sniff import kind_of
 from jupyter_mistral.protocol.failures import Failure
 from PIL import Image
 
-Decode = Callable[[bytes], Picture | Failure]
+Decode = Callable[[bytes], DecodedImage | Failure]
 pytestmark = pytest.mark.threat("T18", "T19")
 
 
-def pixels(found: Picture | Failure) -> Image.Image:
-    assert isinstance(found, Picture), found
+def pixels(found: DecodedImage | Failure) -> Image.Image:
+    assert isinstance(found, DecodedImage), found
     picture = Image.open(io.BytesIO(found.image.data))
     assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (found.width, found.height))
     assert not picture.info.get("exif")
@@ -73,7 +73,7 @@ def test_what_is_clear_is_white(decode: Decode) -> None:
 
 def test_a_large_picture_is_scaled_and_says_how_large_it_was(decode: Decode) -> None:
     found = decode(hostile.saved(Image.new("RGB", (6000, 3000), "green"), "JPEG"))
-    assert isinstance(found, Picture)
+    assert isinstance(found, DecodedImage)
     assert (found.width, found.height, found.was) == (LONGEST, LONGEST // 2, (6000, 3000))
 
 
@@ -130,12 +130,12 @@ def test_formats_are_told_by_content_alone() -> None:
     assert kind_of(b"RIFF\0\0\0\0WAVE") is None and kind_of(b"<svgx/>") is None and kind_of(b"x<svg/>") is None
 
 
-async def _many(count: int) -> tuple[list[Picture], list[int], list[psutil.Process]]:
+async def _many(count: int) -> tuple[list[DecodedImage], list[int], list[psutil.Process]]:
     decoder = Decoder()
     data = hostile.saved(hostile.noise(), "PNG")
     others = {process.pid for process in psutil.Process().children()}
     try:
-        found = await asyncio.gather(*(decoder.picture(data) for _ in range(count)))
+        found = await asyncio.gather(*(decoder.image(data) for _ in range(count)))
         children = [process for process in psutil.Process().children() if process.pid not in others]
         alive = [process for process in children if "jupyter_mistral.documents" in process.cmdline()]
         return list(found), [process.pid for process in alive], alive
@@ -153,10 +153,10 @@ def test_each_picture_has_a_child_of_its_own_and_none_is_left() -> None:
 
 CHILD = """
 import os, sys, json, socket
-from jupyter_mistral.documents import cell
-from jupyter_mistral.documents.limits import PICTURE
-told = cell.lock()
-cell.bound(PICTURE); cell.close()
+from jupyter_mistral.documents import sandbox
+from jupyter_mistral.documents.limits import IMAGE
+told = sandbox.lock()
+sandbox.limit(IMAGE); sandbox.close()
 out = {"kind": told.kind, "measured": told.measured}
 def attempt(name, act):
     try: act(); out[name] = "done"
