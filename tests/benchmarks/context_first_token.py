@@ -1,8 +1,8 @@
-"""How soon the first token comes, and how much of the prompt was read before, question after question on one notebook.
+"""Measures the time to the first token and the cached share of the prompt, for several questions on one notebook.
 
     python tests/benchmarks/context_first_token.py NOTEBOOK.ipynb [--cells 100] [--model NAME] [--budget 4000]
 
-The model must be on disk (JUPYTER_MISTRAL_HOME); what it reads is remembered in a folder of this run's own, so the first is cold.
+The model must be on disk (JUPYTER_MISTRAL_HOME). Each run has its own cache folder, so its first question is cold.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ async def ask(engine: LocalEngine, book: dict[str, Any], question: str, budget: 
         async for event in events:
             if isinstance(event, End):
                 return event.usage
-    raise AssertionError("a stream without an end raises")
+    raise AssertionError("the stream ends with an End event")
 
 
 async def measure(book: dict[str, Any], model: str, budget: int) -> None:
     engine = LocalEngine(Options(default_model=model, idle_work_after_s=0), PromptBuilder(), logging.getLogger())
     cold_s = 0.0
 
-    async def row(told: str, notebook: dict[str, Any], question: str) -> None:
+    async def row(label: str, notebook: dict[str, Any], question: str) -> None:
         nonlocal cold_s
         usage = await ask(engine, notebook, question, budget)
         first = usage.time_to_first_token_s
         cold_s = cold_s or first
         share = usage.cached_tokens / usage.prompt_tokens
         print(
-            f"{told:32} {first:7.2f} s  reused {usage.cached_tokens:6,} of {usage.prompt_tokens:6,} tokens "
+            f"{label:32} {first:7.2f} s  cached {usage.cached_tokens:6,} of {usage.prompt_tokens:6,} tokens "
             f"({share:6.1%})  {cold_s / first:5.1f}x",
             flush=True,
         )
@@ -79,19 +79,17 @@ def main() -> None:
     parser.add_argument("notebook", type=Path)
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
     parser.add_argument("--budget", type=int, default=4000)
-    parser.add_argument(
-        "--cells", type=int, help="take so many of its cells, so that the notebook fits into the budget"
-    )
-    given = parser.parse_args()
-    book = {**json.loads(given.notebook.read_text()), "path": given.notebook.name}
-    book["cells"] = book["cells"][: given.cells]
+    parser.add_argument("--cells", type=int, help="use only so many cells, so that the notebook fits into the budget")
+    args = parser.parse_args()
+    book = {**json.loads(args.notebook.read_text()), "path": args.notebook.name}
+    book["cells"] = book["cells"][: args.cells]
     from jupyter_mistral.models import store
 
     models = store.home() / "models"
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "models").symlink_to(models)
         os.environ[HOME_ENV] = folder
-        asyncio.run(measure(book, given.model, given.budget))
+        asyncio.run(measure(book, args.model, args.budget))
 
 
 if __name__ == "__main__":

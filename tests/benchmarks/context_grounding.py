@@ -1,10 +1,10 @@
-"""How many of the facts that an answer needs stand in the prompt, against two baselines. Run it by hand:
+"""Measures how many of the facts that an answer needs are in the prompt, compared with two baselines. Run it by hand:
 
     python tests/benchmarks/context_grounding.py NOTEBOOKS_FOLDER TOKENIZER_JSON [--set held_out|tuned_on] [--misses]
 
 `grounding/held_out.json` was written before the search was tuned and is never tuned on; `tuned_on.json` was.
---follow-ups: instead, the same questions five in a row on each notebook, in an order drawn once: how many facts of the second to
-the fifth stand in their prompts, and which share of the prompt stood at the start of the one before.
+--follow-ups: instead, asks the same questions five in a row on each notebook, in a fixed random order, and measures how many
+facts of the second to the fifth are in their prompts, and the share of the prompt that equals the start of the previous one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Method = Callable[[dict[str, Any], dict[str, Any], int, Counter], str]
 
 
 def ours(notebook: dict[str, Any], row: dict[str, Any], budget: int, count: Counter) -> str:
-    """With the focus wherever the user happens to be."""
+    """Our search, with the focus of the question."""
     return _prompt(notebook, row, row["focus"], budget, count)
 
 
@@ -44,13 +44,13 @@ def _prompt(notebook: dict[str, Any], row: dict[str, Any], focus: int | None, bu
 
 
 def nearest(notebook: dict[str, Any], row: dict[str, Any], budget: int, count: Counter) -> str:
-    """Whole cells, those closest to the focus first."""
+    """Complete cells, those closest to the focus first."""
     texts = _texts(notebook)
     return _fill(texts, sorted(range(len(texts)), key=lambda i: abs(i - row["focus"])), budget, count)
 
 
 def bm25(notebook: dict[str, Any], row: dict[str, Any], budget: int, count: Counter) -> str:
-    """Whole cells, by BM25 alone over their plain words."""
+    """Complete cells, ranked by BM25 over their words alone."""
     texts = _texts(notebook)
     plain = [cells.Cell(i, "markdown", text.replace("#", " ")) for i, text in enumerate(texts)]
     wanted = {t: 1.0 for t in relevance.Question(row["question"]).weighted_terms() if t[0] not in "~^="}
@@ -78,7 +78,7 @@ ANSWER = "As the notebook shows, that is so [cell 1]. " * 6
 
 
 def rows_in_a_row(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Questions on one notebook, most of them about another part of it than the one before."""
+    """Questions on one notebook, most about another part than the one before."""
     for name in sorted({row["notebook"] for row in rows}):
         mine = [row for row in rows if row["notebook"] == name]
         random.Random(name).shuffle(mine)
@@ -89,8 +89,10 @@ def rows_in_a_row(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 def follow_ups(
     rows: list[dict[str, Any]], is_chat: bool, budget: int, count: Counter, folder: Path
 ) -> tuple[float, float, list[str]]:
-    """The share of facts found and the share of tokens that begin the prompt before too; and what was not found. is_chat: the
-    earlier questions and an answer of some length are sent along."""
+    """The share of facts found, the share of tokens that equal the start of the previous prompt, and the missing facts.
+
+    is_chat: send the earlier questions and answers, too.
+    """
     found = total = same = tokens = 0
     misses = []
     for asked in rows_in_a_row(rows):
@@ -114,7 +116,7 @@ def follow_ups(
 
 
 def common(one: str, other: str) -> str:
-    """What both begin with."""
+    """The common prefix."""
     return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
@@ -127,7 +129,7 @@ def read(path: Path) -> dict[str, Any]:
 def share(
     rows: list[dict[str, Any]], method: Method, budget: int, count: Counter, folder: Path
 ) -> tuple[float, list[str]]:
-    """The share of facts found, and which were not. Whitespace does not matter."""
+    """The share of facts found, and the missing facts. Ignores whitespace."""
     found = total = 0
     misses = []
     for row in rows:
@@ -147,30 +149,30 @@ def main() -> None:
     parser.add_argument("notebooks", type=Path)
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("--set", default="both", choices=("held_out", "tuned_on", "both"))
-    parser.add_argument("--misses", action="store_true", help="list what was not found (not for the held-out set)")
-    parser.add_argument("--follow-ups", action="store_true", help="questions in a row on each notebook")
-    given = parser.parse_args()
-    count = Counter(TokenCounter(given.tokenizer).count)
-    for name in ("tuned_on", "held_out") if given.set == "both" else (given.set,):
+    parser.add_argument("--misses", action="store_true", help="list the missing facts (not for the held-out set)")
+    parser.add_argument("--follow-ups", action="store_true", help="ask several questions in a row on each notebook")
+    args = parser.parse_args()
+    count = Counter(TokenCounter(args.tokenizer).count)
+    for name in ("tuned_on", "held_out") if args.set == "both" else (args.set,):
         rows = json.loads((Path(__file__).parent / "grounding" / f"{name}.json").read_text())
         facts = sum(len(row["facts"]) for row in rows)
         print(f"{name}: {len(rows)} questions, {facts} facts")
-        if given.follow_ups:
-            for told, is_chat in (("each alone", False), ("in one chat", True)):
-                print(f"  {told:12}", end="", flush=True)
+        if args.follow_ups:
+            for label, is_chat in (("each alone", False), ("in one chat", True)):
+                print(f"  {label:12}", end="", flush=True)
                 for budget in BUDGETS:
-                    grounded, same, missed = follow_ups(rows, is_chat, budget, count, given.notebooks)
+                    grounded, same, missed = follow_ups(rows, is_chat, budget, count, args.notebooks)
                     print(f" {budget // 1000}k {grounded:6.1%} same {same:6.1%}", end="", flush=True)
-                    if given.misses:
+                    if args.misses:
                         print(*(f"\n      {line}" for line in missed), end="")
                 print()
             continue
         for method in (nearest, bm25, ours_without_focus, ours):
-            results = [share(rows, method, budget, count, given.notebooks) for budget in BUDGETS]
+            results = [share(rows, method, budget, count, args.notebooks) for budget in BUDGETS]
             print(
                 f"  {method.__name__:20}", *(f"{b // 1000}k {r[0]:6.1%}" for b, r in zip(BUDGETS, results, strict=True))
             )
-            if given.misses and method in (ours, ours_without_focus):
+            if args.misses and method in (ours, ours_without_focus):
                 for budget, (_, missed) in zip(BUDGETS, results, strict=True):
                     print(*(f"      {budget}: {line}" for line in missed), sep="\n")
 

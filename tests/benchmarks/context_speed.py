@@ -1,4 +1,4 @@
-"""How long a prompt takes to build, and how much of it the engine has read before. Run it by hand:
+"""Measures how long a prompt takes to build, and how much of it the engine has cached. Run it by hand:
 
 python tests/benchmarks/context_speed.py MODEL_FOLDER [NOTEBOOK]
 """
@@ -23,7 +23,7 @@ BUDGET = 60_000
 
 
 def notebook(count: int, source: int, output: int) -> dict[str, Any]:
-    """`count` code cells that each define a name from the one before, with so many characters of source and output."""
+    """`count` code cells that each define a name from the one before, with the given number of characters of source and output."""
     draw = random.Random(1)
     cells = []
     for i in range(count):
@@ -36,7 +36,7 @@ def notebook(count: int, source: int, output: int) -> dict[str, Any]:
     return {"cells": cells}
 
 
-def timed(told: str, question: str, book: dict[str, Any], count: Counter, before: Built | None = None) -> Built:
+def timed(label: str, question: str, book: dict[str, Any], count: Counter, before: Built | None = None) -> Built:
     wall, cpu = time.perf_counter(), time.process_time()
     built = build(
         [Message("user", (question,))], book, budget=BUDGET, count=count, snapshot=before.snapshot if before else None
@@ -46,8 +46,8 @@ def timed(told: str, question: str, book: dict[str, Any], count: Counter, before
     if before is not None:
         texts = ["".join(m.text for m in each.messages) for each in (before, built)]
         same = count([commonprefix(texts)])[0]  # noqa: RUF071  # texts, not paths
-        reused = f"  same front: {same:,} tokens ({same / built.total_tokens:.1%})"
-    print(f"  {told:34} {wall * 1000:8.0f} ms ({cpu * 1000:.0f} ms of CPU)  {built.total_tokens:,} tokens{reused}")
+        reused = f"  same prefix: {same:,} tokens ({same / built.total_tokens:.1%})"
+    print(f"  {label:34} {wall * 1000:8.0f} ms ({cpu * 1000:.0f} ms of CPU)  {built.total_tokens:,} tokens{reused}")
     return built
 
 

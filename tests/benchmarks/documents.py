@@ -1,7 +1,7 @@
-"""What decoding in a child costs: `python tests/benchmarks/documents.py`. Each figure is taken on this machine, now.
+"""Measures the cost of decoding in a child process: `python tests/benchmarks/documents.py`.
 
-Ordinary pictures with and without a spare child ready, against decoding them in this process; pages of a PDF by its text; pages
-of a scan by recognition, with the share of words that come out right.
+Compares ordinary images with and without a spare child to decoding in this process; reads the text of PDF pages; recognizes
+scanned pages and measures the share of correct words.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "documents"))
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS / "documents")]
 
 import hostile_images as images
 import hostile_pdfs as pdfs
@@ -22,12 +23,12 @@ from jupyter_mistral.documents import images as in_process
 from jupyter_mistral.documents.decoder import Decoder
 from jupyter_mistral.protocol.documents import Document
 from PIL import Image
-from test_scans import accuracy, drawn, text_of
+from test_ocr import accuracy, drawn, text_of
 
 ROUNDS = 7
 
 
-def ordinary() -> dict[str, tuple[bytes, str]]:
+def ordinary_images() -> dict[str, tuple[bytes, str]]:
     import io
 
     import matplotlib
@@ -47,29 +48,29 @@ def ordinary() -> dict[str, tuple[bytes, str]]:
     return made
 
 
-async def of_pictures() -> None:
-    for name, (data, kind) in ordinary().items():
+async def measure_images() -> None:
+    for name, (data, kind) in ordinary_images().items():
         decoder = Decoder()
         started = time.perf_counter()
         await decoder.image(data)
-        cold, warm = time.perf_counter() - started, []
+        cold_s, warm_s = time.perf_counter() - started, []
         for _ in range(ROUNDS):
             await asyncio.sleep(1)  # so that the spare child is ready
             started = time.perf_counter()
             await decoder.image(data)
-            warm.append(time.perf_counter() - started)
+            warm_s.append(time.perf_counter() - started)
         await asyncio.sleep(1)
         spare = [child for child in psutil.Process().children() if "jupyter_mistral.documents" in child.cmdline()]
-        held = sum(child.memory_info().rss for child in spare) / 2**20
+        memory = sum(child.memory_info().rss for child in spare) / 2**20
         await decoder.close()
-        here = float("nan")
+        in_process_s = float("nan")
         if kind != "svg":
             started = time.perf_counter()
             in_process.to_png(data, kind)
-            here = time.perf_counter() - started
+            in_process_s = time.perf_counter() - started
         print(
-            f"{name:28} first {cold * 1e3:5.0f} ms, with a spare child {statistics.median(warm) * 1e3:5.0f} ms, "
-            f"in this process {here * 1e3:5.0f} ms; the spare child holds {held:.0f} MB"
+            f"{name:28} first {cold_s * 1e3:5.0f} ms, with a spare child {statistics.median(warm_s) * 1e3:5.0f} ms, "
+            f"in this process {in_process_s * 1e3:5.0f} ms; the spare child uses {memory:.0f} MB"
         )
 
 
@@ -83,10 +84,10 @@ async def read(data: bytes, ocr: str) -> tuple[float, Document]:
     return seconds, last
 
 
-async def of_documents() -> None:
+async def measure_documents() -> None:
     for count in (1, 20, 200):
         seconds, _ = await read(pdfs.pages(count, "Page {n}. " + pdfs.SENTENCE), "off")
-        print(f"PDF by its text, {count:3} pages  {seconds:5.2f} s, {seconds / count * 1e3:.0f} ms a page")
+        print(f"PDF with text, {count:3} pages  {seconds:5.2f} s, {seconds / count * 1e3:.0f} ms a page")
     texts = [text_of(seed) for seed in range(4)]
     once, _ = await read(pdfs.scanned(drawn(texts[0], 2), (595, 842)), "auto")
     seconds, shares = 0.0, []
@@ -95,11 +96,11 @@ async def of_documents() -> None:
         seconds += took - once
         shares.append(accuracy(f"Quarterly measurements {text}", made.pages[0].markdown))
     print(
-        f"PDF of scans, first page {once:.1f} s with the models' loading, each further {seconds / 8:.1f} s; "
-        f"{statistics.mean(shares):.1%} of the words right"
+        f"Scanned PDF, first page {once:.1f} s including loading the models, each further {seconds / 8:.1f} s; "
+        f"{statistics.mean(shares):.1%} of the words correct"
     )
 
 
 if __name__ == "__main__":
-    asyncio.run(of_pictures())
-    asyncio.run(of_documents())
+    asyncio.run(measure_images())
+    asyncio.run(measure_documents())

@@ -1,4 +1,4 @@
-"""The decoder as the server uses it, and what no message of it may hold."""
+"""The decoder as the server uses it. Checks the wording of every failure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wording import check
 
 @pytest.fixture(scope="package")
 def decoding() -> Iterator[tuple[asyncio.AbstractEventLoop, Decoder]]:
-    """One decoder and its loop for all tests, as a server has it: the child that stands ready serves the next test."""
+    """One decoder and its loop for all tests, as a server has it: the spare child serves the next test."""
     loop, decoder = asyncio.new_event_loop(), Decoder()
     yield loop, decoder
     loop.run_until_complete(decoder.close())
@@ -29,7 +29,7 @@ def decoding() -> Iterator[tuple[asyncio.AbstractEventLoop, Decoder]]:
 
 @pytest.fixture
 def decode(decoding: tuple[asyncio.AbstractEventLoop, Decoder]) -> Callable[[bytes], DecodedImage | Failure]:
-    """What comes of a picture. A failure is checked for its words."""
+    """The decoded image or the failure."""
     loop, decoder = decoding
 
     async def run(data: bytes) -> DecodedImage | Failure:
@@ -46,22 +46,22 @@ def decode(decoding: tuple[asyncio.AbstractEventLoop, Decoder]) -> Callable[[byt
 def read(
     decoding: tuple[asyncio.AbstractEventLoop, Decoder],
 ) -> Callable[..., tuple[list[PageRead], Document | Failure]]:
-    """The progress and what comes of a document. A failure is checked for its words."""
+    """The progress, and the document or the failure."""
     loop, decoder = decoding
 
     async def run(
         data: bytes, pages: Sequence[tuple[int, int]] = (), ocr: str = "off"
     ) -> tuple[list[PageRead], Document | Failure]:
-        told: list[PageRead] = []
+        progress: list[PageRead] = []
         try:
             async with contextlib.aclosing(decoder.document(data, pages, ocr)) as steps:
                 async for step in steps:
                     if isinstance(step, Document):
-                        return told, step
-                    told.append(step)
+                        return progress, step
+                    progress.append(step)
         except Failure as failure:
             check(failure)
-            return told, failure
-        raise AssertionError("a document ends in itself or in a failure")
+            return progress, failure
+        raise AssertionError("the stream ends with a document or a failure")
 
     return lambda *args, **more: loop.run_until_complete(run(*args, **more))

@@ -1,4 +1,4 @@
-"""Pictures that want something: more than there is, or what they should not get. Each by a name, with the reason for its refusal."""
+"""Hostile and unusual images, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents made for the test: ordinary ones by reportlab, and hostile ones written by hand."""
+"""PDFs for the tests: ordinary ones made with reportlab, and hostile ones written by hand."""
 
 from __future__ import annotations
 

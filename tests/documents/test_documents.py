@@ -1,4 +1,4 @@
-"""PDFs come out as Markdown page by page, or with a sentence."""
+"""PDFs become Markdown page by page or are refused in one sentence."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from jupyter_mistral.protocol.failures import Failure
 Read = Callable[..., tuple[list[PageRead], Document | Failure]]
 
 
-def document(found: tuple[list[PageRead], Document | Failure]) -> Document:
-    assert isinstance(found[1], Document), found[1]
-    return found[1]
+def document(result: tuple[list[PageRead], Document | Failure]) -> Document:
+    assert isinstance(result[1], Document), result[1]
+    return result[1]
 
 
-def refusal(found: tuple[list[PageRead], Document | Failure]) -> str:
-    assert isinstance(found[1], Failure)
-    return found[1].message
+def refusal(result: tuple[list[PageRead], Document | Failure]) -> str:
+    assert isinstance(result[1], Failure)
+    return result[1].message
 
 
 def test_a_report_has_its_headings_paragraphs_tables_list_and_figure(read: Read) -> None:
-    told, found = read(pdfs.report(saved(noise(), "PNG")))
-    made = document((told, found))
+    progress, result = read(pdfs.report(saved(noise(), "PNG")))
+    made = document((progress, result))
     assert (made.title, made.page_count, [page.number for page in made.pages]) == ("The fox", 2, [1, 2])
-    assert [(step.done, step.total, step.how) for step in told] == [(1, 2, "text"), (2, 2, "text")]
+    assert [(step.done, step.total, step.how) for step in progress] == [(1, 2, "text"), (2, 2, "text")]
     first, second = (page.markdown.split("\n\n") for page in made.pages)
     paragraph = (pdfs.SENTENCE * 4).strip()
     table = "\n".join(
@@ -55,9 +55,9 @@ def test_anchors_stand_before_their_pages(read: Read) -> None:
     assert made.page_count == 30 and "Page 17, with a line" in made.pages[2].markdown
 
 
-def test_what_every_page_repeats_at_its_foot_is_left_out(read: Read) -> None:
+def test_a_footer_repeated_on_every_page_is_left_out(read: Read) -> None:
     assert "Confidential" not in document(read(pdfs.pages(5))).markdown
-    assert "Confidential" in document(read(pdfs.pages(2))).markdown, "two pages are no habit"
+    assert "Confidential" in document(read(pdfs.pages(2))).markdown, "two pages are too few"
 
 
 def test_columns_are_read_one_after_the_other(read: Read) -> None:
@@ -82,12 +82,12 @@ def test_too_many_pages_are_refused_unless_some_are_named(read: Read) -> None:
 @pytest.mark.threat("T19", "T20")
 @pytest.mark.parametrize(("name", "data"), list(pdfs.hostile()), ids=lambda v: v if isinstance(v, str) else "")
 def test_a_hostile_document_ends_in_pages_or_in_a_sentence(read: Read, name: str, data: bytes) -> None:
-    _, found = read(data)
-    if isinstance(found, Document):
-        assert len(found.pages) <= 200 and len(found.markdown) < 10**7
+    _, result = read(data)
+    if isinstance(result, Document):
+        assert len(result.pages) <= 200 and len(result.markdown) < 10**7
     if name in ("empty", "only the mark", "noise after the mark", "a table that points at itself"):
-        assert isinstance(found, Failure)
+        assert isinstance(result, Failure)
 
 
-def test_a_picture_is_no_document(read: Read) -> None:
+def test_an_image_is_refused_as_a_document(read: Read) -> None:
     assert refusal(read(saved(noise(), "PNG"))) == "The document is not a PDF."

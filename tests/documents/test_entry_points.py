@@ -1,4 +1,4 @@
-"""The doors that files come in by: pictures of requests, documents sent to the server, `%mistral read` and `--see` in a kernel."""
+"""All ways files enter: images in requests, documents sent to the server, `%mistral read` and `--see` in a kernel."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SMALL = "smollm2-135m"
 
 @pytest.fixture(scope="module")
 def host(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A model host of its own process, and its connection file."""
+    """The connection file of a model host in its own process."""
     folder = tmp_path_factory.mktemp("host")
     home = folder / "home"
     home.mkdir(mode=0o700)
@@ -57,9 +57,9 @@ def host(models_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture
 def connection(host: Path, monkeypatch: pytest.MonkeyPatch) -> Connection:
     monkeypatch.setenv(CONNECTION_ENV, str(host))
-    found = find_connection()
-    assert found is not None
-    return found
+    connection = find_connection()
+    assert connection is not None
+    return connection
 
 
 def ask(connection: Connection, path: str, body: bytes, kind: str = "application/json") -> tuple[int, bytes]:
@@ -83,15 +83,15 @@ def url_of(data: bytes, mime: str = "image/png") -> str:
 
 @pytest.mark.threat("T18", "T19")
 @pytest.mark.parametrize("path", ["/mistral/v1/chat/completions", "/mistral/api/context"])
-def test_a_bad_picture_is_refused_before_the_model_is_loaded(connection: Connection, path: str) -> None:
+def test_a_bad_image_is_refused_before_the_model_is_loaded(connection: Connection, path: str) -> None:
     cases = dict(hostile.refused())
     good = url_of(hostile.saved(hostile.noise(), "PNG"))
     for name in ("a bomb", "truncated JPEG", "random", "SVG of a billion laughs", "photoshop"):
         status, body = ask(connection, path, about(good, url_of(cases[name])))
-        told = json.loads(body)["error"]
-        assert status in (400, 413) and told["message"].startswith("Image 2 "), told
-        assert not LEAK.search(told["message"])
-    status, body = ask(connection, "/mistral/api/status", b"")  # a POST: the address is there, the method is not
+        error = json.loads(body)["error"]
+        assert status in (400, 413) and error["message"].startswith("Image 2 "), error
+        assert not LEAK.search(error["message"])
+    status, body = ask(connection, "/mistral/api/status", b"")  # the address exists, but not for POST
     assert status == 405
     link = connection.open(60)
     link.request("GET", "/mistral/api/status", headers={"Authorization": f"Bearer {connection.token}"})
@@ -114,12 +114,12 @@ def test_a_url_is_refused(connection: Connection, url: str) -> None:
     assert status == 400 and "never fetched" in json.loads(body)["error"]["message"]
 
 
-def test_what_a_picture_is_said_to_be_does_not_count(connection: Connection) -> None:
+def test_the_declared_type_of_an_image_is_ignored(connection: Connection) -> None:
     good = hostile.accepted()
     for data, said in ((good["SVG with a script"], "image/png"), (good["CMYK"], "image/svg+xml")):
         body = json.loads(about(url_of(data, said))) | {"model": "no-such-model"}
-        _, told = ask(connection, "/mistral/v1/chat/completions", json.dumps(body).encode())
-        assert json.loads(told)["error"]["code"] == "unknown_model", "so the picture was good"
+        _, answer = ask(connection, "/mistral/v1/chat/completions", json.dumps(body).encode())
+        assert json.loads(answer)["error"]["code"] == "unknown_model", "so the picture was good"
 
 
 def chunks(body: bytes) -> list[Any]:
@@ -150,25 +150,25 @@ def test_a_document_is_answered_page_by_page(connection: Connection) -> None:
         ("", pdfs.pages(2), "text/plain", 415),
     ],
 )
-def test_what_cannot_be_read_has_its_status_and_a_sentence(
+def test_an_unreadable_document_has_its_status_and_a_sentence(
     connection: Connection, query: str, data: bytes, kind: str, status: int
 ) -> None:
     got, body = ask(connection, f"/mistral/api/read{query}", data, kind)
-    told = json.loads(body)["error"]
-    assert got == status and told["todo"]
+    error = json.loads(body)["error"]
+    assert got == status and error["todo"]
     # the addresses of our own API aside
-    assert not LEAK.search(told["message"].replace("/mistral/api/read", "").replace("application/pdf", ""))
+    assert not LEAK.search(error["message"].replace("/mistral/api/read", "").replace("application/pdf", ""))
 
 
 class Shell:
-    """A terminal's IPython that finds the host."""
+    """A terminal IPython that finds the host."""
 
     def __init__(self) -> None:
         self.ip = InteractiveShell()
         self.ip.run_line_magic("load_ext", "jupyter_mistral")
 
     def run(self, cell: str) -> str:
-        """What a cell prints; an error is raised."""
+        """What a cell prints. Raises its error."""
         with capture_output() as out:
             result = self.ip.run_cell(cell, store_history=True)
         result.raise_error()
@@ -187,8 +187,8 @@ def shell(connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_document_goes_into_a_variable(shell: Shell) -> None:
-    told = shell.run("%mistral read 'my report.pdf' --pages 2 --out report")
-    assert "my report.pdf: 1 of 2 pages." in told
+    printed = shell.run("%mistral read 'my report.pdf' --pages 2 --out report")
+    assert "my report.pdf: 1 of 2 pages." in printed
     report = shell.ip.user_ns["report"]
     assert (
         isinstance(report, ReadDocument)
@@ -198,10 +198,10 @@ def test_a_document_goes_into_a_variable(shell: Shell) -> None:
 
 
 def test_a_document_goes_into_a_cell(shell: Shell) -> None:
-    put: list[str] = []
-    shell.ip.set_next_input = lambda text, replace=False: put.append(text)
+    inserted: list[str] = []
+    shell.ip.set_next_input = lambda text, replace=False: inserted.append(text)
     shell.run("%mistral read 'my report.pdf' --cell")
-    assert put and put[0].startswith("%%markdown\n[page 1]\n\n# Annual report of the fox")
+    assert inserted and inserted[0].startswith("%%markdown\n[page 1]\n\n# Annual report of the fox")
 
 
 HOSTILE = (
@@ -210,7 +210,7 @@ HOSTILE = (
 )
 
 
-def test_a_document_is_shown_without_anything_of_it_that_acts() -> None:
+def test_a_document_is_shown_without_active_content() -> None:
     ip = InteractiveShell()
     shown = ip.display_formatter.format(ReadDocument("a.pdf", Document("", 1, (Page(1, HOSTILE),))))[0]
     ip.history_manager.end_session()
@@ -219,7 +219,7 @@ def test_a_document_is_shown_without_anything_of_it_that_acts() -> None:
     assert not re.search(r"(?i)<(?:img|a|script)\b[^>]*(?:javascript|onerror|\.png)", shown["text/html"])
 
 
-def test_a_document_in_a_cell_keeps_its_shape_and_nothing_that_acts() -> None:
+def test_a_document_in_a_cell_keeps_its_structure_but_no_active_content() -> None:
     loose = MarkdownIt("commonmark", {"html": True}).enable("table")
     loose.validateLink = lambda url: True  # type: ignore[method-assign]
     html = loose.render(neutralize(HOSTILE))
@@ -229,15 +229,15 @@ def test_a_document_in_a_cell_keeps_its_shape_and_nothing_that_acts() -> None:
     assert neutralize("A plain page, 3 < 4 [page 1] (see there).") == "A plain page, 3 < 4 [page 1] (see there)."
 
 
-def test_questions_that_follow_see_the_document_until_it_is_forgotten(shell: Shell, ticking: Path) -> None:
+def test_later_questions_include_the_document_until_reset(shell: Shell, ticking: Path) -> None:
     shell.run(f"%config MistralMagics.model = '{ticking}'")
     shell.run("%mistral --max-tokens 4 What was measured?")
-    bare = shell.ip.user_ns["_mistral"].usage.prompt_tokens
+    without_document = shell.ip.user_ns["_mistral"].usage.prompt_tokens
     assert "It is sent with all later questions" in shell.run("%mistral read 'my report.pdf'")
     shell.run("%mistral --max-tokens 4 What was measured?")
-    held = shell.ip.user_ns["_mistral"].usage.prompt_tokens
+    with_document = shell.ip.user_ns["_mistral"].usage.prompt_tokens
     shell.run("%mistral --no-history --max-tokens 4 What was measured?")
-    assert held > bare + 300 > shell.ip.user_ns["_mistral"].usage.prompt_tokens
+    assert with_document > without_document + 300 > shell.ip.user_ns["_mistral"].usage.prompt_tokens
     assert "1 document" in shell.run("%mistral reset")
 
 
@@ -253,7 +253,7 @@ def test_questions_that_follow_see_the_document_until_it_is_forgotten(shell: She
         ("'my report.pdf' --out 2x", "is not a valid variable name"),
     ],
 )
-def test_what_cannot_be_read_raises_with_a_sentence(shell: Shell, line: str, words: str) -> None:
+def test_an_unreadable_file_raises_with_a_sentence(shell: Shell, line: str, words: str) -> None:
     with pytest.raises(Exception, match=words):
         shell.run(f"%mistral read {line}")
 
@@ -269,7 +269,7 @@ def pages_about(*subjects: str) -> list[Page]:
     return [Page(n, f"{subject} " * 40) for n, subject in enumerate(subjects, 1)]
 
 
-def test_of_a_long_document_the_pages_that_are_asked_about_go_along() -> None:
+def test_the_relevant_pages_of_a_long_document_are_sent() -> None:
     pages = pages_about("contents", "glaciers", "volcanoes", "rivers", "volcanoes", "deserts")
     numbers = [page.number for page in choose_pages(pages, "Which volcanoes are active?", 1200)]
     assert numbers == [1, 3, 5]
@@ -277,61 +277,61 @@ def test_of_a_long_document_the_pages_that_are_asked_about_go_along() -> None:
     assert [page.number for page in choose_pages(pages, "Which volcanoes are active?", 100)] == [3]
 
 
-def test_the_prompt_holds_anchors_and_asks_for_citations() -> None:
-    paper = ReadDocument("a.pdf", Document("", 6, tuple(pages_about("glaciers", "rivers"))))
-    told, _ = to_messages([paper], "glaciers?", 10**5)
+def test_the_prompt_has_anchors_and_asks_for_citations() -> None:
+    document = ReadDocument("a.pdf", Document("", 6, tuple(pages_about("glaciers", "rivers"))))
+    message, _ = to_messages([document], "glaciers?", 10**5)
     assert (
-        "[page 1]" in told.text
-        and "[page 2]" in told.text
-        and "as [page 3]" in told.text
-        and "2 of its 6 pages" in told.text
+        "[page 1]" in message.text
+        and "[page 2]" in message.text
+        and "as [page 3]" in message.text
+        and "2 of its 6 pages" in message.text
     )
     assert to_messages([], "glaciers?", 10**5) == ()
 
 
-def test_an_answer_that_names_no_page_gets_one_and_a_wrong_one_is_told() -> None:
+def test_an_answer_without_a_page_gets_one_and_a_wrong_page_is_reported() -> None:
     pages = (
         Page(1, "Contents and thanks"),
         Page(2, "Glaciers moved 12 m a year"),
         Page(3, "Rivers carried gravel down the valley"),
     )
-    papers = [ReadDocument("a.pdf", Document("", 3, pages))]
-    assert check_citations(papers, "The glaciers moved 12 m each year.") == (
+    documents = [ReadDocument("a.pdf", Document("", 3, pages))]
+    assert check_citations(documents, "The glaciers moved 12 m each year.") == (
         "The answer cites no page. Its wording matches [page 2] of a.pdf."
     )
-    assert check_citations(papers, "Gravel came with the rivers from the valley.").endswith("[page 3] of a.pdf.")
+    assert check_citations(documents, "Gravel came with the rivers from the valley.").endswith("[page 3] of a.pdf.")
     assert (
-        check_citations(papers, "They moved 12 m a year [page 2].")
+        check_citations(documents, "They moved 12 m a year [page 2].")
         == ""
-        == check_citations(papers, "I do not know.")
+        == check_citations(documents, "I do not know.")
         == check_citations([], "[page 9]")
     )
     assert (
-        check_citations(papers, "As told on page 7.")
+        check_citations(documents, "As told on page 7.")
         == "The answer cites page 7, which was not read. Do not rely on it."
     )
 
 
-def test_a_drawing_in_a_file_is_a_picture(shell: Shell, tmp_path: Path) -> None:
+def test_an_svg_file_is_an_image(shell: Shell, tmp_path: Path) -> None:
     for name, start in (("a.svg", b""), ("b.txt", b'<?xml version="1.0"?>\n')):
         (tmp_path / name).write_bytes(start + hostile.accepted()["SVG with a script"])
         (figure,) = find_figures([str(tmp_path / name)], shell.ip)
-        picture = figure.render()
-        assert picture is not None and picture.mime == "image/svg+xml"
+        image = figure.render()
+        assert image is not None and image.mime == "image/svg+xml"
 
 
-def test_decoding_does_not_hold_the_server_up(connection: Connection) -> None:
-    """While a document keeps a child busy for seconds, the status is told again and again."""
+def test_decoding_does_not_block_the_server(connection: Connection) -> None:
+    """The server answers status requests while a document keeps a child busy for seconds."""
 
     async def run() -> int:
         busy = asyncio.create_task(
             asyncio.to_thread(ask, connection, "/mistral/api/read?ocr=off", pdfs.pages(190), "application/pdf")
         )
-        told = 0
+        answers = 0
         while not busy.done():
             await asyncio.to_thread(ask, connection, "/mistral/api/status", b"")
-            told += 1
+            answers += 1
         assert busy.result()[0] == 200
-        return told
+        return answers
 
     assert asyncio.run(run()) > 3

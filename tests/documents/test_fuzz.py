@@ -1,4 +1,4 @@
-"""Files changed at random, within a fixed budget: each ends in a result or in words of ours, and the next one is served."""
+"""Randomly changed files: each ends in a result or a proper failure, and the next one is served."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROUNDS = 40 if IS_ALL else 15
 
 
 def changed(data: bytes, dice: random.Random) -> bytes:
-    """Some bytes other, a piece gone, a piece twice, or a number much larger."""
+    """The data with some bytes changed, removed, repeated, or a number made much larger."""
     out = bytearray(data)
     for _ in range(dice.choice((1, 3, 30))):
         at = dice.randrange(len(out))
@@ -39,7 +39,7 @@ def changed(data: bytes, dice: random.Random) -> bytes:
 
 
 async def survive(act: Callable[[Decoder, bytes], object], seeds: list[bytes]) -> int:
-    """How many of the changed files gave a result; every failure is checked for its words."""
+    """The number of changed files that gave a result. Checks the wording of every failure."""
     dice, decoder, good = random.Random(20), Decoder(), 0
     try:
         for n in range(ROUNDS):
@@ -54,9 +54,9 @@ async def survive(act: Callable[[Decoder, bytes], object], seeds: list[bytes]) -
     return good
 
 
-async def _picture(decoder: Decoder, data: bytes) -> None:
-    found = await decoder.image(data)
-    assert 0 < max(found.width, found.height) <= 2048
+async def _image(decoder: Decoder, data: bytes) -> None:
+    image = await decoder.image(data)
+    assert 0 < max(image.width, image.height) <= 2048
 
 
 async def _document(decoder: Decoder, data: bytes) -> None:
@@ -66,9 +66,9 @@ async def _document(decoder: Decoder, data: bytes) -> None:
 
 
 @pytest.mark.threat("T18", "T19")
-def test_changed_pictures_break_nothing() -> None:
+def test_changed_images_break_nothing() -> None:
     seeds = list(hostile.accepted().values())
-    assert 0 < asyncio.run(survive(_picture, seeds)) < ROUNDS
+    assert 0 < asyncio.run(survive(_image, seeds)) < ROUNDS
 
 
 @pytest.mark.threat("T19", "T20")

@@ -1,4 +1,4 @@
-"""Pictures come out as plain upright PNGs, or with a sentence; whatever they are, nothing breaks, leaves or stays."""
+"""Images become plain upright PNGs or are refused in one sentence; no file reaches the network or leaves a process behind."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ Decode = Callable[[bytes], DecodedImage | Failure]
 pytestmark = pytest.mark.threat("T18", "T19")
 
 
-def pixels(found: DecodedImage | Failure) -> Image.Image:
-    assert isinstance(found, DecodedImage), found
-    picture = Image.open(io.BytesIO(found.image.data))
-    assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (found.width, found.height))
-    assert not picture.info.get("exif")
-    return picture
+def pixels(decoded: DecodedImage | Failure) -> Image.Image:
+    assert isinstance(decoded, DecodedImage), decoded
+    image = Image.open(io.BytesIO(decoded.image.data))
+    assert (image.format, image.mode, image.size) == ("PNG", "RGB", (decoded.width, decoded.height))
+    assert not image.info.get("exif")
+    return image
 
 
-def near(picture: Image.Image, at: tuple[float, float], color: tuple[int, int, int], within: int = 60) -> bool:
-    """Whether the picture has about this colour at a place given as parts of its sides."""
-    got = picture.getpixel((int(at[0] * picture.width), int(at[1] * picture.height)))
+def near(image: Image.Image, at: tuple[float, float], color: tuple[int, int, int], within: int = 60) -> bool:
+    """Whether the image has about this colour at a position, in fractions of its sides."""
+    got = image.getpixel((int(at[0] * image.width), int(at[1] * image.height)))
     return all(abs(a - b) <= within for a, b in zip(got, color, strict=True))
 
 
 @pytest.mark.threat("T18")
 @pytest.mark.parametrize(("name", "data"), list(hostile.refused()), ids=lambda v: v if isinstance(v, str) else "")
-def test_what_is_no_good_picture_gets_a_sentence(decode: Decode, name: str, data: bytes) -> None:
+def test_a_bad_image_is_refused_in_one_sentence(decode: Decode, name: str, data: bytes) -> None:
     assert isinstance(decode(data), Failure)
 
 
 @pytest.mark.parametrize("name", hostile.accepted())
-def test_an_unusual_picture_is_upright_and_of_its_colours(decode: Decode, name: str) -> None:
-    picture = pixels(decode(hostile.accepted()[name]))
-    assert picture.width == 2 * picture.height
-    assert near(picture, (0.25, 0.5), (255, 0, 0)) and near(picture, (0.75, 0.5), (0, 0, 255))
+def test_an_unusual_image_is_upright_and_keeps_its_colours(decode: Decode, name: str) -> None:
+    image = pixels(decode(hostile.accepted()[name]))
+    assert image.width == 2 * image.height
+    assert near(image, (0.25, 0.5), (255, 0, 0)) and near(image, (0.75, 0.5), (0, 0, 255))
 
 
 def test_sixteen_bits_of_grey_are_scaled_not_clipped(decode: Decode) -> None:
@@ -59,11 +59,11 @@ def test_sixteen_bits_of_grey_are_scaled_not_clipped(decode: Decode) -> None:
     data = b"\x89PNG\r\n\x1a\n" + b"".join(
         hostile._chunk(*part) for part in ((b"IHDR", head), (b"IDAT", zlib.compress(row * 20)), (b"IEND", b""))
     )
-    picture = pixels(decode(data))
-    assert [abs(picture.getpixel((x, 5))[0] - x) <= 1 for x in range(256)].count(True) == 256
+    image = pixels(decode(data))
+    assert [abs(image.getpixel((x, 5))[0] - x) <= 1 for x in range(256)].count(True) == 256
 
 
-def test_what_is_clear_is_white(decode: Decode) -> None:
+def test_transparent_pixels_become_white(decode: Decode) -> None:
     clear = Image.new("RGBA", (60, 40), (255, 0, 0, 0))
     for kind in ("PNG", "WEBP"):
         assert near(pixels(decode(hostile.saved(clear, kind))), (0.5, 0.5), (255, 255, 255), 1)
@@ -71,19 +71,19 @@ def test_what_is_clear_is_white(decode: Decode) -> None:
     assert near(pixels(decode(hostile.saved(marked, "GIF", transparency=3))), (0.5, 0.5), (255, 255, 255), 1)
 
 
-def test_a_large_picture_is_scaled_and_says_how_large_it_was(decode: Decode) -> None:
-    found = decode(hostile.saved(Image.new("RGB", (6000, 3000), "green"), "JPEG"))
-    assert isinstance(found, DecodedImage)
-    assert (found.width, found.height, found.was) == (LONGEST, LONGEST // 2, (6000, 3000))
+def test_a_large_image_is_scaled_and_its_size_is_reported(decode: Decode) -> None:
+    decoded = decode(hostile.saved(Image.new("RGB", (6000, 3000), "green"), "JPEG"))
+    assert isinstance(decoded, DecodedImage)
+    assert (decoded.width, decoded.height, decoded.was) == (LONGEST, LONGEST // 2, (6000, 3000))
 
 
-def test_a_small_picture_keeps_its_pixels(decode: Decode) -> None:
-    picture = hostile.noise(317, 211)
-    assert pixels(decode(hostile.saved(picture, "PNG"))).tobytes() == picture.tobytes()
+def test_a_small_image_keeps_its_pixels(decode: Decode) -> None:
+    image = hostile.noise(317, 211)
+    assert pixels(decode(hostile.saved(image, "PNG"))).tobytes() == image.tobytes()
 
 
 @pytest.mark.threat("T18", "T3")
-def test_a_drawing_reaches_neither_network_nor_files(decode: Decode, tmp_path: Path) -> None:
+def test_an_svg_reaches_neither_network_nor_files(decode: Decode, tmp_path: Path) -> None:
     red = tmp_path / "red.png"
     red.write_bytes(hostile.saved(Image.new("RGB", (50, 50), "red"), "PNG"))
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -98,8 +98,8 @@ def test_a_drawing_reaches_neither_network_nor_files(decode: Decode, tmp_path: P
             server.accept()
 
 
-def test_a_plot_saved_as_a_drawing_is_the_plot(decode: Decode) -> None:
-    """Its sides are in points, its signs are symbols that it uses again."""
+def test_a_plot_saved_as_svg_is_the_plot(decode: Decode) -> None:
+    """Its size is in points, and its characters are reused symbols."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
@@ -109,21 +109,21 @@ def test_a_plot_saved_as_a_drawing_is_the_plot(decode: Decode) -> None:
     axes.set_axis_off()
     axes.add_patch(Rectangle((0, 0), 1, 1, color="blue"))
     figure.savefig(out, format="svg")
-    picture = pixels(decode(out.getvalue()))
-    assert picture.width == 2 * picture.height
-    assert near(picture, (0.25, 0.5), (0, 255, 0)) and near(picture, (0.75, 0.5), (0, 0, 255))
+    image = pixels(decode(out.getvalue()))
+    assert image.width == 2 * image.height
+    assert near(image, (0.25, 0.5), (0, 255, 0)) and near(image, (0.75, 0.5), (0, 0, 255))
 
 
-def test_a_drawing_shows_what_it_holds_itself(decode: Decode) -> None:
-    held = base64.b64encode(hostile.saved(Image.new("RGB", (50, 50), "red"), "PNG")).decode()
+def test_an_svg_shows_its_embedded_images(decode: Decode) -> None:
+    embedded = base64.b64encode(hostile.saved(Image.new("RGB", (50, 50), "red"), "PNG")).decode()
     data = (
         hostile.SVG
-        + f'width="100" height="100"><image href="data:image/png;base64,{held}" width="100" height="100"/></svg>'.encode()
+        + f'width="100" height="100"><image href="data:image/png;base64,{embedded}" width="100" height="100"/></svg>'.encode()
     )
     assert near(pixels(decode(data)), (0.5, 0.5), (255, 0, 0))
 
 
-def test_formats_are_told_by_content_alone() -> None:
+def test_formats_are_detected_by_content_alone() -> None:
     assert [kind_of(hostile.saved(hostile.noise(), kind)) for kind in ("PNG", "JPEG", "WEBP", "GIF")] == [
         "png", "jpeg", "webp", "gif",
     ]  # fmt: skip
@@ -135,19 +135,19 @@ async def _many(count: int) -> tuple[list[DecodedImage], list[int], list[psutil.
     data = hostile.saved(hostile.noise(), "PNG")
     others = {process.pid for process in psutil.Process().children()}
     try:
-        found = await asyncio.gather(*(decoder.image(data) for _ in range(count)))
+        decoded = await asyncio.gather(*(decoder.image(data) for _ in range(count)))
         children = [process for process in psutil.Process().children() if process.pid not in others]
         alive = [process for process in children if "jupyter_mistral.documents" in process.cmdline()]
-        return list(found), [process.pid for process in alive], alive
+        return list(decoded), [process.pid for process in alive], alive
     finally:
         await decoder.close()
 
 
 @pytest.mark.threat("T18")
-def test_each_picture_has_a_child_of_its_own_and_none_is_left() -> None:
-    found, spare, alive = asyncio.run(_many(5))
-    assert len(found) == 5
-    assert len(spare) == 1, "one stands ready"
+def test_each_image_has_its_own_child_and_none_is_left() -> None:
+    decoded, spare, alive = asyncio.run(_many(5))
+    assert len(decoded) == 5
+    assert len(spare) == 1, "one spare child is ready"
     assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in alive)
 
 
@@ -155,9 +155,9 @@ CHILD = """
 import os, sys, json, socket
 from jupyter_mistral.documents import sandbox
 from jupyter_mistral.documents.limits import IMAGE
-told = sandbox.lock()
+report = sandbox.lock()
 sandbox.limit(IMAGE); sandbox.close()
-out = {"kind": told.kind, "measured": told.measured}
+out = {"kind": report.kind, "measured": report.measured}
 def attempt(name, act):
     try: act(); out[name] = "done"
     except (OSError, MemoryError) as error: out[name] = type(error).__name__
@@ -176,7 +176,7 @@ def test_the_child_has_no_network_no_files_and_little_memory() -> None:
 
     env = {k: v for k, v in os.environ.items() if k != "JUPYTER_MISTRAL_SEAL"}
     done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, check=True, env=env)
-    told = json.loads(done.stdout)
-    assert told.pop("kind") in ("namespace", "seccomp")
-    assert told.pop("memory") == "MemoryError"
-    assert told == {"measured": True, "file": "OSError", "socket": told["socket"]} and told["socket"] != "done"
+    report = json.loads(done.stdout)
+    assert report.pop("kind") in ("namespace", "seccomp")
+    assert report.pop("memory") == "MemoryError"
+    assert report == {"measured": True, "file": "OSError", "socket": report["socket"]} and report["socket"] != "done"

@@ -1,4 +1,4 @@
-"""Scanned pages are recognized: how well is measured on pages drawn here."""
+"""Scanned pages are recognized; the accuracy is measured on pages made here."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ WORDS = [
 
 
 def text_of(seed: int) -> str:
-    """Words, numbers and signs as in a report, none of them the same each time."""
+    """Random words, numbers and punctuation as in a report."""
     dice = random.Random(seed)
     words = [dice.choice(WORDS) for _ in range(150)] + [f"{dice.uniform(0, 5000):,.2f}" for _ in range(20)]
     dice.shuffle(words)
@@ -85,7 +85,7 @@ def text_of(seed: int) -> str:
 
 
 def drawn(text: str, scale: float, turn: float = 0.0, blur: float = 0.0) -> Image.Image:
-    """The text as a page of pixels; turned by some degrees and blurred as a copier does it."""
+    """The text as a page image, rotated and blurred as by a copier."""
     from io import BytesIO
 
     from reportlab.lib.styles import getSampleStyleSheet
@@ -102,13 +102,13 @@ def drawn(text: str, scale: float, turn: float = 0.0, blur: float = 0.0) -> Imag
 
 
 def accuracy(text: str, read: str) -> float:
-    """Share of the words of `text` that stand in `read`, in their order."""
+    """The share of the words of `text` that are in `read`, in order."""
     wanted, got = text.split(), re.sub(r"[#*]", " ", read).split()
     matches = difflib.SequenceMatcher(None, wanted, got, autojunk=False).get_matching_blocks()
     return sum(match.size for match in matches) / len(wanted)
 
 
-# how a page was scanned -> scale, degrees that it is turned by, blur
+# kind of scan: scale, rotation in degrees, blur
 KINDS = {"sharp": (2.5, 0.0, 0.0), "small": (1.5, 0.0, 0.0), "askew and blurred": (2.0, 0.7, 0.8)}
 
 
@@ -130,39 +130,39 @@ def test_words_of_scanned_pages_are_recognized(
         made.drawImage(ImageReader(drawn(text, *KINDS[kind])), 0, 0, 595, 842)
         made.showPage()
     made.save()
-    told, found = read(out.getvalue(), ocr="auto")
-    assert isinstance(found, Document), found
+    progress, document = read(out.getvalue(), ocr="auto")
+    assert isinstance(document, Document), document
     count = len(kinds)
-    assert [page.how for page in found.pages] == ["ocr"] * count
-    assert [(step.done, step.total, step.how) for step in told] == [(n + 1, count, "ocr") for n in range(count)]
+    assert [page.how for page in document.pages] == ["ocr"] * count
+    assert [(step.done, step.total, step.how) for step in progress] == [(n + 1, count, "ocr") for n in range(count)]
     shares = {
         kind: accuracy(f"Quarterly measurements {text}", page.markdown)
-        for kind, text, page in zip(kinds, texts, found.pages, strict=True)
+        for kind, text, page in zip(kinds, texts, document.pages, strict=True)
     }
     with capsys.disabled():
         print("\nOCR word accuracy: " + ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items()))
-    assert found.pages[0].markdown.startswith("# Quarterly measurements")
+    assert document.pages[0].markdown.startswith("# Quarterly measurements")
     assert min(shares.values()) > 0.93
 
 
-def test_text_is_taken_as_it_stands_and_only_the_scan_is_recognized(read: Read) -> None:
+def test_text_is_read_directly_and_only_the_scan_is_recognized(read: Read) -> None:
     from io import BytesIO
 
     mixed = pypdfium2.PdfDocument(pdfs.pages(2))
     mixed.import_pages(pypdfium2.PdfDocument(pdfs.scanned(drawn("a scanned sentence", 2), (595, 842))))
     out = BytesIO()
     mixed.save(out)
-    told, found = read(out.getvalue(), ocr="auto")
-    assert isinstance(found, Document), found
-    assert [page.how for page in found.pages] == ["text", "text", "ocr"]
-    assert [(step.done, step.how) for step in told] == [(1, "text"), (2, "text"), (3, "ocr")]
-    assert "a scanned sentence" in found.pages[2].markdown and "Page 2, with a line" in found.pages[1].markdown
+    progress, document = read(out.getvalue(), ocr="auto")
+    assert isinstance(document, Document), document
+    assert [page.how for page in document.pages] == ["text", "text", "ocr"]
+    assert [(step.done, step.how) for step in progress] == [(1, "text"), (2, "text"), (3, "ocr")]
+    assert "a scanned sentence" in document.pages[2].markdown and "Page 2, with a line" in document.pages[1].markdown
     _, left = read(out.getvalue(), ocr="off")
     assert isinstance(left, Document) and [page.how for page in left.pages] == ["text", "text", "none"]
 
 
 @pytest.mark.threat("T19", "T20")
 @pytest.mark.parametrize("name", first(1, ["a page of a million points", "a picture of 10 gigapixels"]))
-def test_a_hostile_page_that_is_drawn_ends_too(read: Read, name: str) -> None:
-    _, found = read(dict(pdfs.hostile())[name], ocr="on")
-    assert isinstance(found, Failure) or [page.markdown for page in found.pages] == [""]
+def test_rendering_a_hostile_page_ends_too(read: Read, name: str) -> None:
+    _, document = read(dict(pdfs.hostile())[name], ocr="on")
+    assert isinstance(document, Failure) or [page.markdown for page in document.pages] == [""]

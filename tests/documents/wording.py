@@ -1,4 +1,4 @@
-"""What a message about a file may say, and what none of them may hold."""
+"""Checks that a message about a file is one sentence and reveals nothing of the file or the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LEAK = re.compile(r"0x[0-9a-f]{4,}|(?:^|\s)[/~]\w|[A-Z]:\\|Traceback|site-packag
 
 
 def check(failure: Failure) -> None:
-    """One sentence of what happened, what to do, and nothing of ours or of the file's."""
+    """One sentence for what happened, one for what to do, no internals and no text of the file."""
     assert re.fullmatch(r"[A-Z][^.!?]*(?:\.\d[^.!?]*)*[.]", failure.message), failure.message
     assert failure.todo
     assert not LEAK.search(str(failure)), str(failure)
