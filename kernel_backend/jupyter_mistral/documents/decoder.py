@@ -94,7 +94,7 @@ class Decoder:
     async def _recognized(
         self, data: bytes, document: Document, scanned: Sequence[int], what: str
     ) -> AsyncGenerator[PageRead | Document, None]:
-        """The document with its scanned pages recognized. Without a recognizer they stay as they are, unless all pages are scanned."""
+        """The document with its scanned pages recognized. Raises `Failure` without a recognizer if all pages are scanned."""
         done, total = len(document.pages) - len(scanned), len(document.pages)
         try:
             async with contextlib.aclosing(self._document(data, [(n, n) for n in scanned], True, what)) as steps:
@@ -146,14 +146,7 @@ class Decoder:
             try:
                 async with contextlib.aclosing(_frames(process, order, data, limits.silence_s)) as frames:
                     async for header, blob in frames:
-                        if header["type"] == "refused":
-                            reason, n = header.get("reason"), header.get("n")
-                            known = isinstance(reason, str) and reason in REFUSALS
-                            raise failure(what, reason if known else when_dead, n if isinstance(n, int) else 0)  # type: ignore[arg-type]  # `known` says that it is a str
-                        if header["type"] == "failed":
-                            log.warning(
-                                "mistral: decoding failed: %s", re.sub(r"\W", "", str(header.get("error")))[:40]
-                            )
+                        _check_outcome(header, what, when_dead)
                         yield header, blob
             except (asyncio.TimeoutError, OSError, ValueError, KeyError, TypeError):
                 raise failure(what, when_dead) from None
@@ -179,6 +172,15 @@ class Decoder:
             task = asyncio.create_task(_ended(spare))
             self._ends.add(task)
             task.add_done_callback(self._ends.discard)
+
+
+def _check_outcome(header: Mapping[str, Any], what: str, when_dead: str) -> None:
+    """Raise the child's refusal as a `Failure`; log an error of the child."""
+    if header["type"] == "refused":
+        reason, n = str(header.get("reason")), header.get("n")
+        raise failure(what, reason if reason in REFUSALS else when_dead, n if isinstance(n, int) else 0)
+    if header["type"] == "failed":
+        log.warning("mistral: decoding failed: %s", re.sub(r"\W", "", str(header.get("error")))[:40])
 
 
 def _how(header: Mapping[str, Any]) -> str:

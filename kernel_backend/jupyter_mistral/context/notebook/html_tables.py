@@ -42,7 +42,7 @@ class _Rows(HTMLParser):
 
 
 def of_html(html: str) -> str:
-    """The tables as lines of cells, then the text around them, such as a shape or a caption.
+    """The tables of an HTML text as lines of cells, then the text around them, such as a shape or a caption.
 
     Cells are separated by bars if spaces would be ambiguous.
     """

@@ -87,7 +87,7 @@ class PromptInputs:
         return sum(self.count(texts)) + sum(map(self.image_tokens, message.images))
 
     def tokens_left(self, turns: Sequence[Message]) -> int:
-        """The budget less what is always sent: template, system text, question. Raises `context_too_long` if that exceeds it."""
+        """The budget less template, system text and question. Raises `context_too_long` if these exceed it."""
         sent = [*([Message("system", (self.system,))] if self.system else []), *turns]
         titles = [QUESTION_TITLE, *([CONTINUED] if len(turns) > 1 else [])]
         title_tokens = sum(self.count(titles)) + 2 if self.has_context else 0
