@@ -225,7 +225,7 @@ def serve(control: socket.socket) -> None:
 
 def _import_engine() -> None:
     """Import everything that a worker of a plain model imports before its first token."""
-    from jupyter_mistral.engine.load import uncompiled  # noqa: F401, I001  # before everything that imports bitsandbytes
+    from jupyter_mistral.engine.load import import_bitsandbytes  # noqa: F401, I001  # before everything that imports bitsandbytes
     from jupyter_mistral.engine import __main__  # noqa: F401
     from jupyter_mistral.engine.load import loader  # noqa: F401
     from jupyter_mistral.engine.worker import jobs  # noqa: F401

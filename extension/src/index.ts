@@ -22,7 +22,7 @@ import { Context } from './context/context';
 import { Model } from './model/model';
 import { watchKernels } from './notebook/kernel';
 import { outputAt } from './notebook/notebook';
-import { addOutputButtons, plotButton } from './notebook/outputs';
+import { addOutputButtons, plotButton } from './notebook/output_buttons';
 import { Instructions } from './panel/instructions';
 import { MistralPanel } from './panel/panel';
 import { watchPlots } from './notebook/plot_buttons';

@@ -14,9 +14,9 @@ import short_gguf
 import tiny_mistral3
 import tiny_talker
 from engine_host import Host
-from jupyter_mistral.engine.decode import wide
+from jupyter_mistral.engine.decode import float32_linear
 
-wide.install()  # so that tests compute the same products as the engine
+float32_linear.install()  # so that tests compute the same products as the engine
 
 
 @pytest.fixture(scope="session")

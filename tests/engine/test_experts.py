@@ -13,7 +13,7 @@ import tiny_mixtral
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from engine_host import Host
-from jupyter_mistral.engine.decode import wide
+from jupyter_mistral.engine.decode import float32_linear
 from jupyter_mistral.engine.load.engine import Engine
 from jupyter_mistral.engine.load.experts import FILE, Experts
 from jupyter_mistral.engine.load.loader import load
@@ -66,9 +66,9 @@ def test_experts_answer_like_transformers_experts_with_the_same_weights(
 ) -> None:
     config, kind = copy.deepcopy(engine.decoder._model.config), torch.bfloat16
     config._experts_implementation = "eager"
-    if wide.is_faster():  # theirs multiply in 32 bit too, then
-        monkeypatch.setattr(wide, "functional", SimpleNamespace(pad=functional.pad, linear=functional.linear))
-        monkeypatch.setattr(functional, "linear", wide.linear)
+    if float32_linear.is_faster():  # theirs multiply in 32 bit too, then
+        monkeypatch.setattr(float32_linear, "functional", SimpleNamespace(pad=functional.pad, linear=functional.linear))
+        monkeypatch.setattr(functional, "linear", float32_linear.linear)
         kind = torch.float32
     for ours in _modules(engine):
         theirs = MixtralExperts(config).to(kind)

@@ -9,7 +9,7 @@ import tiny_llama
 import torch
 from engine_host import Host
 from jupyter_mistral.engine.decode.decoder import Decoder
-from jupyter_mistral.engine.load.placement import Placement
+from jupyter_mistral.engine.load.park import Placement
 from jupyter_mistral.protocol.failures import Failure
 from row_driver import answer
 

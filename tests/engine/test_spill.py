@@ -16,7 +16,7 @@ from jupyter_mistral.engine.decode.decoder import Decoder
 from jupyter_mistral.engine.device import memory
 from jupyter_mistral.engine.kv import attention
 from jupyter_mistral.engine.load.loader import load
-from jupyter_mistral.engine.load.placement import Placement
+from jupyter_mistral.engine.load.park import Placement
 from jupyter_mistral.engine.load.spill import CONTEXT, Plan, Spill, layer_sizes, plan_spill
 from jupyter_mistral.protocol.failures import Failure
 from row_driver import answer

@@ -10,8 +10,8 @@ import kernel_peer
 import nbformat
 import pytest
 from jupyter_mistral.cli import main
-from jupyter_mistral.kernel.alt.notebook import Notebook
-from jupyter_mistral.kernel.alt.writing import first_sentence
+from jupyter_mistral.kernel.alt_text.notebook import Notebook
+from jupyter_mistral.kernel.alt_text.writing import first_sentence
 from jupyter_mistral.kernel.errors import MistralError
 from jupyter_mistral.protocol.failures import Failure
 from kernel_peer import Peer

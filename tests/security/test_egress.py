@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from jupyter_mistral.egress import report
-from jupyter_mistral.egress.room import name_in
+from jupyter_mistral.egress.isolated_network import name_in
 from jupyter_mistral.egress.trace import Tracer, is_here
 from jupyter_mistral.protocol.failures import Failure
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.images import Image
-from jupyter_mistral.server.chats.database import MIGRATIONS
+from jupyter_mistral.server.chats.schema import MIGRATIONS
 from jupyter_mistral.server.chats.store import History, default_path
 
 PICTURE = Image("image/png", b"\x89PNG\x00\xff")

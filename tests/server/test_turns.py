@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.server.inference.read_write_lock import ReadWriteLock
-from jupyter_mistral.server.inference.turns import TurnQueue
+from jupyter_mistral.server.inference.turn_queue import TurnQueue
 
 
 async def test_turns_run_in_the_order_they_came() -> None:

@@ -2,7 +2,7 @@
 import { ISignal, Signal } from '@lumino/signaling';
 import { Chat } from './chat';
 import { CHATS } from './chat_api';
-import { LatestReply } from '../api/latest';
+import { LatestReply } from '../api/latest_reply';
 import { asList, asNumber, asRecord, asText, Failure } from '../api/protocol';
 import { IServer, toFailure } from '../api/request';
 

@@ -12,7 +12,7 @@ import {
   IStatus,
   statusOf
 } from '../api/protocol';
-import { LatestReply } from '../api/latest';
+import { LatestReply } from '../api/latest_reply';
 import { IServer, isAbort, toFailure } from '../api/request';
 
 /** A row of the catalogue, as `jupyter mistral models --json` prints it. */

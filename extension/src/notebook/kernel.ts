@@ -1,4 +1,4 @@
-/** Reads variables and the data of plots in the notebook's kernel, with the functions of `kernel/panel.py`. */
+/** Reads variables and the data of plots in the notebook's kernel, with the functions of `kernel/panel_calls.py`. */
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { Kernel, KernelMessage } from '@jupyterlab/services';
 import { asList, asRecord, asText, asTexts, IVariable } from '../api/protocol';
@@ -8,10 +8,10 @@ const PATIENCE_MS = 1500;
 /** An idle kernel answers in milliseconds, but its first imports can take seconds on a slow machine. */
 const READING_MS = 20_000;
 
-/** Calls a function of `kernel/panel.py`; an expression, so that no name is left in the user's namespace. */
+/** Calls a function of `kernel/panel_calls.py`; an expression, so that no name is left in the user's namespace. */
 function call(name: string, ...args: string[]): string {
   const module =
-    '__import__("jupyter_mistral.kernel.panel", fromlist=["panel"])';
+    '__import__("jupyter_mistral.kernel.panel_calls", fromlist=["panel_calls"])';
   return `${module}.${name}(${args.join(', ')})`;
 }
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from ..notebook_runner import JupyterServer, Kernel, serving
 from ..protocol.failures import Failure
 from . import page
-from .room import NameServer, enter
+from .isolated_network import NameServer, enter
 from .trace import Tracer, Watched
 
 Kind = Literal["ours", "control"]

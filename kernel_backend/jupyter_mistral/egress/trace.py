@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..protocol.failures import Failure
-from .room import name_in
+from .isolated_network import name_in
 
 _CALLS = "connect,sendto,sendmsg,sendmmsg"
 _LINE = re.compile(rf"(\d+)(?:<(.*?)>)?\s+({_CALLS.replace(',', '|')})\((.*)", re.DOTALL)

@@ -13,7 +13,7 @@ from traitlets.config.loader import Config, ConfigFileNotFound, JSONFileConfigLo
 from ..protocol.status import KV
 from .external.config import ExternalConfig, config_of
 from .inference.base import Options
-from .inference.turns import MAX_QUEUE
+from .inference.turn_queue import MAX_QUEUE
 from .observe.audit_log import AuditLog, audit_of
 
 SECTION = "MistralExtension"

@@ -11,7 +11,7 @@ from jupyter_mistral.engine.fast.choose import FastPath
 from jupyter_mistral.engine.fast.ops import Reference
 from jupyter_mistral.engine.fast.step import FastModel
 from jupyter_mistral.engine.load.adapters import Adapters
-from jupyter_mistral.engine.load.placement import Placement
+from jupyter_mistral.engine.load.park import Placement
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from jupyter_mistral.engine.fast import small
+from jupyter_mistral.engine.fast import step_ops
 from jupyter_mistral.engine.fast.slots import Slots
 from jupyter_mistral.engine.kv.attention import packed_attention
 from jupyter_mistral.engine.kv.packed import new_sequence
@@ -89,8 +89,8 @@ def step(slots: Slots, pack: Pack, qkv: torch.Tensor) -> torch.Tensor:
     cos, sin = angles(slots.positions)
     answers = []
     for layer in range(LAYERS):
-        query = small.rotate_and_append(padded[layer], cos, sin, slots, layer)
-        answers.append(small.attend(query, slots, layer, SIZE**-0.5)[: qkv.shape[1]])
+        query = step_ops.rotate_and_append(padded[layer], cos, sin, slots, layer)
+        answers.append(step_ops.attend(query, slots, layer, SIZE**-0.5)[: qkv.shape[1]])
     slots.advance()
     return torch.stack(answers)
 

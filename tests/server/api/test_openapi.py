@@ -15,8 +15,7 @@ import pytest
 from effort import examples
 from hypothesis import HealthCheck, Phase, given, settings
 from jsonschema import Draft202012Validator
-from jupyter_mistral.protocol import HOME_ENV, bodies
-from jupyter_mistral.protocol import openapi as openapi_file
+from jupyter_mistral.protocol import HOME_ENV, bodies, openapi
 from jupyter_mistral.protocol.conversation import MAX_MESSAGES, MAX_TOOLS
 from jupyter_mistral.protocol.failures import FAILURES, Failure
 from jupyter_mistral.protocol.parsing import parse_chat, parse_completion, parse_embedding, parse_fim
@@ -149,7 +148,7 @@ def test_every_standard_route_is_in_the_openapi_file() -> None:
 
 
 def test_the_openapi_file_matches_the_declarations() -> None:
-    assert openapi_file.written() == TEXT, "run `python -m jupyter_mistral.protocol.openapi`"
+    assert openapi.written() == TEXT, "run `python -m jupyter_mistral.protocol.openapi`"
 
 
 @pytest.mark.parametrize("name", ["ChatBody", "CompletionBody", "FimBody"])

@@ -10,7 +10,7 @@ import pytest
 from broken_engine import CHAT, BrokenEngine
 from external_engine import ASK, KEY, Make, collect, words
 from jupyter_mistral.protocol.events import End, Loading
-from jupyter_mistral.server.external.token_counts import estimate
+from jupyter_mistral.server.external.engine_token_counts import estimate
 
 
 async def test_an_answer_carries_the_engines_own_counts(broken_engine: BrokenEngine, make: Make) -> None:

@@ -14,9 +14,9 @@ from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.images import Image
 from jupyter_mistral.protocol.requests import CompletionRequest, Form
 from jupyter_mistral.server.external.engine import ExternalEngine
+from jupyter_mistral.server.external.engine_token_counts import ExternalCounts, estimate
 from jupyter_mistral.server.external.http import Address, Key, Upstream
 from jupyter_mistral.server.external.probes import IMAGE
-from jupyter_mistral.server.external.token_counts import ExternalCounts, estimate
 
 
 async def test_a_schema_that_the_engine_ignores_is_refused(broken_engine: BrokenEngine, make: Make) -> None:

@@ -12,7 +12,7 @@ import broken_engine as broken
 import pytest
 from broken_engine import BrokenEngine
 from jupyter_mistral.server.external.config import ExternalConfig
-from jupyter_mistral.server.external.token_counts import estimate
+from jupyter_mistral.server.external.engine_token_counts import estimate
 from jupyter_mistral.server.inference.base import Options
 
 OURS = "/mistral/v1/chat/completions"

@@ -16,7 +16,7 @@ from ..kv.attention import NAME
 from ..kv.packed import new_sequence
 from ..kv.prefix import PrefixMemory, common_length
 from ..prompt import Units
-from . import wide
+from . import float32_linear
 from .row import Need, Row
 
 _DRAFT = 16  # longest draft on the CPU, in tokens
@@ -53,7 +53,7 @@ class Decoder:
         shared_chunk: int = 0,
         fast: FastSteps | None = None,
     ) -> None:
-        wide.install()
+        float32_linear.install()
         self.fast = fast
         self._model, self._chunk, self._shared_chunk, self.memory = model, chunk, shared_chunk or chunk, memory
         self.device: torch.device = model.device

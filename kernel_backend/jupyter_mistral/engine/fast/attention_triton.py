@@ -20,7 +20,7 @@ import triton.language as tl
 from ...models.memory import KEY_GROUP, KV_KINDS, VALUE_GROUP
 from ..kv.sequence import BLOCK
 from .slots import FIELDS, Slots
-from .small_triton import INTERPRETED, address, pointer, rounded
+from .step_ops_triton import INTERPRETED, address, pointer, rounded
 
 _PROGRAMS = 256  # for one long sequence: about two per multiprocessor of a large GPU
 _LEAST_ROWS = 16  # of a matrix product on tensor cores

@@ -24,7 +24,7 @@ from triton.runtime.errors import OutOfResources
 
 from .nf4 import GROUP, NESTED, TABLE, Nested, Nf4
 from .nf4_plan import ARRIVALS, HALF, Plan, candidates, keep, plan
-from .small_triton import INTERPRETED, rounded
+from .step_ops_triton import INTERPRETED, rounded
 
 MOST = 16  # tokens of a call
 # The table times this factor is rounded to bfloat16; the sums are divided by it. It is the factor with the least error: 0.08 %

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from . import nf4, small
+from . import nf4, step_ops
 from .nf4 import Nf4
 from .slots import Slots
-from .small import Norms
+from .step_ops import Norms
 from .tuning import Tune
 
 
@@ -52,32 +52,32 @@ class Reference:
     linear = staticmethod(nf4.linear)
     int8 = staticmethod(lambda x, weight, scales: ((x.float() @ weight.float().T) * scales.float()).to(x.dtype))
     dense = staticmethod(functional.linear)
-    rms_norm = staticmethod(small.rms_norm)
-    add_rms_norm = staticmethod(small.add_rms_norm)
-    rotate_and_append = staticmethod(small.rotate_and_append)
-    attend = staticmethod(small.attend)
-    silu_mul = staticmethod(small.silu_mul)
+    rms_norm = staticmethod(step_ops.rms_norm)
+    add_rms_norm = staticmethod(step_ops.add_rms_norm)
+    rotate_and_append = staticmethod(step_ops.rotate_and_append)
+    attend = staticmethod(step_ops.attend)
+    silu_mul = staticmethod(step_ops.silu_mul)
 
 
 def triton() -> Ops:
     """Triton's kernels. Raises ImportError without Triton."""
-    from . import attention_triton, nf4_triton, small_triton
+    from . import attention_triton, nf4_triton, step_ops_triton
 
     class Triton:
         linear = staticmethod(nf4_triton.linear)
         int8 = staticmethod(nf4_triton.int8_head)
         dense = staticmethod(functional.linear)
-        rms_norm = staticmethod(small_triton.rms_norm)
-        add_rms_norm = staticmethod(small_triton.add_rms_norm)
-        rotate_and_append = staticmethod(small_triton.rotate_and_append)
+        rms_norm = staticmethod(step_ops_triton.rms_norm)
+        add_rms_norm = staticmethod(step_ops_triton.add_rms_norm)
+        rotate_and_append = staticmethod(step_ops_triton.rotate_and_append)
         attend = staticmethod(attention_triton.attend)
-        silu_mul = staticmethod(small_triton.silu_mul)
+        silu_mul = staticmethod(step_ops_triton.silu_mul)
 
     return Triton()
 
 
 def tuner(device: torch.device) -> Tune | None:
     """Tunes Triton's kernels; None where timings mean nothing: on the CPU and under Triton's interpreter."""
-    from . import nf4_triton, small_triton
+    from . import nf4_triton, step_ops_triton
 
-    return nf4_triton.tune if device.type == "cuda" and not small_triton.INTERPRETED else None
+    return nf4_triton.tune if device.type == "cuda" and not step_ops_triton.INTERPRETED else None

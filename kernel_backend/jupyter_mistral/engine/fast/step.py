@@ -19,7 +19,7 @@ from . import nf4
 from .nf4 import Nf4, Unfit
 from .ops import Ops
 from .slots import Slots
-from .small import Norms
+from .step_ops import Norms
 
 MODELS = {"llama", "mistral", "ministral3", "qwen2", "qwen3", "smollm3"}
 _SLICE = 8192  # rows of a head that are quantized at a time

@@ -13,7 +13,7 @@ import triton.language as tl
 
 from ..kv.sequence import BLOCK
 from .slots import FIELDS, Slots
-from .small import Norms
+from .step_ops import Norms
 
 # Triton's interpreter stores bfloat16 as integers: it cannot compute with them, and truncates where a GPU rounds
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"

@@ -28,7 +28,7 @@ from ..text.vocabulary import Vocabulary
 from ..vision import ImagePreparer
 from .adapters import Adapters
 from .folder import Report
-from .placement import Placement
+from .park import Placement
 from .spill import Spill
 
 PREFIX_DISK = "JUPYTER_MISTRAL_PREFIX_DISK_MB"

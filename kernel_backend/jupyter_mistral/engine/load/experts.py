@@ -20,7 +20,7 @@ from bitsandbytes.nn.modules import Params4bit
 from safetensors import safe_open
 from torch.nn import functional
 
-from ..decode import wide
+from ..decode import float32_linear
 from .folder import Report, ShardWriter
 
 FILE = "experts.safetensors"
@@ -62,7 +62,7 @@ class Experts(torch.nn.Module):
 
 
 def _linear(states: torch.Tensor, packed: Any) -> torch.Tensor:
-    if states.device.type == "cpu" and not wide.install():
+    if states.device.type == "cpu" and not float32_linear.install():
         # unpacked, so that the bits do not depend on the number of tokens
         return functional.linear(states, dequantize_4bit(packed, packed.quant_state).to(states.dtype))
     output: torch.Tensor = matmul_4bit(states, packed.t(), quant_state=packed.quant_state)

@@ -13,7 +13,7 @@ from ...models import store
 from ...models.memory import KV_KINDS, VALUE_GROUP
 from ...protocol.failures import Failure
 from ...tokenizer.text_tokenizer import TEXT_TOKENIZER
-from ..decode import wide
+from ..decode import float32_linear
 from ..decode.head import narrow
 from ..device import memory
 from ..device.gpu import current
@@ -22,7 +22,7 @@ from ..text.vocabulary import write_text_tokenizer
 from . import experts
 from .engine import Engine, Loaded, build
 from .folder import Report, check_folder
-from .placement import move
+from .park import move
 from .progress import report_progress
 from .quantize import model_class, quantize
 from .spill import Plan, Spill, plan_spill
@@ -177,7 +177,7 @@ def _model(folder: Path, config: Any, device: str, plan: Plan | None) -> tuple[A
         text._attn_implementation = attention.NAME
     narrow(model)
     if device == "cpu":
-        wide.widen(model)
+        float32_linear.widen(model)
     return model, spill
 
 

@@ -144,7 +144,7 @@ class Worker:
 
     def _load(self, order: dict[str, Any]) -> None:
         try:
-            from ..load import uncompiled  # noqa: F401  # before everything that imports bitsandbytes
+            from ..load import import_bitsandbytes  # noqa: F401  # before everything that imports bitsandbytes
             from ..load.loader import load
         except ImportError as error:
             raise Failure(
@@ -261,6 +261,6 @@ class Worker:
 def _preload() -> None:
     """Import what loading needs before it is asked for. `_load` reports a missing library."""
     with contextlib.suppress(ImportError):
-        from ..load import uncompiled  # noqa: F401, I001  # before everything that imports bitsandbytes
+        from ..load import import_bitsandbytes  # noqa: F401, I001  # before everything that imports bitsandbytes
         from ..load import loader  # noqa: F401
         from . import jobs  # noqa: F401

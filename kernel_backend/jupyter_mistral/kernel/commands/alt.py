@@ -5,7 +5,7 @@ from __future__ import annotations
 from IPython.core.error import UsageError
 from IPython.display import display
 
-from ..alt.magic import AltMagic, make_button, to_html
+from ..alt_text.magic import AltMagic, make_button, to_html
 from ..line.subcommands import Command
 from ..session import Session
 from ..show.style import frame

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 
 from ..._version import __version__
-from ..alt.magic import AltMagic
+from ..alt_text.magic import AltMagic
 from ..ask.ask import Asker
 from ..line.manual import MANUAL
 from ..line.subcommands import Command
 from ..session import Session
-from . import alt, chats, documents, errors, models
+from . import alt, chats, documents, fix_explain, models
 from .output import show_markdown
 
 
@@ -34,8 +34,8 @@ class Commands:
             "chat": partial(chats.show_chat, session),
             "read": partial(documents.read, session),
             "alt": partial(alt.write_alt_text, session, AltMagic(session.shell)),
-            "fix": partial(errors.fix, asker),
-            "explain": partial(errors.explain, asker),
+            "fix": partial(fix_explain.fix, asker),
+            "explain": partial(fix_explain.explain, asker),
         }
 
     def run(self, command: Command) -> None:

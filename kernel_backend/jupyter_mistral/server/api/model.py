@@ -16,7 +16,7 @@ from ..chats.service import to_engine
 from ..http.handler import Route, Table
 from ..inference.base import Engine
 from ..prompts.builder import PromptBuilder
-from ..prompts.token_counts import is_exact
+from ..prompts.token_counters import is_exact
 from . import openai
 from .openai import EngineRoute
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from . import sqlite
-from .database import make_private, transaction
+from . import queries
+from .schema import make_private, transaction
 
 
 class Owner:
@@ -61,6 +61,6 @@ def interrupt_orphans(db: sqlite3.Connection, owner: Owner) -> int:
             for (message,) in db.execute(
                 "SELECT id FROM messages WHERE state = 'streaming' AND owner IS ?", (name,)
             ).fetchall():
-                sqlite.finish(db, message, "interrupted", None, None)
+                queries.finish(db, message, "interrupted", None, None)
                 orphans += 1
     return orphans

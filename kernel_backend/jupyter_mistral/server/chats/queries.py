@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from ...protocol.failures import Failure
 from ...protocol.images import Image
-from .database import transaction
+from .schema import transaction
 
 LIST_LIMIT = 1000
 _CHAT = "SELECT id, title, notebook, updated, (SELECT count(*) FROM messages m WHERE m.chat = c.id) FROM chats c"

@@ -13,8 +13,8 @@ from ...protocol.failures import Failure
 from ...protocol.images import MAX_IMAGES, Image
 from ...protocol.requests import Ask, ChatRequest
 from ..inference.base import Engine
+from .queries import Content, new_id
 from .running_answer import GRACE_S, RunningAnswer
-from .sqlite import Content, new_id
 from .store import History
 
 MAX_TITLE = 200

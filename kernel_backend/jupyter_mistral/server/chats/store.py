@@ -23,9 +23,9 @@ from jupyter_core.paths import jupyter_data_dir
 
 from ...protocol import HOME_ENV
 from ...protocol.failures import Failure
-from . import database, sqlite
+from . import queries, schema
 from .owner import Owner, interrupt_orphans
-from .sqlite import Content, new_id
+from .queries import Content, new_id
 
 log = logging.getLogger(__name__)
 RETRY_S = 2.0
@@ -47,7 +47,7 @@ class History:
     def __init__(self, path: Path | None = None, retry_s: float = RETRY_S, busy_s: float = BUSY_S) -> None:
         self._path, self._retry_s, self._busy_s = path or default_path(), retry_s, busy_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mistral-history")
-        self._memory = database.open_memory()
+        self._memory = schema.open_memory()
         self._is_open = self._is_closed = False
         self._disk: sqlite3.Connection | None = None
         self._me = new_id()
@@ -83,14 +83,14 @@ class History:
 
     async def create(self, title: str = "", notebook: str | None = None) -> str:
         chat, now = new_id(), time.time()
-        await self._write(chat, lambda db: sqlite.add_chat(db, chat, title, notebook, now))
+        await self._write(chat, lambda db: queries.add_chat(db, chat, title, notebook, now))
         return chat
 
     async def rename(self, chat: str, title: str) -> bool:
-        return await self._write(chat, lambda db: sqlite.rename_chat(db, chat, title))
+        return await self._write(chat, lambda db: queries.rename_chat(db, chat, title))
 
     async def delete(self, chat: str) -> bool:
-        return await self._write(chat, lambda db: sqlite.drop_chat(db, chat))
+        return await self._write(chat, lambda db: queries.drop_chat(db, chat))
 
     async def add_turn(
         self,
@@ -104,10 +104,10 @@ class History:
         """Store a question and its empty answer. Raises `busy` while the chat has an unfinished answer."""
         await self._do(self._interrupt_orphans)
         me = self._me
-        return await self._write(chat, lambda db: sqlite.add_turn(db, chat, user, assistant, replaces, title, me, now))
+        return await self._write(chat, lambda db: queries.add_turn(db, chat, user, assistant, replaces, title, me, now))
 
     async def append(self, chat: str, message: str, place: int, text: str) -> bool:
-        return await self._write(chat, lambda db: sqlite.append_text(db, message, place, text))
+        return await self._write(chat, lambda db: queries.append_text(db, message, place, text))
 
     async def finish(
         self,
@@ -119,11 +119,11 @@ class History:
     ) -> bool:
         """state: done, interrupted or failed."""
         texts = [json.dumps(value) if value else None for value in (usage, failure)]
-        return await self._write(chat, lambda db: sqlite.finish(db, message, state, *texts))
+        return await self._write(chat, lambda db: queries.finish(db, message, state, *texts))
 
     async def drop_messages(self, chat: str, first: str) -> bool:
         """Remove message `first` and all later ones."""
-        return await self._write(chat, lambda db: sqlite.drop_messages(db, chat, first))
+        return await self._write(chat, lambda db: queries.drop_messages(db, chat, first))
 
     def is_saved(self, chat: str) -> bool:
         return chat not in self._unsaved
@@ -161,12 +161,12 @@ class History:
     def _open_disk(self) -> bool:
         try:
             try:
-                self._disk = database.open_file(self._path, self._busy_s)
+                self._disk = schema.open_file(self._path, self._busy_s)
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
                 self._move_aside(error)
-                self._disk = database.open_file(self._path, self._busy_s)
+                self._disk = schema.open_file(self._path, self._busy_s)
             self._owner = self._owner or Owner(self._me, self._path.parent, self._disk)
             interrupt_orphans(self._disk, self._owner)
             self.problem = ""
@@ -196,18 +196,18 @@ class History:
         self._memory.close()
 
     def _list(self, search: str) -> list[dict[str, Any]]:
-        chats = [{**chat, "saved": False} for chat in sqlite.list_chats(self._memory, search)]
+        chats = [{**chat, "saved": False} for chat in queries.list_chats(self._memory, search)]
         if self._disk is not None:
-            with database.snapshot(self._disk):
-                on_disk = sqlite.list_chats(self._disk, search)
+            with schema.snapshot(self._disk):
+                on_disk = queries.list_chats(self._disk, search)
             chats += [{**chat, "saved": True} for chat in on_disk if chat["id"] not in self._unsaved]
         return sorted(chats, key=lambda chat: float(chat["updated"]), reverse=True)
 
     def _read(self, chat: str) -> dict[str, Any]:
         self._interrupt_orphans()
         db = self._db(chat)
-        with database.snapshot(db):
-            return {**sqlite.read_chat(db, chat), "saved": chat not in self._unsaved}
+        with schema.snapshot(db):
+            return {**queries.read_chat(db, chat), "saved": chat not in self._unsaved}
 
     def _db(self, chat: str) -> sqlite3.Connection:
         return self._memory if self._disk is None or chat in self._unsaved else self._disk
@@ -220,7 +220,7 @@ class History:
     def _save(self, chat: str, write: Write) -> bool:
         if not self._pending and self._disk is not None:
             try:
-                with database.transaction(self._disk):
+                with schema.transaction(self._disk):
                     write(self._disk)
                 return True
             except sqlite3.IntegrityError:
@@ -234,9 +234,9 @@ class History:
     def _save_in_memory(self, chat: str, write: Write) -> None:
         try:
             if chat not in self._unsaved and self._disk is not None:
-                sqlite.copy_chat(self._disk, self._memory, chat)
+                queries.copy_chat(self._disk, self._memory, chat)
             self._unsaved.add(chat)
-            with database.transaction(self._memory):
+            with schema.transaction(self._memory):
                 write(self._memory)
         except sqlite3.IntegrityError:
             raise _deleted_elsewhere() from None
@@ -253,17 +253,17 @@ class History:
         if not self._pending:
             return True
         try:
-            with database.transaction(self._disk):
+            with schema.transaction(self._disk):
                 for write in self._pending:
                     # another server may have deleted the chat meanwhile: then there is nothing to save
-                    with contextlib.suppress(sqlite3.IntegrityError, Failure), database.savepoint(self._disk):
+                    with contextlib.suppress(sqlite3.IntegrityError, Failure), schema.savepoint(self._disk):
                         write(self._disk)
         except DISK_ERRORS as error:
             self._disk_failed(error)
             return False
         self._pending.clear()
         self._memory.close()
-        self._memory = database.open_memory()
+        self._memory = schema.open_memory()
         self.problem = ""
         self._unsaved.clear()  # last: another thread that sees everything saved must not see a problem
         return True

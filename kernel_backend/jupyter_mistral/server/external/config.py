@@ -7,7 +7,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..inference.turns import MAX_QUEUE
+from ..inference.turn_queue import MAX_QUEUE
 from .http import KEY_ENV, Key
 
 

@@ -26,10 +26,10 @@ from .capabilities import PROGRAMS, ServedModel
 from .chunks import ChatChunks
 from .config import ExternalConfig
 from .embeddings import embed
+from .engine_token_counts import ExternalCounts
 from .failures import failure_of
 from .http import Address, ErrorReply, Unreachable, Upstream
 from .requests import chat_body, completion
-from .token_counts import ExternalCounts
 
 # a status within this time of the engine's last reply does not ask it again
 FRESH_S = 10.0

@@ -69,7 +69,7 @@ class Reader:
         return len(text).to_bytes(8, "big") + text + images
 
     def _inputs(self, job: Job, tokenizer: str | None) -> PromptInputs:
-        """The job with functions that count as `server/prompts/token_counts.py` does for a model with the same tokenizer."""
+        """The job with functions that count as `server/prompts/token_counters.py` does for a model with the same tokenizer."""
         from ...context.token_counts import TokenCounter, estimated_overhead
 
         if tokenizer is None:

@@ -10,7 +10,7 @@ from ...protocol.conversation import Message
 from ...protocol.events import Embeddings, Event, Loading
 from ...protocol.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from ...protocol.status import ModelCard, Status
-from .turns import MAX_QUEUE
+from .turn_queue import MAX_QUEUE
 
 if TYPE_CHECKING:
     from ...context import Built, Note, Plan

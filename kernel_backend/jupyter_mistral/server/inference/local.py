@@ -22,7 +22,7 @@ from .loading import ModelLoader
 from .prefix_salt import PrefixSalts
 from .read_in_parts import answered
 from .status import StatusReport
-from .turns import TurnQueue
+from .turn_queue import TurnQueue
 from .worker import Worker
 from .worker_process import ENGINE, Launch
 from .worker_slot import WorkerSlot

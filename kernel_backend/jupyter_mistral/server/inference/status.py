@@ -12,7 +12,7 @@ from ...protocol.status import Memory, Seal, Status
 from . import disk_models
 from .base import Options
 from .loading import ModelLoader
-from .turns import TurnQueue
+from .turn_queue import TurnQueue
 from .worker_slot import WorkerSlot
 
 State: TypeAlias = Literal["absent", "unloaded", "loading", "ready", "parked", "failed"]

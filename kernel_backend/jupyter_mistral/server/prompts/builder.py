@@ -20,7 +20,7 @@ from ..inference.base import Messages, Target
 from ..inference.worker_stream import refuse_too_long
 from .pictures import Pictures
 from .recent import Recent
-from .token_counts import TokenCounts, folder_of
+from .token_counters import TokenCounts, folder_of
 
 if TYPE_CHECKING:
     from ...context import Built, Job, Note, Plan, Snapshot

@@ -7,7 +7,7 @@ import torch
 import triton
 import triton.language as tl
 from effort import first
-from jupyter_mistral.engine.fast import attention_triton, small
+from jupyter_mistral.engine.fast import attention_triton, step_ops
 from jupyter_mistral.engine.fast.attention_triton import _unpack_keys, _unpack_values
 from jupyter_mistral.engine.fast.slots import Slots
 from jupyter_mistral.engine.kv.packed import new_sequence
@@ -46,7 +46,7 @@ class Step:
         self.slots.fill(pack)
         torch.manual_seed(99)
         still = torch.ones(most, size).bfloat16(), torch.zeros(most, size).bfloat16()
-        self.query = small.rotate_and_append(random(most, heads * (group + 2) * size), *still, self.slots, LAYER)
+        self.query = step_ops.rotate_and_append(random(most, heads * (group + 2) * size), *still, self.slots, LAYER)
         self.count = sum(count for _, count in pack)
 
     def attend(self, splits: int | None = 4) -> torch.Tensor:
@@ -56,7 +56,7 @@ class Step:
 
     @property
     def torchs(self) -> torch.Tensor:
-        return small.attend(self.query, self.slots, LAYER, self._scale)[: self.count]
+        return step_ops.attend(self.query, self.slots, LAYER, self._scale)[: self.count]
 
     @property
     def exact(self) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from effort import first
-from jupyter_mistral.engine.fast import small, small_triton
+from jupyter_mistral.engine.fast import step_ops, step_ops_triton
 from jupyter_mistral.engine.fast.slots import Slots
 from jupyter_mistral.engine.kv.packed import new_sequence
 from jupyter_mistral.engine.kv.sequence import Sequence
@@ -33,15 +33,15 @@ def differing(found: torch.Tensor, expected: torch.Tensor) -> float:
 def test_norms_equal_the_references(columns: int) -> None:
     x, delta, weight = random(2, columns), random(2, columns), random(columns)
     # the same sum in another order: now and then the last bit
-    assert differing(small_triton.rms_norm(x, weight, 1e-5), small.rms_norm(x, weight, 1e-5)) < 0.01
-    (added, normed), (expected, other) = (of.add_rms_norm(x, delta, weight, 1e-5) for of in (small_triton, small))
+    assert differing(step_ops_triton.rms_norm(x, weight, 1e-5), step_ops.rms_norm(x, weight, 1e-5)) < 0.01
+    (added, normed), (expected, other) = (of.add_rms_norm(x, delta, weight, 1e-5) for of in (step_ops_triton, step_ops))
     assert torch.equal(added, expected) and differing(normed, other) < 0.01
 
 
 @pytest.mark.parametrize("columns", first(1, [1536, 9000]))
 def test_silu_mul_equals_the_reference(columns: int) -> None:
     gate_up = 4 * random(2, 2 * columns)
-    assert differing(small_triton.silu_mul(gate_up), small.silu_mul(gate_up)) < 0.01
+    assert differing(step_ops_triton.silu_mul(gate_up), step_ops.silu_mul(gate_up)) < 0.01
 
 
 def sequences(kind: str, heads: int, size: int, lengths: list[int]) -> list[Sequence]:
@@ -74,7 +74,7 @@ def test_appending_equals_the_reference(kind: str, size: int, is_normed: bool) -
     qkv = random(most, (heads + 2 * kv_heads) * size)
     norms = (random(size), random(size), 0.3) if is_normed else None  # an eps that counts
     found = []
-    for of in (small, small_triton):
+    for of in (step_ops, step_ops_triton):
         torch.manual_seed(1)
         pack = list(zip(sequences(kind, kv_heads, size, [37, 64]), [2, 1], strict=True))
         slots = Slots(2, most, kind, "cpu")

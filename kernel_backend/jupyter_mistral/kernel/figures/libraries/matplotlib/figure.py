@@ -11,8 +11,8 @@ from ...reader import MAX_PANELS, MAX_SERIES, Reading, class_names
 from . import areas, bars, boxes, fields, lines, violins
 from .artists import Artists, get_label
 from .axes import read_axis
+from .axes_3d import read_space
 from .legends import read_legends
-from .space import read_space
 from .texts import read_texts
 
 # parts of every plot, even of an empty one

@@ -11,7 +11,7 @@ from ...measure import columns
 from ...measure.points import measure_points
 from ...measure.summaries import measure_grid, measure_spread
 from ...model import Axis, clean_text
-from . import bars, parts, samples
+from . import bars, binned, without_axes
 from . import columns as column_traces
 from .arrays import read_array, read_table
 from .panel import Spec, Traces, read_colour_scale, read_colours
@@ -95,7 +95,7 @@ _READERS: dict[str, Callable[[Traces, Spec], None]] = {
     **dict.fromkeys(("heatmap", "contour", "surface"), _read_heatmap),
     **dict.fromkeys(("candlestick", "ohlc"), _read_candles),
     **bars.READERS,
-    **samples.READERS,
+    **binned.READERS,
     **column_traces.READERS,
-    **parts.READERS,
+    **without_axes.READERS,
 }

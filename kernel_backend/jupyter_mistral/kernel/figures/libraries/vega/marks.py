@@ -16,7 +16,7 @@ from ...measure.positions import Convert, to_list
 from ...measure.summaries import locate, measure_sample, measure_spread
 from ...model import Axis, Series, clean_text
 from ...reader import MAX_SERIES
-from .raw import is_derived, read_raw
+from .browser_computed import is_derived, read_raw
 from .view import GROUP_CHANNELS, Row, View, aggregate_rows, key, number_key, read_axis, title_of_channel
 
 _DOTS = {"point", "circle", "square", "tick", "text", "image"}

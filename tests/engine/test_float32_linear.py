@@ -11,7 +11,7 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from four_bit import layer
-from jupyter_mistral.engine.decode import wide
+from jupyter_mistral.engine.decode import float32_linear
 
 COUNTS = (1, 2, 3, 4, 5, 7, 9, 16, 17, 31, 63, 64, 65, 129, 256)
 
@@ -35,7 +35,7 @@ def test_a_product_is_the_exact_one_rounded_once(is_nested: bool, is_biased: boo
     weight, given, more = arguments(is_nested, is_biased)
     states = torch.randn(3, 7, 192, generator=torch.manual_seed(1)).bfloat16()
     want = states.double() @ weight.T + (0 if more["bias"] is None else more["bias"].double())
-    found = wide.four_bit(states, *given, **more)
+    found = float32_linear.four_bit(states, *given, **more)
     assert found.dtype == torch.bfloat16
     assert found.shape == (3, 7, 320)
     # bitsandbytes unpacks to bfloat16 where `weight` is from, so a weight's own rounding, 2^-9 of it, is between the two
@@ -47,17 +47,17 @@ def test_a_product_is_the_exact_one_rounded_once(is_nested: bool, is_biased: boo
 def test_the_bits_of_a_row_do_not_depend_on_other_rows(rows: int, columns: int) -> None:
     _, given, more = arguments(True, False, rows, columns)
     states = torch.randn(300, columns, generator=torch.manual_seed(2)).bfloat16()
-    full = wide.four_bit(states, *given, **more)
+    full = float32_linear.four_bit(states, *given, **more)
     for count in COUNTS:
-        assert torch.equal(wide.four_bit(states[:count], *given, **more), full[:count]), count
-    assert wide.four_bit(states[:0], *given, **more).shape == (0, rows)
+        assert torch.equal(float32_linear.four_bit(states[:count], *given, **more), full[:count]), count
+    assert float32_linear.four_bit(states[:0], *given, **more).shape == (0, rows)
 
 
 def test_without_padding_they_would(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the test above would prove nothing; a processor whose sums never differ needs no padding."""
-    if not wide.is_faster():
+    if not float32_linear.is_faster():
         pytest.skip("this processor multiplies bfloat16 by itself, and is not filled up for")
-    monkeypatch.setattr(wide, "ROW_GROUP", 1)
+    monkeypatch.setattr(float32_linear, "ROW_GROUP", 1)
     with pytest.raises(AssertionError):
         for rows, columns in ((4864, 896), (896, 4864)):
             test_the_bits_of_a_row_do_not_depend_on_other_rows(rows, columns)
@@ -69,30 +69,30 @@ def test_bitsandbytes_layers_use_it_where_it_is_faster() -> None:
     _, given, more = arguments(True)
     with torch.inference_mode():
         found = bnb.matmul_4bit(states, made.weight, quant_state=made.weight.quant_state)
-    assert wide.install() == wide.is_faster()
-    if wide.is_faster():
-        assert torch.equal(found, wide.four_bit(states, *given, **more))
+    assert float32_linear.install() == float32_linear.is_faster()
+    if float32_linear.is_faster():
+        assert torch.equal(found, float32_linear.four_bit(states, *given, **more))
 
 
 def test_bitsandbytes_own_kernel_is_kept() -> None:
     code = (
-        "import torch, bitsandbytes; from jupyter_mistral.engine.decode import wide; wide.is_faster = lambda: True;"
-        "torch.library.register_kernel(wide.OP, 'cpu', lambda *a, **k: None); print(wide.install())"
+        "import torch, bitsandbytes; from jupyter_mistral.engine.decode import float32_linear; float32_linear.is_faster = lambda: True;"
+        "torch.library.register_kernel(float32_linear.OP, 'cpu', lambda *a, **k: None); print(float32_linear.install())"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.stdout.strip() == "False", found.stderr
 
 
 def test_only_the_vision_layers_are_widened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wide, "is_faster", lambda: True)
+    monkeypatch.setattr(float32_linear, "is_faster", lambda: True)
     model = torch.nn.ModuleDict(
         {name: torch.nn.Linear(64, 48, dtype=torch.bfloat16) for name in ("vision_tower", "lm_head")}
     )
     states = torch.randn(2, 5, 64, generator=torch.manual_seed(4)).bfloat16()
     eye = model["vision_tower"]
     want = states.double() @ eye.weight.double().T + eye.bias.double()
-    wide.widen(model)
+    float32_linear.widen(model)
     assert type(model["lm_head"]) is torch.nn.Linear
-    assert isinstance(eye, wide.WideLinear)
+    assert isinstance(eye, float32_linear.WideLinear)
     found = eye(states)
     assert torch.equal(found, want.float().to(torch.bfloat16)), "rounded once"
