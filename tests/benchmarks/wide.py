@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 import bitsandbytes as bnb
 import torch
 from four_bit import layer
-from jupyter_mistral.engine.decode import wide
+from jupyter_mistral.engine.decode import float32_linear
 
 SHAPES = ((4864, 896), (896, 4864), (896, 896), (128, 896))  # rows and columns of Qwen2.5-Coder-0.5B
 TOKENS = (1, 4, 16, 64, 256)
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     print(
-        f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads; used here: {wide.is_faster()}"
+        f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads; used here: {float32_linear.is_faster()}"
     )
     print(f"{'rows':>6} {'columns':>8} {'tokens':>7} {'bfloat16 ms':>12} {'32 bit ms':>10} {'ratio':>6}")
     for rows, columns in SHAPES:
@@ -44,7 +44,7 @@ def main() -> None:
                 theirs, ours = best(
                     rounds,
                     lambda x=states, w=made.weight: bnb.matmul_4bit(x, w, quant_state=w.quant_state),
-                    lambda x=states, g=given, m=more: wide.four_bit(x, *g, **m),
+                    lambda x=states, g=given, m=more: float32_linear.four_bit(x, *g, **m),
                 )
             print(f"{rows:6} {columns:8} {tokens:7} {theirs:12.2f} {ours:10.2f} {theirs / ours:6.2f}")
 
