@@ -23,7 +23,7 @@ DELEGATED = {
     "token": ("commands.token", "create, list and revoke tokens for other programs"),
     "context": ("commands.context", "show the part of a notebook that the model would get"),
     "audit": ("commands.audit", "check or print the audit log"),
-    "alt": ("kernel.alt.cli", "write alt text for the figures of a notebook"),
+    "alt": ("kernel.alt_text.cli", "write alt text for the figures of a notebook"),
 }
 
 

@@ -13,12 +13,12 @@ from ...tokenizer.image_tokens import estimate
 from ..notebook import dataflow, pictures, stale
 from ..notebook.cells import Cell
 from ..search import relevance, words
-from .after_notebook import one_line, pieces_after_notebook
 from .assemble import Part, assemble, one_message, spans
 from .inputs import AFTER_NOTEBOOK_SHARE, TURNS_SHARE, Job, Overhead, PromptInputs
 from .ledger import Count, Piece, Segment, piece
 from .render import Renderer, guard
 from .snapshot import Reader, Snapshot
+from .variables_and_figures import one_line, variable_and_figure_pieces
 
 # reserved for the line that lists the omitted cells
 OMITTED_TOKENS = 70
@@ -95,7 +95,7 @@ class _Builder:
         ran = stale.remember(old.ran if old else {}, inputs.cells)
         warnings = stale.notes(inputs.cells, self._graph, ran)
         after_budget = int(budget * AFTER_NOTEBOOK_SHARE) if inputs.cells else budget
-        after, dropped = pieces_after_notebook(inputs, after_budget, warnings)
+        after, dropped = variable_and_figure_pieces(inputs, after_budget, warnings)
         budget -= inputs.count.total(after)
         images = self._images(budget) if inputs.vision else []
         budget -= sum(tokens for _, _, tokens in images)

@@ -13,12 +13,12 @@ from ...protocol.images import Image
 from ..notebook import dataflow, stale
 from ..notebook.cells import Cell
 from ..search import relevance
-from .after_notebook import pieces_after_notebook
 from .assemble import Part, assemble, spans
 from .builder import CLOSING, Built, opening_of
 from .inputs import AFTER_NOTEBOOK_SHARE, TURNS_SHARE, PromptInputs
 from .ledger import Piece, Segment, piece
 from .render import LEVELS, Level, Renderer, guard
+from .variables_and_figures import variable_and_figure_pieces
 
 MAX_PARTS = 64
 # tokens reserved for question, task and system text, so that the parts are the same for most questions
@@ -173,7 +173,7 @@ def _rest(inputs: PromptInputs, opening: Piece) -> _Rest:
     left = inputs.tokens_left(inputs.turns) - inputs.count.total([opening, CLOSING])
     graph = dataflow.graph(inputs.cells, inputs.language)
     warnings = stale.notes(inputs.cells, graph, stale.remember({}, inputs.cells))
-    after, dropped = pieces_after_notebook(inputs, int(left * AFTER_NOTEBOOK_SHARE), warnings)
+    after, dropped = variable_and_figure_pieces(inputs, int(left * AFTER_NOTEBOOK_SHARE), warnings)
     left -= inputs.count.total(after)
     turns, dropped_turns = inputs.fitting_turns(int(left * TURNS_SHARE))
     left -= sum(inputs.message_tokens(m) for m in turns[:-1])

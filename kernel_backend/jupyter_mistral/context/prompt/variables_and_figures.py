@@ -15,7 +15,7 @@ from .render import guard
 MAX_WARNINGS = 8
 
 
-def pieces_after_notebook(
+def variable_and_figure_pieces(
     inputs: PromptInputs, budget: int, warnings: list[tuple[int, str]]
 ) -> tuple[list[Piece], list[str]]:
     """The pieces that fit, and the names of those that do not. warnings: (cell index, sentence) each."""
