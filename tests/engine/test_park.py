@@ -24,7 +24,7 @@ def test_a_parked_worker_answers_the_next_request_as_before(tiny: Path, tmp_path
         freed = host.next("memory")["kv"]
         assert host.next("moved", "error")["is_parked"]
         assert 0 < freed < held, "the blocks of the prefix memory stay, in host memory; the live sequence goes"
-    ghost = host.finish(host.send("complete", prompt="word", gives_way=True, sampling={"max_tokens": 4}))
+    ghost = host.finish(host.send("complete", prompt="word", is_background=True, sampling={"max_tokens": 4}))
     assert ghost["failure"]["code"] == "busy", "ghost text does not take back what was lent"
     again = host.ask("word " * 500, sampling={"max_tokens": 8})
     assert again["text"] == first["text"]

@@ -186,7 +186,7 @@ class Worker:
         from ..requests.schedule import Request
         from .jobs import job_of
 
-        identity, is_background = order["id"], bool(order.get("gives_way"))
+        identity, is_background = order["id"], bool(order.get("is_background"))
 
         def is_cancelled() -> bool:
             return identity in self._cancelled

@@ -50,7 +50,7 @@ def to_generate(
         "calling": asdict(request.calling),
         "top_logprobs": request.top_logprobs,
         "salt": salt,
-        "gives_way": is_background,
+        "is_background": is_background,
     }
     return header, b"".join(image.data for image in images)
 
@@ -70,7 +70,7 @@ def to_complete(request: CompletionRequest, salt: str = "") -> dict[str, Any]:
         "sampling": asdict(request.sampling),
         "top_logprobs": request.top_logprobs,
         # ghost text is useless once somebody asks a question
-        "gives_way": request.if_busy == "refuse",
+        "is_background": request.if_busy == "refuse",
     }
 
 
