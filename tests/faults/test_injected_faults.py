@@ -144,7 +144,7 @@ def test_one_gate_alone_enables_no_faults(monkeypatch: pytest.MonkeyPatch, tmp_p
     try:
         assert kind({}) is faults.Link
         assert kind({faults.SWITCH: "kill@delta:1"}) is faults.FaultyLink
-        with pytest.raises(ValueError, match="names no fault"):
+        with pytest.raises(ValueError, match="is not a list of faults"):
             kind({faults.SWITCH: "anything"})
         monkeypatch.setattr(faults, "_GATE", tmp_path / "none")
         assert kind({faults.SWITCH: "kill@delta:1"}) is faults.Link

@@ -44,7 +44,7 @@ async def test_spill_is_set_over_http_and_persists(own_host: Any) -> None:
         assert reply.status == 200
         return str([chunk async for chunk in reply.chunks()])
 
-    fits = "every layer has its place on the device"
+    fits = "all layers fit on the device"
     assert fits not in await details()
     assert fits in await details(spill=True)
     assert fits in await details(), "as before"
