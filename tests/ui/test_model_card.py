@@ -11,6 +11,7 @@ from playwright.sync_api import Page, Route, expect
 
 from .labs import start
 from .scripts import Script
+from .tabs import PageErrors
 from .user import ANSWER_MS, Ui
 
 STATUS = "**/mistral/api/status*"
@@ -39,7 +40,7 @@ def change_status(ui: Ui, page: Page) -> Iterator[Callable[[Callable[[Status], S
 
 @pytest.mark.own_page(asks_the_doctor=True)
 def test_without_a_model_each_failed_check_says_what_to_do(
-    page: Page, tmp_path_factory: pytest.TempPathFactory
+    page: Page, page_errors: PageErrors, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     empty = tmp_path_factory.mktemp("empty")
     lab = start("jupyterlab", tmp_path_factory.mktemp("bare"), empty)
@@ -71,8 +72,10 @@ def test_without_a_model_each_failed_check_says_what_to_do(
         note.get_by_role("button", name="Download ").click()
         expect(dialog).to_contain_text("One-time download: ")
         dialog.get_by_role("button", name="Cancel").click()
+        assert page_errors.unexpected() == []
     finally:
         lab.stop()
+        page_errors.are_expected = True  # JupyterLab's own, when its server is gone
 
 
 def test_the_card_shows_the_status(ui: Ui, page: Page) -> None:
