@@ -111,7 +111,7 @@ def test_load_and_unload_from_the_card(ui: Ui, page: Page) -> None:
     ui.show_panel()
     page.locator(".jp-MistralCard-head").click()
     card = page.get_by_role("region", name="Model")
-    expect(card).to_contain_text("Licence" if ui.lab.ask("/mistral/api/status")["model"] else "State")
+    expect(card).to_contain_text("License" if ui.lab.ask("/mistral/api/status")["model"] else "State")
     if card.get_by_role("button", name="Unload").count():
         card.get_by_role("button", name="Unload").click()
     card.get_by_role("button", name="Load", exact=True).click(timeout=ANSWER_MS)

@@ -40,7 +40,7 @@ def seconds(count: float) -> str:
 
 def models_table(rows: Iterable[dict[str, Any]]) -> str:
     """The rows of `models.listing` as a table; sizes in GiB."""
-    head = ["", "name", "parameters", "can", "context", "download", "4k", "32k", "128k", "fits", "state", "licence"]
+    head = ["", "name", "parameters", "can", "context", "download", "4k", "32k", "128k", "fits", "state", "license"]
     cells = [
         [
             "*" if row["default"] else "",

@@ -171,7 +171,7 @@ function Details(): JSX.Element {
           <>
             <dt>{trans.__('Context')}</dt>
             <dd>{trans.__('%1 tokens', count(status.model.context_length))}</dd>
-            <dt>{trans.__('Licence')}</dt>
+            <dt>{trans.__('License')}</dt>
             <dd>{status.model.licence}</dd>
           </>
         )}
