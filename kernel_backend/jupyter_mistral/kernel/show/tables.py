@@ -33,7 +33,7 @@ def _status_rows(status: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _model_rows(card: dict[str, Any]) -> list[tuple[str, str]]:
-    name = f"{card.get('title') or card['name']} ({card['name']}), {card.get('licence') or 'unknown licence'}"
+    name = f"{card.get('title') or card['name']} ({card['name']}), {card.get('licence') or 'unknown license'}"
     weights = [f"{card.get('parameters', 0) / 1e9:.2f} B parameters"]
     weights.append(f"4-bit ({card['quantization']})" if card.get("quantization") else "not quantized")
     weights += [f"KV cache in {card['kv']}"] if card.get("kv") not in (None, "", "bf16") else []
