@@ -10,9 +10,9 @@ from typing import Any
 
 from jupyter_mistral.cli import all_parsers
 from jupyter_mistral.kernel.line.manual import MANUAL
-from jupyter_mistral.kernel.session import MistralSettings as MagicsSettings
+from jupyter_mistral.kernel.session import MistralKernelSettings
 from jupyter_mistral.protocol.openapi import document
-from jupyter_mistral.server.settings import MistralSettings as ServerSettings
+from jupyter_mistral.server.settings import MistralServerSettings
 from traitlets import TraitType
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,9 +79,9 @@ def settings() -> str:
         "",
     ]
     lines[-2] += " folder cannot set them. The host without Jupyter (`jupyter mistral serve`) reads them too."
-    lines += _table(("name", "default", "meaning"), list(_traits(ServerSettings)))
+    lines += _table(("name", "default", "meaning"), list(_traits(MistralServerSettings)))
     lines += ["", "## Magics", "", "In a notebook: `%config MistralMagics.NAME = VALUE`.", ""]
-    lines += _table(("name", "default", "meaning"), list(_traits(MagicsSettings)))
+    lines += _table(("name", "default", "meaning"), list(_traits(MistralKernelSettings)))
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     lines += ["", "## JupyterLab", "", "In the Settings editor, under *Mistral*.", ""]
     rows = [

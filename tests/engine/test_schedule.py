@@ -226,7 +226,9 @@ def test_the_worker_answers_several_at_once_as_it_does_one_by_one(host: Host) ->
 
 
 def test_the_worker_drops_ghost_text_for_a_question(host: Host) -> None:
-    ghost = host.send("complete", prompt="def add(", is_background=True, sampling={"temperature": 1.0, "max_tokens": 2000})
+    ghost = host.send(
+        "complete", prompt="def add(", is_background=True, sampling={"temperature": 1.0, "max_tokens": 2000}
+    )
     next(frame for frame in host.frames() if frame["type"] == "delta")
     question = host.send(
         "generate", messages=[{"role": "user", "content": ["Hi."]}], sampling={"temperature": 0.0, "max_tokens": 4}

@@ -160,7 +160,7 @@ def test_an_alias_after_the_cell_magic_chooses_the_model() -> None:
         ("-m {temperature:1} x", "Write it as -m '{\"temperature\": 0.2}'"),
         ("-m '[1]' x", "-m is not a JSON object"),
         ("""-m '{"temperatur": 1}' x""", "-m: unknown parameter 'temperatur'. Known parameters: temperature, top_p"),
-        ("""-m '{"top_p": "high"}' x""", "top_p is 'high', but must be a number from 0 to 1"),
+        ("""-m '{"top_p": "high"}' x""", 'top_p is "high", but must be a number from 0 to 1'),
         ("--context here x", "--context is 'here', but must be one of none, cell, above, notebook"),
         ("-o class x", "'class' is not a valid variable name"),
         ("-o 1st x", "'1st' is not a valid variable name"),

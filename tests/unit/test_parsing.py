@@ -14,7 +14,7 @@ from jupyter_mistral.protocol.bodies import SAMPLING_BOUNDS
 from jupyter_mistral.protocol.conversation import Message, Tool, ToolCall
 from jupyter_mistral.protocol.failures import Failure
 from jupyter_mistral.protocol.images import Image
-from jupyter_mistral.protocol.parsing import parse_chat, parse_completion, parse_embedding, parse_fim
+from jupyter_mistral.protocol.parsing import parse_ask, parse_chat, parse_completion, parse_embedding, parse_fim
 from jupyter_mistral.protocol.requests import Calling, ChatRequest, Extras, Form, Sampling
 from jupyter_mistral.protocol.wire import read_json
 
@@ -105,6 +105,95 @@ def test_a_wrong_field_is_named(change: dict[str, Any], field: str) -> None:
     assert failure.param == field
     assert failure.status in (400, 413)
     assert failure.todo
+
+
+# what clients of other APIs send: fields without effect, and fields that are accepted with these values alone
+IGNORED = [
+    *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "verbosity"),
+    *("prompt_cache_retention", "reasoning_effort", "web_search_options", "return_token_ids"),
+]
+NEUTRAL: dict[str, list[Any]] = {
+    "best_of": [1, None],
+    "echo": [False, None],
+    "logit_bias": [None, {}],
+    "functions": [None, []],
+    "function_call": [None, "none", "auto"],
+    "modalities": [None, ["text"]],
+    "audio": [None],
+    "prediction": [None, {"type": "content", "content": ""}],
+    "safe_prompt": [False, None],
+    "prompt_mode": [None],
+    "min_tokens": [0, None],
+    "guardrails": [None, []],
+}
+
+
+@pytest.mark.parametrize("name", IGNORED)
+def test_a_field_without_effect_may_hold_anything(name: str) -> None:
+    for value in (None, "x", 1, ["x"], {"x": {}}):
+        assert parse_chat({**ASK, name: value}) == parse_chat(ASK)
+
+
+@pytest.mark.parametrize("name", NEUTRAL)
+def test_a_field_that_would_change_the_answer_is_refused_unless_it_asks_for_nothing(name: str) -> None:
+    for value in NEUTRAL[name]:
+        assert parse_chat({**ASK, name: value}) == parse_chat(ASK)
+        assert parse_completion({"prompt": "a", name: value}) == parse_completion({"prompt": "a"})
+    for value in (2, True, "other", ["audio"], {"1": 1}):
+        failure = _refused({**ASK, name: value})
+        assert (failure.code, failure.param) == ("unsupported", name)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"temperature": 1e19}, "temperature is 1e+19, but must be a number from 0 to 2. Change or leave it out."),
+        (
+            {"max_tokens": 1e19},
+            "max_tokens is 1e+19, but must be a whole number from 1 to 131072. Change or leave it out.",
+        ),
+        ({"model": 3}, "model is 3, but must be a string of up to 300 characters. Change or leave it out."),
+        ({"stream": "yes"}, 'stream is "yes", but must be true or false. Change or leave it out.'),
+        ({"messages": 3}, "messages is 3, but must be a list. Change it."),
+        (
+            {"messages": [{"role": "user", "content": 3}]},
+            "messages[0].content is 3, but must be a string or a list of text and image_url parts. Change it.",
+        ),
+        (
+            {"messages": [{"role": "root"}]},
+            'messages[0].role is "root", but must be one of system, developer, user, assistant, tool. Change it.',
+        ),
+        ({"messages": [{"role": "user"}]}, "messages[0].content is missing. Add it."),
+        (
+            {"messages": [{"role": "user", "content": "x", "foo": 1}]},
+            "messages[0].foo is not supported by this engine. Leave it out.",
+        ),
+        (
+            {"mistral": {"variables": [{"name": "x", "type": 1}]}},
+            "mistral.variables[0] must be an object of strings: name, type, summary. Change it.",
+        ),
+        ({"x - at `$.messages[0]": 1}, "Unknown field 'x - at `$.messages[0]'. Leave it out."),
+        ({"a` - at `$.zzz": 1}, "Unknown field 'a` - at `$.zzz'. Leave it out."),
+        (
+            {"tool_choice": "x - at `$.n"},
+            'tool_choice is "x - at `$.n", but must be none, auto, required or one function. Change or leave it out.',
+        ),
+    ],
+)
+def test_the_sentence_says_what_was_sent_and_what_is_expected(change: dict[str, Any], sentence: str) -> None:
+    assert str(_refused({**ASK, **change})) == sentence
+
+
+def test_a_chat_is_regenerated_without_content() -> None:
+    for body in ({"replaces": "x"}, {"replaces": "x", "content": None}, {"replaces": "x", "content": []}):
+        assert parse_ask(body).content == () and parse_ask(body).replaces == "x"
+    with pytest.raises(Failure, match="The prompt is empty"):
+        parse_ask({"content": None})
+
+
+def test_an_empty_list_of_parts_is_no_text() -> None:
+    messages = [{"role": "system", "content": []}, {"role": "user", "content": "x"}]
+    assert [message.content for message in parse_chat({"messages": messages}).messages] == [(), ("x",)]
 
 
 @pytest.mark.threat("T18")

@@ -20,11 +20,11 @@ from .line.manual import MANUAL
 from .line.question_mark import QuestionMarkTransform
 from .line.subcommands import Command
 from .line.terminal_text import to_plain
-from .session import MistralSettings, Session
+from .session import MistralKernelSettings, Session
 
 
 @magics_class
-class MistralMagics(MistralSettings, Magics):
+class MistralMagics(MistralKernelSettings, Magics):
     """The settings of `%mistral` in this kernel."""
 
     def __init__(self, shell: Any, **settings: Any) -> None:

@@ -14,7 +14,7 @@ from .variables import interpolate
 from .variables.cell_errors import Errors
 
 
-class MistralSettings(Configurable):
+class MistralKernelSettings(Configurable):
     """What `%config MistralMagics` shows and changes."""
 
     model = Unicode("", help="Model to ask. Empty: the default model.").tag(config=True)
@@ -38,7 +38,7 @@ class MistralSettings(Configurable):
 class Session:
     """One shell's variables, inputs, errors, conversation and settings."""
 
-    def __init__(self, shell: Any, settings: MistralSettings) -> None:
+    def __init__(self, shell: Any, settings: MistralKernelSettings) -> None:
         self.shell, self.settings = shell, settings
         self.conversation = Conversation()
         self.errors = Errors()

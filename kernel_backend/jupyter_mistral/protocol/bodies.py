@@ -215,6 +215,9 @@ class NotebookBody(Struct):
     cells: Annotated[list[Any], Meta(extra={MUST_BE: "a list of cells"})]
 
 
+VariableBody: TypeAlias = Annotated[dict[str, str], Meta(extra={MUST_BE: "an object of strings: name, type, summary"})]
+
+
 class ExtrasBody(Struct, forbid_unknown_fields=True):
     """The `mistral` field that this project's own clients add; see `Extras` for what each means."""
 
@@ -222,7 +225,7 @@ class ExtrasBody(Struct, forbid_unknown_fields=True):
     notebook: NotebookBody | None = None
     focus: Annotated[int, Meta(ge=0, le=10**6)] | None = None
     scope: Literal["none", "cell", "above", "notebook"] = "notebook"
-    variables: Annotated[list[dict[str, str]], Meta(max_length=2000)] | None = None
+    variables: Annotated[list[VariableBody], Meta(max_length=2000)] | None = None
     figures: Annotated[list[str], Meta(max_length=100)] | None = None
     budget: Annotated[int, Meta(ge=64, le=10**7)] | None = None
     thorough: bool | None = None
@@ -329,7 +332,7 @@ class FimBody(_AcceptedFields, kw_only=True, forbid_unknown_fields=True):
         Prompt | Annotated[list[Prompt], Meta(min_length=1, max_length=1)],
         Meta(
             description="Not empty, unless there is a suffix.",
-            extra={MUST_BE: f"a string of up to {MAX_PROMPT_CHARS:,} characters"},
+            extra={MUST_BE: f"a string of up to {MAX_PROMPT_CHARS:,} characters, or a list with one"},
         ),
     ] = ""
     suffix: (
@@ -377,7 +380,8 @@ class AskBody(_AcceptedFields, kw_only=True, forbid_unknown_fields=True):
     content: (
         str
         | Annotated[list[str | TextPart | ImagePart], Meta(max_length=MAX_PARTS, extra={MUST_BE: "a list of parts"})]
-    )
+        | None
+    ) = None
     replaces: Annotated[str, Meta(max_length=64)] | None = None
     response_format: ResponseFormat | None = None
     mistral: ExtrasBody | None = None

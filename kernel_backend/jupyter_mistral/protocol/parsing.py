@@ -104,7 +104,7 @@ def parse_ask(data: Any) -> Ask:
     """Content: a string, or a list of strings and images. Raises as `parse_chat` does."""
     body = convert(_with_types(data), AskBody)
     check_neutral(body)
-    parts = [body.content] if isinstance(body.content, str) else body.content
+    parts = [body.content] if isinstance(body.content, str) else body.content or []
     content = tuple(_part(part, f"content[{i}]") for i, part in enumerate(parts))
     is_empty = not any(isinstance(part, Image) or part.strip() for part in content)
     if is_empty and (content or not body.replaces):
@@ -173,8 +173,9 @@ def _message(body: MessageBody, where: str) -> Message:
     calls = body.tool_calls if isinstance(body, AssistantMessage) and body.tool_calls else ()
     tool_calls = tuple(_tool_call(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls))
     if body.content is None and not calls:
-        raise wrong(f"{where}.content", "a string or a list of parts")
-    parts: Sequence[Any] = [body.content or ""] if isinstance(body.content or "", str) else body.content or ()
+        raise wrong(f"{where}.content", "a string or a list of parts, unless there are tool_calls")
+    said = "" if body.content is None else body.content
+    parts: Sequence[str | TextPart | ImagePart] = [said] if isinstance(said, str) else said
     content = tuple(_part(part, f"{where}.content[{i}]") for i, part in enumerate(parts))
     tool_call_id = short_id(body.tool_call_id) if isinstance(body, ToolMessage) else ""
     return Message(_role(body), content, tool_calls, tool_call_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from typing import Any, TypeVar
@@ -14,7 +15,8 @@ from .failures import Failure
 T = TypeVar("T", bound=msgspec.Struct)
 _UNKNOWN_FIELD = "Object contains unknown field `"
 _MISSING_FIELD = "Object missing required field `"
-_STEP = re.compile(r"\[(\d+|\.\.\.)\]|([^.\[\]]+)")
+_AT = " - at `$"
+_STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 MUST_BE = "must_be"  # key of `Meta(extra=…)`: what to say in place of the wording made from the type
 
 
@@ -25,12 +27,10 @@ def convert(value: Any, declaration: type[T]) -> T:
     """
     if not isinstance(value, dict):
         raise Failure("bad_request", "The request body must be a JSON object.", "Change it.")
-    value = _with_integers(value, declaration)
     try:
-        body = msgspec.convert(value, declaration)
+        return msgspec.convert(_with_integers(value, declaration), declaration)
     except msgspec.ValidationError as error:
         raise _failure(str(error), value, declaration) from None
-    return body
 
 
 def wrong(where: str, expected: str) -> Failure:
@@ -71,42 +71,69 @@ def bounds(declaration: type[msgspec.Struct]) -> dict[str, tuple[type, float, fl
 
 
 def _failure(error: str, value: Any, declaration: type[msgspec.Struct]) -> Failure:
-    error, _, path = error.rpartition(" - at `$") if " - at `$" in error else (error, "", "")
-    path = path.removesuffix("`").removeprefix(".")
-    for start in (_UNKNOWN_FIELD, _MISSING_FIELD):
-        if error.startswith(start):
-            name = f"{path}.{error.removeprefix(start).removesuffix('`')[:80]}".lstrip(".")
-            if start == _MISSING_FIELD:
-                return Failure("bad_request", f"{name} is missing.", "Add it.", name)
-            if path.startswith("messages["):
-                return Failure("unsupported", f"{name} is not supported by this engine.", "Leave it out.", name)
-            return Failure("bad_request", f"Unknown field {name!r}.", "Leave it out.", name)
-    declared, at_path = _at(path, value, declaration)
+    """`value`: the body as it was sent."""
+    if error.startswith(_UNKNOWN_FIELD):
+        name, path = _unknown_field(error.removeprefix(_UNKNOWN_FIELD), value)
+        name = f"{path}.{name[:80]}" if path else name[:80]
+        if path.startswith("messages["):
+            return Failure("unsupported", f"{name} is not supported by this engine.", "Leave it out.", name)
+        return Failure("bad_request", f"Unknown field {name!r}.", "Leave it out.", name)
+    # names in paths are declared ones, so the last mark is the path's
+    error, _, path = error.rpartition(_AT) if _AT in error else (error, "", "")
+    path = path.removesuffix("`").removeprefix(".").removesuffix("[...]")
+    if error.startswith(_MISSING_FIELD):
+        name = f"{path}.{error.removeprefix(_MISSING_FIELD).removesuffix('`')}".lstrip(".")
+        return Failure("bad_request", f"{name} is missing.", "Add it.", name)
+    declared, is_required, at_path = _at(path, value, declaration)
     if isinstance(at_path, list) and (longest := _longest_list(declared)) is not None and len(at_path) > longest:
         return Failure("bad_request", f"{path} has {len(at_path)} entries, more than {longest}.", "Send fewer.", path)
-    is_short = at_path is not None and not isinstance(at_path, (dict, list)) and len(repr(at_path)) <= 80
-    but = f"is {at_path!r}, but " if is_short else ""
-    return Failure("bad_request", f"{path} {but}must be {_expectation(declared)}.", "Change or leave it out.", path)
+    text = "" if at_path is None or isinstance(at_path, (dict, list)) else json.dumps(at_path, ensure_ascii=False)
+    actual = f"is {text}, but " if 0 < len(text) <= 80 else ""
+    todo = "Change it." if is_required else "Change or leave it out."
+    return Failure("bad_request", f"{path} {actual}must be {_expectation(declared)}.", todo, path)
 
 
-def _at(path: str, value: Any, declaration: type[msgspec.Struct]) -> tuple[inspect.Type, Any]:
-    """The declared type at a msgspec path such as `messages[0].role`, and what stands there in `value`."""
+def _unknown_field(text: str, value: Any) -> tuple[str, str]:
+    """Name and path in the rest of an error such as "x` - at `$.messages[0]`". The name is a client's and may contain anything, so
+    of all ways to split the text the first is taken that is true of `value`."""
+    candidates = [(text.removesuffix("`"), "")]
+    for mark in re.finditer(re.escape(f"`{_AT}"), text):
+        candidates.append((text[: mark.start()], text[mark.end() :].removesuffix("`").removeprefix(".")))
+    for name, path in candidates:
+        container = _value_at(path, value)
+        if isinstance(container, dict) and name in container:
+            return name, path
+    return candidates[0]
+
+
+def _value_at(path: str, value: Any) -> Any:
+    for index, name in _STEP.findall(path):
+        if index.isdigit() and isinstance(value, list) and int(index) < len(value):
+            value = value[int(index)]
+        elif name and isinstance(value, dict):
+            value = value.get(name)
+        else:
+            return None
+    return value
+
+
+def _at(path: str, value: Any, declaration: type[msgspec.Struct]) -> tuple[inspect.Type, bool, Any]:
+    """The declared type at a msgspec path such as `messages[0].role`, whether it is required, and the value there."""
     declared: inspect.Type = _struct(declaration)
+    is_required = True
     for index, name in _STEP.findall(path):
         if index:
-            if index == "...":  # a value of an object that is declared as a dict; msgspec does not say which
-                return next(k.value_type for k in _alternatives(declared) if isinstance(k, inspect.DictType)), None
             declared = next(k.item_type for k in _alternatives(declared) if isinstance(k, inspect.ListType))
-            value = value[int(index)]
+            is_required, value = True, value[int(index)]
             continue
         structs = [k for k in _alternatives(declared) if isinstance(k, inspect.StructType)]
         if structs[0].tag_field == name:
             tags = [str(struct.tag) for struct in structs]
-            return inspect.LiteralType(tuple(tags)), value.get(name)
+            return inspect.LiteralType(tuple(tags)), True, value.get(name)
         tagged = [s for s in structs if s.tag_field is None or s.tag == value.get(s.tag_field)]
-        declared = next(field.type for field in tagged[0].fields if field.encode_name == name)
-        value = value.get(name)
-    return declared, value
+        field = next(field for field in tagged[0].fields if field.encode_name == name)
+        declared, is_required, value = field.type, field.required, value.get(name)
+    return declared, is_required, value
 
 
 def _alternatives(declared: inspect.Type) -> list[inspect.Type]:
@@ -135,7 +162,7 @@ def _expectation(declared: inspect.Type) -> str:
     if isinstance(declared, inspect.StrType):
         least, most = declared.min_length or 0, declared.max_length
         if most is None:
-            return "a string that is not empty" if least else "a string"
+            return "a non-empty string" if least else "a string"
         return f"a string of {f'{least} to' if least else 'up to'} {most:,} characters"
     if isinstance(declared, inspect.LiteralType):
         names = [str(value) for value in declared.values]

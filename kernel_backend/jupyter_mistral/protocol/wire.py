@@ -37,6 +37,8 @@ def read_json(raw: bytes) -> Any:
     except RecursionError:
         raise _invalid(f"is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:
+        if "integer string conversion" in str(error):  # of thousands of digits
+            raise _invalid("contains an integer beyond 2**53") from None
         raise _invalid(f"is not JSON ({error})") from None
     _check_depth_and_numbers(value)
     is_escaped = b"\\ud" in raw or b"\\uD" in raw  # no other way to write half a surrogate pair in UTF-8

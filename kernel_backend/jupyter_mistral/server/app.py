@@ -14,7 +14,7 @@ from .http import page_policy
 from .http.handler import bind
 from .http.jupyter_auth import JupyterDoor
 from .http.kernel_tokens import KernelTokens
-from .settings import MistralSettings
+from .settings import MistralServerSettings
 
 _PACKAGE = logging.getLogger(__package__.partition(".")[0])
 
@@ -30,7 +30,7 @@ class _ForwardingHandler(logging.Handler):
         self._log.log(record.levelno, "%s", record.getMessage(), exc_info=record.exc_info)
 
 
-class MistralExtension(MistralSettings, ExtensionApp):
+class MistralExtension(MistralServerSettings, ExtensionApp):
     """A local 4-bit model for the notebooks of this server. Set in jupyter_server_config.py as c.MistralExtension.NAME."""
 
     name = "jupyter_mistral"

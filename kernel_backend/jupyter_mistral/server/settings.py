@@ -20,7 +20,7 @@ SECTION = "MistralExtension"
 FILES = ("jupyter_config", "jupyter_server_config", "jupyter_mistral_config")
 
 
-class MistralSettings(Configurable):
+class MistralServerSettings(Configurable):
     """Base of the extension, which Jupyter configures, and read by `read_settings` for the host without Jupyter."""
 
     default_model = Unicode(
@@ -103,10 +103,10 @@ class MistralSettings(Configurable):
         return audit_of(self._values())
 
     def _values(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in MistralSettings.class_trait_names(config=True)}
+        return {name: getattr(self, name) for name in MistralServerSettings.class_trait_names(config=True)}
 
 
-def read_settings(folders: Sequence[str]) -> MistralSettings:
+def read_settings(folders: Sequence[str]) -> MistralServerSettings:
     """What the admin set for the Jupyter extension. Reads Jupyter's config folders, never the working directory.
 
     Raises `traitlets.TraitError` for a value that is not allowed.
@@ -118,5 +118,5 @@ def read_settings(folders: Sequence[str]) -> MistralSettings:
                 suffix = ".json" if loader is JSONFileConfigLoader else ".py"
                 with contextlib.suppress(ConfigFileNotFound):
                     config.merge(loader(name + suffix, path=folder).load_config())
-    names = MistralSettings.class_trait_names(config=True)
-    return MistralSettings(**{name: value for name, value in config.get(SECTION, {}).items() if name in names})
+    names = MistralServerSettings.class_trait_names(config=True)
+    return MistralServerSettings(**{name: value for name, value in config.get(SECTION, {}).items() if name in names})

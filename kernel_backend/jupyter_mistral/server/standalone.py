@@ -18,7 +18,7 @@ from traitlets import TraitError
 from .. import discovery
 from ..protocol.failures import Failure
 from .assemble import Parts, join
-from .settings import MistralSettings, read_settings
+from .settings import MistralServerSettings, read_settings
 
 log = logging.getLogger("jupyter_mistral")
 
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _host(settings: MistralSettings, args: argparse.Namespace) -> None:
+async def _host(settings: MistralServerSettings, args: argparse.Namespace) -> None:
     options = settings.options()
     options = replace(options, default_model=args.model or options.default_model, spill=args.spill or options.spill)
     parts = join(options, log, settings.external_engine(), settings.open_audit_log())
