@@ -1,8 +1,8 @@
-"""The endpoint under load: clients that come together, of which some vanish. `python tests/benchmarks/endpoint.py`
+"""Measures the endpoint under load, with clients of which some disconnect: `python tests/benchmarks/endpoint.py`
 
-A model host with the small model runs in a process of its own and tells, at its end, how late its event loop was and which tasks
-it left behind. The model home is JUPYTER_MISTRAL_TEST_MODELS, else JUPYTER_MISTRAL_HOME. `--engine URL` measures instead what we
-add to an external engine: the same requests to it directly and through us, in turns.
+A model host with the small model runs in its own process and reports, at its end, the lag of its event loop and the tasks it left
+behind. The model home is JUPYTER_MISTRAL_TEST_MODELS or JUPYTER_MISTRAL_HOME. `--engine URL` measures our overhead over an external
+engine instead: the same requests directly and through us, in turns.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ TICK_S = 0.01
 
 @dataclass(frozen=True)
 class Host:
-    """A running host: its address without /v1, the token of its owner, its process."""
+    """A running host: its address without /v1, its owner's token, its process."""
 
     address: str
     token: str
     process: asyncio.subprocess.Process
 
     async def end(self) -> dict[str, Any]:
-        """What it tells of itself once all clients have gone."""
+        """Its own report after all clients are gone."""
         self.process.send_signal(signal.SIGTERM)
         assert self.process.stdout is not None
         told = json.loads(await self.process.stdout.readline())
@@ -73,7 +73,7 @@ async def start(folder: str, engine: str = "") -> Host:
 
 
 async def serve(engine: str) -> None:
-    """The host's own process: serves until SIGTERM, then prints its figures."""
+    """The process of the host: serves until SIGTERM, then prints its figures."""
     log = logging.getLogger("benchmark")
     parts = join(Options(default_model=SMALL, max_queue=200), log, ExternalConfig(engine) if engine else None)
     parts.channel.start(port=0)
@@ -111,7 +111,7 @@ def quantile(values: list[float], q: float) -> float:
 
 @dataclass
 class Seen:
-    """What one client saw. first_s: until its first event, of progress or text."""
+    """The result of one client. first_s: seconds to its first event (progress or text)."""
 
     owner: str
     status: int = 0

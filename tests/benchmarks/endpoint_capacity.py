@@ -1,7 +1,7 @@
-"""How many machines a number of users needs: a calculation from per-token costs. `python tests/benchmarks/endpoint_capacity.py`
+"""Calculates how many machines a number of users needs, from costs per token: `python tests/benchmarks/endpoint_capacity.py`
 
-`--measure URL --key KEY` measures the costs of whatever answers there (an OpenAI-compatible address that ends in /v1) and calculates
-with them. Without it two sets of costs are used: what was measured on two CPU cores, and what the data sheet of a card allows.
+`--measure URL --key KEY` measures the costs of an OpenAI-compatible endpoint (an address ending in /v1) and calculates with them.
+Without it, two sets of costs are used: measurements on two CPU cores, and half of a GPU's data sheet.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ USERS = (1, 10, 100, 10_000)
 
 @dataclass(frozen=True)
 class Habits:
-    """What users do. Change these first: they are guesses, and the table is as good as they are."""
+    """The behaviour of users. Adjust these guesses first; the table depends on them."""
 
     active: float = 0.3  # of all users, in the busiest hour; a single user is active
     questions_per_hour: float = 12.0  # of an active user
     prompt_tokens: int = 6000  # notebook, history and question
-    reused: float = 0.8  # of the prompt, out of prefix memory: follow-ups change little
+    reused: float = 0.8  # of the prompt, from the prefix cache: follow-ups change little
     answer_tokens: int = 300
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Costs of one machine. prefill, decode: tokens a second; decode of all answers together when `together` run at once."""
+    """Costs of one machine. prefill, decode: tokens per second; decode_all: of all answers when `together` run at once."""
 
     name: str
     prefill: float
@@ -46,7 +46,7 @@ class Machine:
 def of_data_sheet(
     name: str, bandwidth: float, flops: float, memory: float, *, parameters: float, weight_bytes: float, kv_bytes: float
 ) -> Machine:
-    """Half of what a card can at most. Bandwidth in bytes, flops at 16 bit, memory for weights and KV; KV bytes of one token."""
+    """Half of a GPU's data sheet. bandwidth in bytes/s, flops at 16 bit, memory in bytes; kv_bytes per token."""
     share, context = 0.5, Habits().prompt_tokens
     room = memory * 0.9 - weight_bytes
     together = max(1, min(32, int(room / (kv_bytes * context))))
@@ -76,13 +76,13 @@ H100 = of_data_sheet(
 
 
 def seconds_of(machine: Machine, habits: Habits) -> float:
-    """Machine time that a question takes when the machine is full."""
+    """Machine seconds per question on a fully loaded machine."""
     read = habits.prompt_tokens * (1 - habits.reused) / machine.prefill
     return read + habits.answer_tokens / machine.decode_all
 
 
 def wait_of(machine: Machine, habits: Habits) -> tuple[float, float]:
-    """A user's wait with nobody else there: to the first word, to the last."""
+    """Seconds to the first and the last token for a single user."""
     first = habits.prompt_tokens * (1 - habits.reused) / machine.prefill
     return first, first + habits.answer_tokens / machine.decode_one
 
@@ -110,7 +110,7 @@ def table(machine: Machine, habits: Habits, busy: float) -> Iterator[str]:
 
 
 def one(url: str, key: str, prompt_tokens: int, answer_tokens: int) -> tuple[float, float, int, int]:
-    """Seconds to the first text and to the last; tokens read anew and written."""
+    """Seconds to the first and the last text; tokens prefilled and generated."""
     words = " ".join(random.choice(("rose", "violet", "tulip", "daisy", "lily")) for _ in range(prompt_tokens))
     body = {
         "model": "default",

@@ -1,8 +1,8 @@
-"""Kills a model host again and again while it stores questions; what it acknowledged must be there each time it comes back.
+"""Kills a model host repeatedly while it stores chats; everything it acknowledged must survive each restart.
 
     python tests/benchmarks/kill_loop.py --kills 1000
 
-No model is loaded: it is the history that is tried, behind the real server.
+Tests the chat history behind the real server; no model is loaded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from jupyter_mistral.protocol.failures import Failure
 
 
 class Writer(threading.Thread):
-    """Creates chats, as fast as the host acknowledges them, until the host is gone."""
+    """Creates chats as fast as the host acknowledges them, until the host is killed."""
 
     def __init__(self, client: Client, number: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def host(home: Path) -> tuple[subprocess.Popen[bytes], Client]:
 
 
 def check(home: Path, acknowledged: set[str]) -> tuple[int, int]:
-    """How many acknowledged chats are gone, and how many are there twice."""
+    """The number of acknowledged chats that are missing, and of those that exist twice."""
     db = sqlite3.connect(home / "chats" / "chats.sqlite")
     try:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -1,7 +1,6 @@
-"""What the server half costs: added start and memory, events a second, first-event overhead. `python tests/benchmarks/server.py`
+"""Measures the cost of the server extension: start-up, memory, events per second, delay of the first event: `python tests/benchmarks/server.py`
 
-The model parts need a home with smollm2-135m (JUPYTER_MISTRAL_TEST_MODELS, else JUPYTER_MISTRAL_HOME); all is measured on this
-machine, each figure the median of its runs.
+The parts with a model need a home with smollm2-135m (JUPYTER_MISTRAL_TEST_MODELS or JUPYTER_MISTRAL_HOME). Each figure is a median.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ def _import_ms(runs: int) -> float:
 
 
 def _start(app: str, is_ours: bool) -> tuple[float, float, float]:
-    """Seconds and processor seconds until the first answer, and megabytes half a second later."""
+    """Seconds and CPU seconds to the first answer, and megabytes half a second later."""
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as out:
         config = {
             "ServerApp": {
@@ -119,7 +118,7 @@ def _free_port() -> int:
 
 
 class Flood(Route):
-    """Events as fast as the way out takes them."""
+    """Events as fast as they can be sent."""
 
     async def post(self) -> None:
         async def events() -> AsyncGenerator[Event, None]:
@@ -158,7 +157,7 @@ async def _streams(runs: int) -> None:
 
 
 async def _overhead(runs: int) -> None:
-    """Time to the first text of a prompt that the prefix memory holds: by HTTP, and from the worker directly."""
+    """Time to the first text of a cached prompt, over HTTP and directly from the worker."""
     parts = join(Options(), log)
     parts.channel.start()
     engine = parts.engine.engine
@@ -192,7 +191,7 @@ async def _overhead(runs: int) -> None:
 
 
 async def _first(events: AsyncIterator[Any], is_it: Callable[[Any], bool]) -> float:
-    """Seconds until the first such event; the stream is read to its end."""
+    """Seconds to the first such event; reads the stream to its end."""
     begin, found = time.perf_counter(), 0.0
     async for event in events:
         if not found and is_it(event):

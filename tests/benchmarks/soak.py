@@ -1,8 +1,8 @@
-"""A long run of many clients against one model host: does memory, do descriptors and threads stay flat?
+"""Runs many clients against one model host for a long time and checks that memory, descriptors and threads do not grow.
 
     python tests/benchmarks/soak.py --minutes 20 --clients 50
 
-A third of the clients leave in the middle, a tenth of the requests make no sense. Ends with 1 where something grew or broke.
+A third of the clients disconnect early, and a tenth of the requests are malformed. Exits with 1 if something grew or broke.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MOST = {"host MB": 50.0, "host descriptors": 5, "host threads": 8, "worker descr
 
 
 class Clients:
-    """So many threads that ask until they are told to stop."""
+    """Threads that send requests until they are stopped."""
 
     def __init__(self, file: Path, count: int) -> None:
         connection = Connection.of_file(file)

@@ -2,7 +2,7 @@
 
 bitsandbytes unpacks a 4-bit weight to the dtype of the states and leaves the product to torch, which emulates bfloat16 on
 such processors: five to six times slower than 32 bit at 256 tokens, and slower for one token too
-(`tests/benchmarks/wide.py`). 32 bit is exact for bfloat16 inputs and rounded once at the end.
+(`tests/benchmarks/float32_linear.py`). 32 bit is exact for bfloat16 inputs and rounded once at the end.
 
 The bits of a row must not depend on the number of rows (`kv/attention.py` says why). MKL's kernels sum in another order
 where that number is no multiple of four, so rows are padded to one.

@@ -1,4 +1,4 @@
-"""4-bit products in 32 bit against bitsandbytes' in bfloat16, on the CPU: `python tests/benchmarks/wide.py`.
+"""Compares 4-bit products in 32 bit with bitsandbytes' in bfloat16, on the CPU: `python tests/benchmarks/float32_linear.py`.
 
 For each shape of the embedded default's layers and each number of tokens the best of `--rounds` in turn, in milliseconds, and
 the ratio. On a processor with AVX-512 ours is measured as well, though not used there.
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def best(rounds: int, *works: Callable[[], object]) -> list[float]:
-    """Milliseconds of each, run in turn, so that other load slows all alike."""
+    """Milliseconds of each, run in turn, so that other load affects all equally."""
     found = [float("inf")] * len(works)
     for _ in range(rounds + 1):  # the first warms up, and is never the best
         for n, work in enumerate(works):
