@@ -23,7 +23,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 ROOT = Path(__file__).parent.parent.parent
 # the versions that jupyter-ai 3.2 takes
-PACKAGES = ("jupyter-ai-persona-manager>=0.2,<0.3", "jupyterlab-chat>=0.25,<0.26", "httpx>=0.27,<1", "ipython>=8.18")
+PACKAGES = (
+    "jupyter-ai-persona-manager>=0.2,<0.3",
+    "jupyterlab-chat>=0.25,<0.26",
+    "httpx>=0.27,<1",
+    "ipython>=8.18",
+    "msgspec>=0.19,<1",
+)
 
 
 @pytest.fixture(scope="module")

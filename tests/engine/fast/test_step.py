@@ -242,7 +242,7 @@ import tiny_plain
 import torch
 from jupyter_mistral.engine.decode.decoder import Decoder
 from jupyter_mistral.engine.fast import choose, ops
-from test_fast_step import fast_of, worst
+from test_step import fast_of, worst
 
 assert ops.tuner(torch.device("cuda", 0)) is None, "its times tell nothing"
 model = tiny_plain.build("qwen3", num_hidden_layers=2)
@@ -259,7 +259,10 @@ print(fast.recorded, worst(Decoder(model, 64, None, "int8"), fast, [2]), sep="|"
 def test_tritons_kernels_give_the_same_scores_under_its_interpreter() -> None:
     """Whole steps: of each size in the check at load, of one size over packed keys and values."""
     pytest.importorskip("triton")
-    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(ENGINE_TESTS)}
+    environment = os.environ | {
+        "TRITON_INTERPRET": "1",
+        "PYTHONPATH": f"{ENGINE_TESTS}{os.pathsep}{ENGINE_TESTS / 'fast'}",
+    }
     command = [sys.executable, "-c", _INTERPRETED]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1000)
     assert done.returncode == 0, done.stderr[-2000:]
