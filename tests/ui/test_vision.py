@@ -245,8 +245,9 @@ def test_a_long_notebook_is_read_in_parts_and_stop_frees_the_model(
     page.evaluate("() => { window.labels = []; }")
     ui.ask_again("Regenerate")
     assert [body["mistral"]["thorough"] for body in bodies] == [True, True]
-    answer = page.locator(".jp-MistralAnswer .jp-MistralMarkdown").last.inner_text()
-    assert len(json.loads(answer)) == 5
+    answer = page.locator(".jp-MistralAnswer .jp-MistralMarkdown").last
+    expect(answer).to_have_text(re.compile(r"\[.*\]"))  # Markdown is rendered a moment after the answer is done
+    assert len(json.loads(answer.inner_text())) == 5
     matches = [re.fullmatch(r"Reading part (\d+) of (\d+)….*", label) for label in page.evaluate("() => window.labels")]
     parts = [(int(match[1]), int(match[2])) for match in matches if match]
     last = ui.lab.ask("/mistral/api/status")["last"]
