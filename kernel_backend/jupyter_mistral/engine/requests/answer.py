@@ -43,7 +43,7 @@ class Finish:
 class Job:
     """One tokenized request.
 
-    ends: the ids that end the answer. starts_anew: the answer starts a turn rather than continuing a text. dialect: how the
+    ends: the ids that end the answer. is_new_turn: the answer starts a turn rather than continuing a text. dialect: how the
     model writes function calls, None if it may make none.
     """
 
@@ -52,7 +52,7 @@ class Job:
     ends: frozenset[int]
     form: Form = field(default_factory=Form)
     salt: str = ""
-    starts_anew: bool = True
+    is_new_turn: bool = True
     calling: Calling = field(default_factory=Calling)
     dialect: Dialect | None = None
     top_logprobs: int | None = None
@@ -135,7 +135,7 @@ class Answerer:
     def _output(self, job: Job, grammar: Grammar | None) -> OutputStream:
         stops = job.sampling.stop if job.form.kind == "text" else ()
         names = [tool.name for tool in job.calling.tools] if grammar is not None and grammar.is_free else []
-        return OutputStream(self._vocabulary, stops, job.dialect, names, job.starts_anew)
+        return OutputStream(self._vocabulary, stops, job.dialect, names, job.is_new_turn)
 
     def _logprob(self, sampler: Sampler) -> TokenLogprob | None:
         if not sampler.logprobs:

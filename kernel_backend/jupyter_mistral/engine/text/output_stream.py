@@ -20,9 +20,9 @@ class OutputStream:
         stops: tuple[str, ...],
         dialect: Dialect | None = None,
         bare: Collection[str] = (),
-        starts_anew: bool = True,
+        is_new_turn: bool = True,
     ) -> None:
-        self._text = Detokenizer(vocabulary, drop_first_space=starts_anew)
+        self._text = Detokenizer(vocabulary, drop_first_space=is_new_turn)
         self._stops = Stops(stops)
         self._calls = CallParser(dialect, bare) if dialect is not None else None
         self._marks = {vocabulary.control[name]: name for name in MARKS if name in vocabulary.control}

@@ -73,7 +73,7 @@ def _completion_job(engine: Engine, order: Mapping[str, Any]) -> Job:
         raise Failure("bad_request", "The prompt is empty.", "Give a prompt.")
     salt = str(order.get("salt") or "")
     top = order.get("top_logprobs")
-    return Job(Prompt(ids), _sampling(order), ends | engine.ends, salt=salt, starts_anew=False, top_logprobs=top)
+    return Job(Prompt(ids), _sampling(order), ends | engine.ends, salt=salt, is_new_turn=False, top_logprobs=top)
 
 
 def _sampling(order: Mapping[str, Any]) -> Sampling:
